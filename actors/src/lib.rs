@@ -1,0 +1,1 @@
+//! What an actor is: entities, durable actors, effects and their guard, and the world they live in.

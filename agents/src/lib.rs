@@ -1,0 +1,1 @@
+//! Who does the work: agents with their models and tools, workflows and runs, the ledger, the context store, publishers and aggregators.

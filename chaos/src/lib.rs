@@ -1,0 +1,1 @@
+//! Does it recover: experiments, the simulator, the kill loop and the checkers.

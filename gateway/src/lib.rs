@@ -1,0 +1,1 @@
+//! How it is reached: HTTP, the command line, and the wiring of the whole system.

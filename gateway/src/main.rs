@@ -1,0 +1,3 @@
+//! The `callboard` command.
+
+fn main() {}

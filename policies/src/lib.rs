@@ -1,0 +1,1 @@
+//! What is allowed: typed configuration and pure decisions.

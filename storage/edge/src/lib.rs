@@ -1,0 +1,1 @@
+//! The context index on embedded Qdrant.

@@ -1,0 +1,1 @@
+//! The context index on a Qdrant server.

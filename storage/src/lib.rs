@@ -1,0 +1,1 @@
+//! What is remembered: the journal, blobs, snapshots, views and the context index.

@@ -1,0 +1,1 @@
+//! What keeps it alive: the supervision tree.

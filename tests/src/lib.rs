@@ -1,0 +1,1 @@
+//! Does all of it work: end-to-end tests.
