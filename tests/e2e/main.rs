@@ -1,0 +1,3 @@
+//! End-to-end tests, in one binary: what a user of the whole product can rely on.
+
+mod rooms;
