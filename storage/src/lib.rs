@@ -1,1 +1,5 @@
 //! What is remembered: the journal, blobs, snapshots, views and the context index.
+
+pub mod index;
+pub mod journal;
+pub mod views;
