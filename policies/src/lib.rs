@@ -1,1 +1,24 @@
 //! What is allowed: typed configuration and pure decisions.
+//!
+//! Everything here is a value or a function of values. Policies knows no clock,
+//! no chance, no tasks and no I/O: times and chances come in as arguments, and
+//! configuration comes in as text.
+
+pub mod approval;
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod document;
+pub mod failure;
+pub mod guard;
+pub mod instant;
+pub mod intensity;
+pub mod money;
+pub mod price;
+pub mod retry;
+pub mod rules;
+pub mod span;
+pub mod strategy;
+mod text;
+pub mod tokens;
+pub mod tree;

@@ -1,0 +1,281 @@
+//! The supervision tree as data.
+//!
+//! A [`TreePolicy`] that was read is a tree: every child is declared, has one
+//! parent, and is reached from the root. Every mistake is found where it stands
+//! in the text, and all of them at once.
+
+mod check;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backoff::Backoff,
+    breaker::BreakerPolicy,
+    document,
+    intensity::Intensity,
+    money::Money,
+    span::{Rate, Span},
+    strategy::{RestartKind, Strategy},
+};
+
+pub use check::check;
+
+const BUILTIN: (&str, &str) = (
+    "policies/defaults/tree.toml",
+    include_str!("../defaults/tree.toml"),
+);
+
+/// The supervision tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TreePolicy {
+    /// The name of the node that supervises all others.
+    pub root: String,
+    /// All nodes by name.
+    pub nodes: BTreeMap<String, NodePolicy>,
+}
+
+/// One node of the tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodePolicy {
+    /// Supervises children that the policy names.
+    Supervisor(SupervisorPolicy),
+    /// Supervises children that come at run time.
+    Dynamic(DynamicPolicy),
+    /// Does the work.
+    Worker(WorkerPolicy),
+}
+
+/// A supervisor whose children the policy names: `[supervisor.name]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupervisorPolicy {
+    /// What it restarts when one child fails.
+    pub strategy: Strategy,
+    /// How many restarts it makes before it gives up.
+    pub intensity: Intensity,
+    /// When it ends because significant children have.
+    pub auto_shutdown: AutoShutdown,
+    /// Its children in start order.
+    pub children: Vec<String>,
+    /// After which ends it is itself restarted.
+    pub restart: RestartKind,
+    /// How long its own supervisor waits before restarting it.
+    pub backoff: Backoff,
+    /// Whether its end counts for its own supervisor's `auto_shutdown`.
+    pub significant: bool,
+}
+
+/// A supervisor whose children come at run time, each on its own
+/// (`one_for_one`): `[dynamic.name]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicPolicy {
+    /// The most children at once.
+    pub limit: u32,
+    /// How many restarts it makes before it gives up.
+    pub intensity: Intensity,
+    /// What each child is started with.
+    pub child: WorkerPolicy,
+    /// After which ends it is itself restarted.
+    pub restart: RestartKind,
+    /// How long its own supervisor waits before restarting it.
+    pub backoff: Backoff,
+    /// Whether its end counts for its own supervisor's `auto_shutdown`.
+    pub significant: bool,
+}
+
+impl Default for DynamicPolicy {
+    fn default() -> Self {
+        Self {
+            limit: 1_000,
+            intensity: Intensity::default(),
+            child: WorkerPolicy::default(),
+            restart: RestartKind::default(),
+            backoff: Backoff::default(),
+            significant: false,
+        }
+    }
+}
+
+/// A worker: `[worker.name]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerPolicy {
+    /// After which ends it is restarted.
+    pub restart: RestartKind,
+    /// How long its supervisor waits before restarting it.
+    pub backoff: Backoff,
+    /// How long it may take to stop before it is killed.
+    pub shutdown: Span,
+    /// The most messages that wait for it; 0 counts as 1.
+    pub mailbox: u32,
+    /// Whether its end counts for its supervisor's `auto_shutdown`.
+    pub significant: bool,
+    /// When it counts as hung, or `None` for never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<Liveness>,
+    /// The breaker in front of it, or `None` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerPolicy>,
+    /// What it may spend, or `None` for no limit of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Money>,
+    /// How often it may be asked, or `None` for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+impl Default for WorkerPolicy {
+    fn default() -> Self {
+        Self {
+            restart: RestartKind::default(),
+            backoff: Backoff::default(),
+            shutdown: Span::from_secs(5),
+            mailbox: 1_024,
+            significant: false,
+            liveness: None,
+            breaker: None,
+            budget: None,
+            rate: None,
+        }
+    }
+}
+
+/// When a worker counts as hung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Liveness {
+    /// The longest that work under way may show no progress.
+    pub progress_within: Span,
+}
+
+/// When a supervisor ends by itself because significant children have ended
+/// and are not restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdown {
+    /// Never.
+    #[default]
+    Never,
+    /// After the first of them.
+    AnySignificant,
+    /// After the last of them.
+    AllSignificant,
+}
+
+impl TreePolicy {
+    /// The tree compiled in, `defaults/tree.toml`.
+    ///
+    /// # Errors
+    /// None once this crate's tests pass: the file is part of the build.
+    pub fn builtin() -> Result<Self, document::Error> {
+        Self::read(BUILTIN.0, BUILTIN.1)
+    }
+
+    /// Reads a tree from TOML.
+    ///
+    /// # Errors
+    /// The first mistake in the text; [`check`] finds all.
+    pub fn read(file_label: &str, text: &str) -> Result<Self, document::Error> {
+        check::read(file_label, text).map_err(|(first, _)| first)
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&NodePolicy> {
+        self.nodes.get(name)
+    }
+
+    /// The supervisor of that name.
+    pub fn supervisor(&self, name: &str) -> Option<&SupervisorPolicy> {
+        match self.node(name)? {
+            NodePolicy::Supervisor(policy) => Some(policy),
+            NodePolicy::Dynamic(_) | NodePolicy::Worker(_) => None,
+        }
+    }
+
+    /// The dynamic supervisor of that name.
+    pub fn dynamic(&self, name: &str) -> Option<&DynamicPolicy> {
+        match self.node(name)? {
+            NodePolicy::Dynamic(policy) => Some(policy),
+            NodePolicy::Supervisor(_) | NodePolicy::Worker(_) => None,
+        }
+    }
+
+    /// The worker of that name.
+    pub fn worker(&self, name: &str) -> Option<&WorkerPolicy> {
+        match self.node(name)? {
+            NodePolicy::Worker(policy) => Some(policy),
+            NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => None,
+        }
+    }
+
+    /// The children that the policy names for a node, in start order.
+    pub fn children(&self, name: &str) -> &[String] {
+        self.supervisor(name).map_or(&[], |policy| &policy.children)
+    }
+
+    /// Who supervises the node; nobody supervises the root.
+    pub fn parent(&self, name: &str) -> Option<&str> {
+        let mut supervisors = self.nodes.keys();
+        supervisors
+            .find(|supervisor| self.children(supervisor).iter().any(|child| child == name))
+            .map(String::as_str)
+    }
+
+    /// All nodes in start order: a supervisor before its children, each child
+    /// with all that is below it before the next.
+    pub fn start_order(&self) -> Vec<&str> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut next = vec![self.root.as_str()];
+        // A tree built by hand may have a cycle; one that was read has none.
+        while let Some(name) = next.pop().filter(|_| order.len() < self.nodes.len()) {
+            order.push(name);
+            next.extend(self.children(name).iter().rev().map(String::as_str));
+        }
+        order
+    }
+}
+
+impl NodePolicy {
+    /// After which ends the node is restarted.
+    pub const fn restart(&self) -> RestartKind {
+        match self {
+            Self::Supervisor(policy) => policy.restart,
+            Self::Dynamic(policy) => policy.restart,
+            Self::Worker(policy) => policy.restart,
+        }
+    }
+
+    /// How long its supervisor waits before restarting it.
+    pub const fn backoff(&self) -> Backoff {
+        match self {
+            Self::Supervisor(policy) => policy.backoff,
+            Self::Dynamic(policy) => policy.backoff,
+            Self::Worker(policy) => policy.backoff,
+        }
+    }
+
+    /// Whether its end counts for its supervisor's `auto_shutdown`.
+    pub const fn significant(&self) -> bool {
+        match self {
+            Self::Supervisor(policy) => policy.significant,
+            Self::Dynamic(policy) => policy.significant,
+            Self::Worker(policy) => policy.significant,
+        }
+    }
+
+    /// How long it may take to stop before it is killed; a supervisor takes
+    /// what its children take.
+    pub const fn shutdown(&self) -> Option<Span> {
+        match self {
+            Self::Worker(policy) => Some(policy.shutdown),
+            Self::Supervisor(_) | Self::Dynamic(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Reading a tree, and finding every mistake in its shape.
+//!
+//! A text without mistakes gives a tree; a text with mistakes gives each of
+//! them once, in the order in which they stand in the text.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy};
+use crate::{
+    document::{self, Error, Source},
+    strategy::RestartKind,
+};
+
+/// The text as it is written: one table for each kind of node.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    root: Spanned<String>,
+    #[serde(default)]
+    supervisor: BTreeMap<Spanned<String>, SupervisorPolicy>,
+    #[serde(default)]
+    dynamic: BTreeMap<Spanned<String>, DynamicPolicy>,
+    #[serde(default)]
+    worker: BTreeMap<Spanned<String>, WorkerPolicy>,
+}
+
+/// Where each child of each supervisor is named, by supervisor.
+#[derive(Deserialize)]
+struct Places {
+    #[serde(default)]
+    supervisor: BTreeMap<String, Children>,
+}
+
+#[derive(Deserialize)]
+struct Children {
+    #[serde(default)]
+    children: Vec<Spanned<String>>,
+}
+
+/// All mistakes in a tree's text; none means that it can be read.
+pub fn check(file_label: &str, text: &str) -> Vec<Error> {
+    match read(file_label, text) {
+        Ok(_) => Vec::new(),
+        Err((first, rest)) => std::iter::once(first).chain(rest).collect(),
+    }
+}
+
+/// Reads a tree, or tells the first mistake and the rest.
+pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, (Error, Vec<Error>)> {
+    let alone = |error| (error, Vec::new());
+    let written: Written = document::read(file, text).map_err(alone)?;
+    let places: Places = document::read(file, text).map_err(alone)?;
+    let mut checker = Checker {
+        source: Source { file, text },
+        found: Vec::new(),
+    };
+    let (policy, declared) = checker.declare(written, &places);
+    let parents = checker.adopt(&policy, &declared, &places);
+    checker.reach(&policy, &declared, &parents);
+    checker
+        .found
+        .sort_by_key(|error| (error.line, error.column));
+    let mut found = checker.found.into_iter();
+    found
+        .next()
+        .map_or(Ok(policy), |first| Err((first, found.collect())))
+}
+
+/// Where each node is declared.
+type Declared = BTreeMap<String, Range<usize>>;
+
+/// Who supervises each child.
+type Parents<'a> = BTreeMap<&'a str, &'a str>;
+
+struct Checker<'a> {
+    source: Source<'a>,
+    found: Vec<Error>,
+}
+
+impl Checker<'_> {
+    fn report(&mut self, at: &Range<usize>, message: String, help: impl Into<String>) {
+        self.found
+            .push(self.source.error(at.clone(), message, help));
+    }
+
+    /// Puts the three kinds of node into one tree: a name must be declared
+    /// once, and the root must be a supervisor.
+    fn declare(&mut self, written: Written, places: &Places) -> (TreePolicy, Declared) {
+        let supervisors = written
+            .supervisor
+            .into_iter()
+            .map(|(name, policy)| (name, NodePolicy::Supervisor(policy)));
+        let dynamics = written
+            .dynamic
+            .into_iter()
+            .map(|(name, policy)| (name, NodePolicy::Dynamic(policy)));
+        let workers = written
+            .worker
+            .into_iter()
+            .map(|(name, policy)| (name, NodePolicy::Worker(policy)));
+        let mut policy = TreePolicy {
+            root: written.root.get_ref().clone(),
+            nodes: BTreeMap::new(),
+        };
+        let mut declared = Declared::new();
+        for (name, node) in supervisors.chain(dynamics).chain(workers) {
+            let (at, name) = (name.span(), name.into_inner());
+            if declared.insert(name.clone(), at.clone()).is_some() {
+                self.report(
+                    &at,
+                    format!("`{name}` is declared twice"),
+                    "rename one of the two",
+                );
+            }
+            policy.nodes.insert(name, node);
+        }
+        if !places.supervisor.contains_key(policy.root.as_str()) {
+            let help =
+                document::suggestion(&policy.root, places.supervisor.keys().map(String::as_str));
+            self.report(
+                &written.root.span(),
+                format!("the root `{}` is not a supervisor", policy.root),
+                help,
+            );
+        }
+        (policy, declared)
+    }
+
+    /// Gives each child to its supervisor: it must be declared, and not belong
+    /// to another.
+    fn adopt<'p>(
+        &mut self,
+        policy: &'p TreePolicy,
+        declared: &Declared,
+        places: &'p Places,
+    ) -> Parents<'p> {
+        let mut parents = Parents::new();
+        for (supervisor, written) in &places.supervisor {
+            for child in &written.children {
+                let (at, name) = (child.span(), child.get_ref().as_str());
+                let Some(node) = policy.node(name) else {
+                    let help = document::suggestion(name, declared.keys().map(String::as_str));
+                    let help = format!("{help}, or declare it as [worker.{name}]");
+                    self.report(
+                        &at,
+                        format!("unknown child `{name}` of `{supervisor}`"),
+                        help,
+                    );
+                    continue;
+                };
+                if let Some(other) = parents.insert(name, supervisor.as_str()) {
+                    let message = format!("`{name}` is a child of `{other}` and of `{supervisor}`");
+                    let message = if other == supervisor {
+                        format!("`{name}` is twice a child of `{other}`")
+                    } else {
+                        message
+                    };
+                    self.report(&at, message, "name it once");
+                }
+                self.weigh(&at, name, node, policy.supervisor(supervisor));
+            }
+        }
+        parents
+    }
+
+    /// OTP's rules for significant children: they must be able to end for good,
+    /// and their supervisor must care.
+    fn weigh(
+        &mut self,
+        at: &Range<usize>,
+        name: &str,
+        node: &NodePolicy,
+        supervisor: Option<&SupervisorPolicy>,
+    ) {
+        if !node.significant() {
+            return;
+        }
+        if node.restart() == RestartKind::Permanent {
+            let message =
+                format!("`{name}` is significant but permanent, so it never ends for good");
+            self.report(
+                at,
+                message,
+                "give it restart = \"transient\" or \"temporary\"",
+            );
+        }
+        if supervisor.is_some_and(|policy| policy.auto_shutdown == AutoShutdown::Never) {
+            let message =
+                format!("`{name}` is significant but its supervisor never shuts down by itself");
+            self.report(
+                at,
+                message,
+                "give the supervisor auto_shutdown = \"any_significant\" or \"all_significant\"",
+            );
+        }
+    }
+
+    /// Walks up from every node: it must end at the root, and neither in a
+    /// cycle nor at a node that nobody supervises.
+    fn reach(&mut self, policy: &TreePolicy, declared: &Declared, parents: &Parents<'_>) {
+        if let (Some(parent), Some(at)) = (
+            parents.get(policy.root.as_str()),
+            declared.get(&policy.root),
+        ) {
+            let message = format!(
+                "the root `{}` is a child of `{parent}`, which makes a cycle",
+                policy.root
+            );
+            self.report(
+                at,
+                message,
+                format!("take it out of the children of `{parent}`"),
+            );
+        }
+        for (name, at) in declared.iter().filter(|(name, _)| **name != policy.root) {
+            let mut path = vec![name.as_str()];
+            let mut top = name.as_str();
+            while let Some(parent) = parents.get(top).filter(|_| top != policy.root) {
+                top = parent;
+                path.push(top);
+                if top == name {
+                    path.reverse();
+                    let message = format!("the children make a cycle: {}", path.join(" → "));
+                    self.report(
+                        at,
+                        message,
+                        format!(
+                            "take `{name}` out of the children of `{}`",
+                            parents[name.as_str()]
+                        ),
+                    );
+                    break;
+                }
+                // A cycle further up is reported at its own nodes.
+                if path.len() > declared.len() {
+                    break;
+                }
+            }
+            if top == name && path.len() == 1 {
+                let message = format!("`{name}` is not reached from the root `{}`", policy.root);
+                self.report(
+                    at,
+                    message,
+                    "add it to the children of a supervisor, or take it out",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+use super::*;
+
+#[track_caller]
+fn mistakes(text: &str, expected: &[&str]) {
+    let found: Vec<String> = check("tree.toml", text)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_builtin_tree_stands() {
+    let tree = TreePolicy::builtin().unwrap();
+    let order = tree.start_order();
+    assert_eq!(order.len(), tree.nodes.len(), "{order:?}");
+    assert_eq!(order[..2], ["callboard", "ledger"]);
+    assert_eq!(tree.parent("writer"), Some("agents"));
+    assert_eq!(tree.parent("callboard"), None);
+    assert_eq!(tree.dynamic("runs").unwrap().limit, 10_000);
+    assert_eq!(
+        tree.supervisor("callboard").unwrap().strategy,
+        Strategy::RestForOne
+    );
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let tree = TreePolicy::read(
+        "tree.toml",
+        "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[worker.b]\n[dynamic.c]\n",
+    )
+    .unwrap();
+    assert_eq!(
+        tree.supervisor("a").unwrap().intensity,
+        Intensity::default()
+    );
+    assert_eq!(tree.worker("b"), Some(&WorkerPolicy::default()));
+    assert_eq!(tree.dynamic("c"), Some(&DynamicPolicy::default()));
+    assert_eq!(tree.node("b").unwrap().shutdown(), Some(Span::from_secs(5)));
+    assert_eq!(tree.node("a").unwrap().shutdown(), None);
+    assert_eq!(
+        (tree.worker("a"), tree.supervisor("b"), tree.dynamic("a")),
+        (None, None, None)
+    );
+    assert!(
+        tree.nodes
+            .values()
+            .all(|node| !node.significant() && node.restart() == RestartKind::Permanent)
+    );
+    assert!(
+        tree.nodes
+            .values()
+            .all(|node| node.backoff() == Backoff::default())
+    );
+}
+
+#[test]
+fn every_field_of_a_worker_is_read() {
+    let text = r#"
+        root = "a"
+        [supervisor.a]
+        children = ["b"]
+        auto_shutdown = "any_significant"
+        [worker.b]
+        restart = "transient"
+        shutdown = "1s"
+        mailbox = 7
+        backoff = { first = "1ms", factor = 3.0, cap = "9s", jitter = 0.0 }
+        significant = true
+        liveness = { progress_within = "2m" }
+        breaker = { failures = 2 }
+        budget = "$2.00"
+        rate = "60/min"
+    "#;
+    let tree = TreePolicy::read("tree.toml", text).unwrap();
+    let expected = WorkerPolicy {
+        restart: RestartKind::Transient,
+        shutdown: Span::from_secs(1),
+        mailbox: 7,
+        backoff: Backoff {
+            first: Span::from_millis(1),
+            factor: 3.0,
+            cap: Span::from_secs(9),
+            jitter: 0.0,
+        },
+        significant: true,
+        liveness: Some(Liveness {
+            progress_within: Span::from_secs(120),
+        }),
+        breaker: Some(BreakerPolicy {
+            failures: 2,
+            ..BreakerPolicy::default()
+        }),
+        budget: "$2.00".parse().ok(),
+        rate: "60/min".parse().ok(),
+    };
+    assert_eq!(tree.worker("b"), Some(&expected));
+}
+
+#[test]
+fn a_typo_is_found_where_it_stands() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchidren = []\n",
+        &["tree.toml:3:1: unknown field `chidren`; did you mean `children`?"],
+    );
+    mistakes(
+        "root = 'a'\n[worke.b]\n",
+        &["tree.toml:2:2: unknown field `worke`; did you mean `worker`?"],
+    );
+}
+
+#[test]
+fn an_unknown_child_is_found() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['writr']\n[worker.writer]\n",
+        &[
+            "tree.toml:3:13: unknown child `writr` of `a`; did you mean `writer`?, or declare it as [worker.writr]",
+            "tree.toml:4:9: `writer` is not reached from the root `a`; add it to the children of a supervisor, or take it out",
+        ],
+    );
+}
+
+#[test]
+fn a_child_has_one_parent() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c', 'c']\n[supervisor.b]\nchildren = ['c']\n[worker.c]\n",
+        &[
+            "tree.toml:3:23: `c` is twice a child of `a`; name it once",
+            "tree.toml:5:13: `c` is a child of `a` and of `b`; name it once",
+        ],
+    );
+}
+
+#[test]
+fn a_name_is_declared_once() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[worker.b]\n[dynamic.b]\n",
+        &["tree.toml:4:9: `b` is declared twice; rename one of the two"],
+    );
+}
+
+#[test]
+fn cycles_are_found() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[supervisor.b]\nchildren = ['a']\n",
+        &[
+            "tree.toml:2:13: the root `a` is a child of `b`, which makes a cycle; take it out of the children of `b`",
+        ],
+    );
+    mistakes(
+        "root = 'a'\n[supervisor.a]\n[supervisor.b]\nchildren = ['c']\n[supervisor.c]\nchildren = ['b', 'd']\n[worker.d]\n",
+        &[
+            "tree.toml:3:13: the children make a cycle: b → c → b; take `b` out of the children of `c`",
+            "tree.toml:5:13: the children make a cycle: c → b → c; take `c` out of the children of `b`",
+        ],
+    );
+}
+
+#[test]
+fn the_root_is_a_supervisor() {
+    mistakes(
+        "root = 'callbord'\n[supervisor.callboard]\n",
+        &[
+            "tree.toml:1:8: the root `callbord` is not a supervisor; did you mean `callboard`?",
+            "tree.toml:2:13: `callboard` is not reached from the root `callbord`; add it to the children of a supervisor, or take it out",
+        ],
+    );
+}
+
+#[test]
+fn a_significant_child_must_be_able_to_matter() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[worker.b]\nsignificant = true\n",
+        &[
+            "tree.toml:3:13: `b` is significant but permanent, so it never ends for good; give it restart = \"transient\" or \"temporary\"",
+            "tree.toml:3:13: `b` is significant but its supervisor never shuts down by itself; give the supervisor auto_shutdown = \"any_significant\" or \"all_significant\"",
+        ],
+    );
+}
+
+#[test]
+fn starts_depth_first() {
+    let text = "root='a'\n[supervisor.a]\nchildren=['s','z']\n[supervisor.s]\nchildren=['y','x']\n[worker.x]\n[worker.y]\n[worker.z]\n";
+    assert_eq!(
+        TreePolicy::read("tree.toml", text).unwrap().start_order(),
+        ["a", "s", "y", "x", "z"]
+    );
+}
+
+#[test]
+fn a_cycle_made_by_hand_does_not_hang() {
+    let loops = SupervisorPolicy {
+        children: vec!["a".to_owned()],
+        ..SupervisorPolicy::default()
+    };
+    let tree = TreePolicy {
+        root: "a".to_owned(),
+        nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into(),
+    };
+    assert_eq!(tree.start_order(), ["a"]);
+}
