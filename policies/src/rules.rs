@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "The post has 85 characters and may have at most 60.",
+                "The post has 84 characters and may have at most 60.",
                 "The post must not say \"game changer\".",
                 "The post must not say \"AI\".",
                 "The post must mention \"Callboard\".",

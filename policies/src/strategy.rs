@@ -72,7 +72,8 @@ pub fn affected<T: Clone + PartialEq>(strategy: Strategy, order: &[T], failed: &
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    // By name, since the prelude has a trait of the same name.
+    use super::{Strategy, *};
 
     #[test]
     fn rest_for_one_leaves_those_started_before() {

@@ -1,7 +1,7 @@
 //! Reading a tree, and finding every mistake in its shape.
 //!
 //! A text without mistakes gives a tree; a text with mistakes gives each of
-//! them once, in the order in which they stand in the text.
+//! them, in the order in which they stand in the text.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -142,8 +142,13 @@ impl Checker<'_> {
             for child in &written.children {
                 let (at, name) = (child.span(), child.get_ref().as_str());
                 let Some(node) = policy.node(name) else {
-                    let help = document::suggestion(name, declared.keys().map(String::as_str));
-                    let help = format!("{help}, or declare it as [worker.{name}]");
+                    let known = declared.keys().map(String::as_str);
+                    let help = match document::closest(name, known) {
+                        Some(other) => {
+                            format!("did you mean `{other}`? If not, declare [worker.{name}]")
+                        }
+                        None => format!("declare it, for instance as [worker.{name}]"),
+                    };
                     self.report(
                         &at,
                         format!("unknown child `{name}` of `{supervisor}`"),
@@ -152,11 +157,10 @@ impl Checker<'_> {
                     continue;
                 };
                 if let Some(other) = parents.insert(name, supervisor.as_str()) {
-                    let message = format!("`{name}` is a child of `{other}` and of `{supervisor}`");
                     let message = if other == supervisor {
                         format!("`{name}` is twice a child of `{other}`")
                     } else {
-                        message
+                        format!("`{name}` is a child of `{other}` and of `{supervisor}`")
                     };
                     self.report(&at, message, "name it once");
                 }
@@ -198,55 +202,46 @@ impl Checker<'_> {
         }
     }
 
-    /// Walks up from every node: it must end at the root, and neither in a
-    /// cycle nor at a node that nobody supervises.
+    /// The way up from every node must end at the root: neither in a cycle nor
+    /// at a node that nobody supervises.
     fn reach(&mut self, policy: &TreePolicy, declared: &Declared, parents: &Parents<'_>) {
-        if let (Some(parent), Some(at)) = (
-            parents.get(policy.root.as_str()),
-            declared.get(&policy.root),
-        ) {
-            let message = format!(
-                "the root `{}` is a child of `{parent}`, which makes a cycle",
-                policy.root
-            );
-            self.report(
-                at,
-                message,
-                format!("take it out of the children of `{parent}`"),
-            );
-        }
-        for (name, at) in declared.iter().filter(|(name, _)| **name != policy.root) {
-            let mut path = vec![name.as_str()];
-            let mut top = name.as_str();
-            while let Some(parent) = parents.get(top).filter(|_| top != policy.root) {
-                top = parent;
-                path.push(top);
-                if top == name {
-                    path.reverse();
-                    let message = format!("the children make a cycle: {}", path.join(" → "));
-                    self.report(
-                        at,
-                        message,
-                        format!(
-                            "take `{name}` out of the children of `{}`",
-                            parents[name.as_str()]
-                        ),
-                    );
-                    break;
+        let root = policy.root.as_str();
+        for (name, at) in declared {
+            let Some(parent) = parents.get(name.as_str()) else {
+                if name != root {
+                    let message = format!("`{name}` is not reached from the root `{root}`");
+                    let help = "add it to the children of a supervisor, or take it out";
+                    self.report(at, message, help);
                 }
-                // A cycle further up is reported at its own nodes.
-                if path.len() > declared.len() {
-                    break;
-                }
-            }
-            if top == name && path.len() == 1 {
-                let message = format!("`{name}` is not reached from the root `{}`", policy.root);
-                self.report(
-                    at,
-                    message,
-                    "add it to the children of a supervisor, or take it out",
-                );
+                continue;
+            };
+            let Some(cycle) = cycle(name, parents) else {
+                continue;
+            };
+            // Each cycle once: at the root, or else at its first name.
+            let first = if cycle.contains(&root) {
+                Some(&root)
+            } else {
+                cycle.iter().min()
+            };
+            if first == Some(&name.as_str()) {
+                let message = format!("the children make a cycle: {} → {name}", cycle.join(" → "));
+                let help = format!("take `{name}` out of the children of `{parent}`");
+                self.report(at, message, help);
             }
         }
     }
+}
+
+/// The names from this one down to itself again, if the way up leads there.
+fn cycle<'p>(name: &str, parents: &Parents<'p>) -> Option<Vec<&'p str>> {
+    let mut above = std::iter::successors(parents.get(name), |above| parents.get(**above))
+        .take(parents.len())
+        .copied();
+    let mut names = Vec::new();
+    while names.last().is_none_or(|last| *last != name) {
+        names.push(above.next()?);
+    }
+    names.reverse();
+    Some(names)
 }

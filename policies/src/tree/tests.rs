@@ -115,7 +115,7 @@ fn an_unknown_child_is_found() {
     mistakes(
         "root = 'a'\n[supervisor.a]\nchildren = ['writr']\n[worker.writer]\n",
         &[
-            "tree.toml:3:13: unknown child `writr` of `a`; did you mean `writer`?, or declare it as [worker.writr]",
+            "tree.toml:3:13: unknown child `writr` of `a`; did you mean `writer`? If not, declare [worker.writr]",
             "tree.toml:4:9: `writer` is not reached from the root `a`; add it to the children of a supervisor, or take it out",
         ],
     );
@@ -145,14 +145,13 @@ fn cycles_are_found() {
     mistakes(
         "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[supervisor.b]\nchildren = ['a']\n",
         &[
-            "tree.toml:2:13: the root `a` is a child of `b`, which makes a cycle; take it out of the children of `b`",
+            "tree.toml:2:13: the children make a cycle: a → b → a; take `a` out of the children of `b`",
         ],
     );
     mistakes(
         "root = 'a'\n[supervisor.a]\n[supervisor.b]\nchildren = ['c']\n[supervisor.c]\nchildren = ['b', 'd']\n[worker.d]\n",
         &[
             "tree.toml:3:13: the children make a cycle: b → c → b; take `b` out of the children of `c`",
-            "tree.toml:5:13: the children make a cycle: c → b → c; take `c` out of the children of `b`",
         ],
     );
 }
