@@ -1,5 +1,30 @@
 //! The journal: the only truth. Everything else is a fold of it.
+//!
+//! Segment files of CRC-checked, hash-chained frames; each frame is one batch, all or nothing. One
+//! committer writes them in groups: one write, one sync, then all acknowledgements.
+//!
+//! Invariant: nothing is acknowledged, and nothing can be read, before the sync that covers it; and
+//! what was acknowledged is either read back whole or its absence stops the start.
 
-mod position;
+mod committer;
+mod encode;
+mod error;
+mod event;
+mod handle;
+mod opening;
+mod options;
+mod reader;
+mod tail;
 
-pub use position::{Seq, StreamId, Version};
+pub use committer::Committer;
+pub use error::{AppendError, OpenError, ReadError};
+pub use event::{
+    Appended, Batch, Event, NewEvent, RecordId, Seq, StreamId, TraceId, Version, Write,
+};
+pub use handle::{Journal, Pending};
+pub use opening::{Opened, Torn};
+pub use options::Options;
+pub use tail::Tail;
+
+/// The fold version of the stream index: open its shelf with this one.
+pub const INDEX_VERSION: u32 = 1;

@@ -1,0 +1,129 @@
+//! One simulated file: its bytes as processes see them, and its bytes as a power cut would leave them.
+//!
+//! Invariant: the two agree up to `dirty_from`, and a tear never touches what lies below it.
+
+/// The unit in which a disk keeps or loses bytes.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Default)]
+pub(super) struct Content {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    dirty_from: usize,
+}
+
+impl Content {
+    pub(super) fn durable(bytes: &[u8]) -> Self {
+        Self { seen: bytes.to_vec(), durable: bytes.to_vec(), dirty_from: bytes.len() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.seen
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.seen.len() as u64
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.seen.extend_from_slice(bytes);
+    }
+
+    /// Returns how many bytes it cut off.
+    pub(super) fn truncate(&mut self, length: u64) -> u64 {
+        let before = self.seen.len();
+        self.seen.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        self.dirty_from = self.dirty_from.min(self.seen.len());
+        (before - self.seen.len()) as u64
+    }
+
+    pub(super) fn rewrite(&mut self, offset: u64, bytes: &[u8]) {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.seen.len());
+        let end = (start + bytes.len()).min(self.seen.len());
+        self.seen[start..end].copy_from_slice(&bytes[..end - start]);
+        self.dirty_from = self.dirty_from.min(start);
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.durable.truncate(self.dirty_from);
+        self.durable.extend_from_slice(&self.seen[self.dirty_from..]);
+        self.dirty_from = self.seen.len();
+    }
+
+    /// Linux marks the pages clean when their write-back fails: the bytes can be read until the cache goes, and no later sync writes them.
+    pub(super) fn fail_sync(&mut self) {
+        self.durable.truncate(self.dirty_from);
+        self.durable.resize(self.seen.len(), 0);
+        self.dirty_from = self.seen.len();
+    }
+
+    pub(super) fn flip(&mut self, offset: u64) {
+        let Ok(offset) = usize::try_from(offset) else { return };
+        for bytes in [&mut self.seen, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(offset) {
+                *byte = !*byte;
+            }
+        }
+    }
+
+    pub(super) fn revert(&mut self) {
+        self.seen.clone_from(&self.durable);
+        self.dirty_from = self.seen.len();
+    }
+
+    /// Keeps a part of what was not synced: some length of it, each sector new, old, zeros or garbage.
+    pub(super) fn tear(&mut self, dice: &mut Dice) {
+        let floor = self.dirty_from;
+        let (short, long) = (self.seen.len().min(self.durable.len()).max(floor), self.seen.len().max(self.durable.len()));
+        if short == long && self.seen == self.durable {
+            return;
+        }
+        // Often all of it or none of it: the ends are where mistakes are.
+        let length = match dice.below(4) {
+            0 => long,
+            1 => short,
+            _ => short + dice.below(long - short + 1),
+        };
+        let mut kept = self.durable[..floor.min(self.durable.len())].to_vec();
+        while kept.len() < length {
+            let start = kept.len();
+            let end = (start / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES).min(length);
+            // Sectors that were already on the disk are old or new; only fresh ones can hold zeros or garbage.
+            let fresh = start >= self.durable.len();
+            match dice.below(6) {
+                0 | 1 if !fresh => kept.extend_from_slice(&self.durable[start..end.min(self.durable.len())]),
+                0 => kept.resize(end, 0),
+                1 => kept.extend((start..end).map(|_| dice.byte())),
+                2 => kept.extend((start..end).map(|at| self.durable.get(at).copied().unwrap_or(0))),
+                _ => kept.extend((start..end).map(|at| self.seen.get(at).copied().unwrap_or(0))),
+            }
+        }
+        self.durable = kept;
+        self.revert();
+    }
+}
+
+/// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so that it needs no other.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap_or(0)
+    }
+}
