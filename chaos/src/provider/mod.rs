@@ -1,0 +1,10 @@
+//! A model server that serves from a script and keeps a ledger of its own.
+//!
+//! Invariant: a call stands in the ledger before its reply begins, so the ledger
+//! never counts less than what the server would bill.
+
+mod server;
+mod script;
+
+pub use script::{Reply, reply};
+pub use server::{Ledger, LedgerError, Options, Served, app, read};

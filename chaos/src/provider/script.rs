@@ -1,0 +1,148 @@
+//! What the scripted model says. Invariant: a pure function of the request, so
+//! that two runs with one seed read the same words.
+
+use serde_json::{Value, json};
+
+/// Sentences that a launch post could hold; none carries a banned word.
+const SENTENCES: [&str; 8] = [
+    "It does its work without a network, where you need it most.",
+    "Every number in it was measured by the people who use it.",
+    "You plan at the kitchen table and sail with the same plan.",
+    "It takes minutes to learn and stays out of your way.",
+    "What it knows stays with you, on your own device.",
+    "It was tested for a whole summer by those who asked for it.",
+    "One price covers all who are on board.",
+    "It says what it does, and it does what it says.",
+];
+/// A request whose last turn holds one of these words is asked for a score.
+const SCORE_SIGNS: [&str; 3] = ["score", "rate", "1-10"];
+/// Characters of a token, by the usual rule of thumb.
+const TOKEN_CHARS: usize = 4;
+
+/// One scripted reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Names this request: the same for the same body.
+    pub id: String,
+    /// What the model says.
+    pub text: String,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+}
+
+impl Reply {
+    /// As chat completions' whole reply.
+    #[must_use]
+    pub fn whole(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion",
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": self.text },
+                "finish_reason": "stop",
+            }],
+            "usage": self.usage(),
+        })
+    }
+
+    /// As the events of a streamed reply, `[DONE]` included.
+    #[must_use]
+    pub fn events(&self) -> Vec<String> {
+        let chunk = |choices: Value, usage: Value| {
+            let chunk = json!({
+                "id": self.id, "object": "chat.completion.chunk", "choices": choices, "usage": usage,
+            });
+            format!("data: {chunk}\n\n")
+        };
+        let mut events: Vec<_> = self
+            .text
+            .split_inclusive(' ')
+            .map(|word| chunk(json!([{ "index": 0, "delta": { "content": word }, "finish_reason": null }]), Value::Null))
+            .collect();
+        events.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]), Value::Null));
+        events.push(chunk(json!([]), self.usage()));
+        events.push("data: [DONE]\n\n".to_owned());
+        events
+    }
+
+    fn usage(&self) -> Value {
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+        })
+    }
+}
+
+/// The reply to a chat completion's body.
+#[must_use]
+pub fn reply(body: &[u8]) -> Reply {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let messages = request["messages"].as_array().cloned().unwrap_or_default();
+    let content = |m: &Value| m["content"].as_str().unwrap_or_default().to_owned();
+    let read: usize = messages.iter().map(|m| content(m).len()).sum();
+    let last = messages.last().map(content).unwrap_or_default();
+    let hash = fingerprint(body);
+    let lower = last.to_lowercase();
+    let text = if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
+        (6 + hash % 5).to_string()
+    } else {
+        let place = usize::try_from(hash % SENTENCES.len() as u64).unwrap_or(0);
+        SENTENCES.get(place).copied().unwrap_or_default().to_owned()
+    };
+    Reply {
+        id: format!("scripted-{hash:016x}"),
+        prompt_tokens: tokens(read),
+        completion_tokens: tokens(text.len()),
+        text,
+    }
+}
+
+fn tokens(chars: usize) -> u64 {
+    chars.div_ceil(TOKEN_CHARS).max(1) as u64
+}
+
+/// FNV-1a: small, stable over builds, and not meant to resist anybody.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_request_gets_the_same_words() {
+        let body = br#"{"messages":[{"role":"user","content":"Write a sentence"}],"seed":1}"#;
+        assert_eq!(reply(body), reply(body));
+        let other = br#"{"messages":[{"role":"user","content":"Write a sentence"}],"seed":2}"#;
+        assert_ne!(reply(body).id, reply(other).id);
+    }
+
+    #[test]
+    fn a_score_is_a_number_from_six_to_ten() {
+        for seed in 0..50 {
+            let body = format!(r#"{{"messages":[{{"role":"user","content":"Score it 1-10"}}],"seed":{seed}}}"#);
+            let score: u64 = reply(body.as_bytes()).text.parse().unwrap();
+            assert!((6..=10).contains(&score));
+        }
+    }
+
+    #[test]
+    fn the_stream_holds_the_whole_text() {
+        let body = br#"{"messages":[{"role":"user","content":"Write"}]}"#;
+        let reply = reply(body);
+        let mut text = String::new();
+        for event in reply.events() {
+            let data = event.trim().strip_prefix("data: ").unwrap();
+            if data != "[DONE]" {
+                let chunk: Value = serde_json::from_str(data).unwrap();
+                text.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
+            }
+        }
+        assert_eq!(text, reply.text);
+    }
+}
