@@ -1,0 +1,307 @@
+//! The guard around every effect, in this order: deadline, concurrency, rate, breaker. Invariant:
+//! its state lives here and outlives the actors that use it; every admitted call is recorded once,
+//! an abandoned one as saying nothing about the other side.
+
+mod limit;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use policies::breaker::{Admission, Breaker, BreakerState, Epoch, Outcome};
+use policies::failure::FailureClass;
+use policies::guard::GuardPolicy;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+use crate::world::World;
+use limit::RateLimit;
+
+/// All guards by name; a cheap clone that shares their state.
+#[derive(Clone)]
+pub struct Guards(Arc<Shared>);
+
+struct Shared {
+    world: World,
+    metrics: Metrics,
+    policy: policies::guard::Guards,
+    guards: Mutex<BTreeMap<String, Guard>>,
+}
+
+/// The guard of one kind of effect; a cheap clone that shares its state.
+#[derive(Clone)]
+pub struct Guard(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    policy: GuardPolicy,
+    world: World,
+    metrics: Metrics,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    rate: Option<RateLimit>,
+    breaker: Mutex<Breaker>,
+}
+
+/// Why a call may not be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The deadline passed before there was room.
+    #[error("the deadline passed while it waited for {0}")]
+    Deadline(Waiting),
+    /// The breaker is open.
+    #[error("the circuit breaker is open{}", after(.0))]
+    Open(
+        /// How long until a probe may go; `None` while probes under way decide.
+        Option<Duration>,
+    ),
+}
+
+fn after(wait: &Option<Duration>) -> String {
+    wait.map_or_else(String::new, |wait| format!(" for another {wait:?}"))
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The deadline had passed at the outset.
+    Nothing,
+    /// One of the calls under way to end.
+    Concurrency,
+    /// The rate limit.
+    Rate,
+}
+
+impl std::fmt::Display for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Concurrency => "other calls to end",
+            Self::Rate => "the rate limit",
+        })
+    }
+}
+
+/// How an admitted call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallOutcome {
+    /// The failure, if it failed.
+    pub class: Option<FailureClass>,
+    /// How long the call took.
+    pub took: Duration,
+}
+
+/// A guard as the tree's picture shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardState {
+    /// Calls under way.
+    pub in_flight: usize,
+    /// The most calls under way.
+    pub concurrency: usize,
+    /// Where the breaker stands.
+    pub breaker: BreakerState,
+}
+
+impl Guards {
+    /// Guards by `policy`, with nothing counted outside of them.
+    pub fn new(world: World, policy: policies::guard::Guards) -> Self {
+        Self::counted(world, policy, Metrics::new())
+    }
+
+    /// Guards by `policy`, whose calls and moves are counted in `metrics`.
+    pub fn counted(world: World, policy: policies::guard::Guards, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { world, metrics, policy, guards: Mutex::default() }))
+    }
+
+    /// The guard of that name, made by its policy when first asked for. Names come from
+    /// configuration, which bounds them.
+    pub fn get(&self, name: &str) -> Guard {
+        let mut guards = lock(&self.0.guards);
+        if let Some(guard) = guards.get(name) {
+            return guard.clone();
+        }
+        let guard = Guard::new(name, self.0.policy.get(name), &self.0.world, &self.0.metrics);
+        guards.insert(name.to_owned(), guard.clone());
+        guard
+    }
+
+    /// Every guard in use, by name.
+    pub fn snapshot(&self) -> BTreeMap<String, GuardState> {
+        let guards = lock(&self.0.guards);
+        guards.iter().map(|(name, guard)| (name.clone(), guard.state())).collect()
+    }
+}
+
+impl Guard {
+    fn new(name: &str, policy: GuardPolicy, world: &World, metrics: &Metrics) -> Self {
+        let slots_max =
+            usize::try_from(policy.concurrency.max(1)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Inner {
+            name: name.to_owned(),
+            world: world.clone(),
+            metrics: metrics.clone(),
+            slots: Arc::new(Semaphore::new(slots_max)),
+            slots_max,
+            rate: policy.rate.and_then(|rate| RateLimit::new(rate, world)),
+            breaker: Mutex::new(Breaker::new(policy.breaker)),
+            policy,
+        }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its policy, with the time-out and the retries for the caller to apply.
+    pub fn policy(&self) -> &GuardPolicy {
+        &self.0.policy
+    }
+
+    /// A permit, if a call may be made at once.
+    pub fn try_admit(&self) -> Option<Permit> {
+        let slot = Arc::clone(&self.0.slots).try_acquire_owned().ok()?;
+        if self.0.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+            return None;
+        }
+        self.pass_breaker(slot).ok()
+    }
+
+    /// A permit, once there is one. It waits for concurrency and rate until the deadline; at an
+    /// open breaker it does not wait.
+    ///
+    /// # Errors
+    /// The first of them, in their order, that does not let the call through.
+    pub async fn admit(&self, deadline: Instant) -> Result<Permit, Refused> {
+        if deadline <= Instant::now() {
+            return Err(Refused::Deadline(Waiting::Nothing));
+        }
+        let slot = Arc::clone(&self.0.slots).acquire_owned();
+        // The semaphore is never closed, so only the deadline can end this wait early.
+        let Ok(Ok(slot)) = tokio::time::timeout_at(deadline, slot).await else {
+            return Err(Refused::Deadline(Waiting::Concurrency));
+        };
+        if let Some(rate) = &self.0.rate {
+            rate.pass(deadline).await?;
+        }
+        self.pass_breaker(slot)
+    }
+
+    fn pass_breaker(&self, slot: OwnedSemaphorePermit) -> Result<Permit, Refused> {
+        let (admission, epoch) = self.with_breaker(|breaker, now| {
+            let admission = breaker.admit(now);
+            (admission, breaker.epoch())
+        });
+        match admission {
+            Admission::Go => Ok(Permit { guard: self.clone(), epoch, recorded: false, _slot: slot }),
+            Admission::Wait(wait) => Err(Refused::Open(Some(wait))),
+            Admission::Refused => Err(Refused::Open(None)),
+        }
+    }
+
+    /// Where it stands now.
+    pub fn state(&self) -> GuardState {
+        GuardState {
+            in_flight: self.0.slots_max.saturating_sub(self.0.slots.available_permits()),
+            concurrency: self.0.slots_max,
+            breaker: lock(&self.0.breaker).state(),
+        }
+    }
+
+    /// Feeds the breaker, and reports its move if it made one.
+    fn with_breaker<T>(&self, feed: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
+        let now = self.0.world.elapsed();
+        let (before, after, output) = {
+            let mut breaker = lock(&self.0.breaker);
+            let before = breaker.epoch();
+            let output = feed(&mut breaker, now);
+            (before, (breaker.epoch(), breaker.state()), output)
+        };
+        if before != after.0 {
+            let to = match after.1 {
+                BreakerState::Closed => "closed",
+                BreakerState::Open { .. } => "open",
+                BreakerState::HalfOpen { .. } => "half_open",
+            };
+            tracing::info!(guard = self.name(), to, "the circuit breaker moved");
+            self.0.metrics.breaker_moved(self.name(), to);
+            self.0.world.trace(format_args!("breaker {} {to}", self.name()));
+        }
+        output
+    }
+}
+
+/// The right to make one call. Dropped unfinished, the call counts as abandoned: its place goes
+/// back, and so does a probe's.
+pub struct Permit {
+    guard: Guard,
+    epoch: Epoch,
+    recorded: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Permit {
+    /// Records how the call ended and gives its place back.
+    pub fn finish(mut self, outcome: CallOutcome) {
+        self.recorded = true;
+        let guard = &self.guard;
+        guard.with_breaker(|breaker, now| breaker.record(self.epoch, verdict(outcome.class), now));
+        guard.0.metrics.effect_ended(guard.name(), outcome.class, outcome.took);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.recorded {
+            let epoch = self.epoch;
+            self.guard.with_breaker(|breaker, now| breaker.record(epoch, Outcome::Unclear, now));
+        }
+    }
+}
+
+/// What a call says about the other side. Whoever answers is well, whatever the answer.
+fn verdict(class: Option<FailureClass>) -> Outcome {
+    use FailureClass::{BudgetSpent, Bug, Hung, Poison, ProviderDown, RateLimited, Rejected, Shutdown};
+    match class {
+        None | Some(RateLimited | Rejected) => Outcome::Succeeded,
+        Some(ProviderDown | Hung) => Outcome::Failed,
+        Some(Bug | BudgetSpent | Poison | Shutdown) => Outcome::Unclear,
+    }
+}
+
+/// A call was ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cut {
+    /// It took longer than allowed.
+    #[error("no end within {0:?}")]
+    TimedOut(Duration),
+    /// Whoever wanted it no longer does.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Runs a call for at most `timeout`, until it is cancelled. Cut, the call's future is dropped.
+///
+/// # Errors
+/// [`Cut`], when it did not end by itself.
+pub async fn call_with_timeout<T>(
+    timeout: Duration,
+    cancelled: &CancellationToken,
+    call: impl Future<Output = T>,
+) -> Result<T, Cut> {
+    tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err(Cut::Cancelled),
+        ended = tokio::time::timeout(timeout, call) => ended.map_err(|_| Cut::TimedOut(timeout)),
+    }
+}
+
+/// A panic elsewhere cannot leave these states half changed, so a poisoned lock is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
