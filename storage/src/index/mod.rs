@@ -4,6 +4,10 @@
 //! safely stored. An index is a view; what is lost is upserted again from the
 //! journal, which is harmless because point ids follow from the notes.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod memory;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -162,4 +166,9 @@ pub fn check_vector(dimension: usize, vector: &[f32]) -> Result<(), IndexError> 
         });
     }
     Ok(())
+}
+
+/// Sorts hits as [`ContextIndex::search`] promises: nearest first, ties by id.
+pub fn sort_hits(hits: &mut [Hit]) {
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
 }

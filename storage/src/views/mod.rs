@@ -5,11 +5,18 @@
 //! always the exact fold of the events up to its sequence. A view is never the
 //! truth: what is missing, stale or damaged is emptied and folded again.
 
+pub mod fold;
 pub mod memory;
+pub mod projector;
+pub mod seal;
+pub mod sled;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use fold::{Fold, FoldError};
+pub use projector::{Projector, ProjectorError};
 
 use crate::journal::Seq;
 
