@@ -1,0 +1,164 @@
+//! From a workflow's text to a checked [`Workflow`], or to everything that is
+//! wrong with it.
+//!
+//! Invariant: a workflow that passes runs without an unknown name, an unbounded
+//! loop or a cycle; one that does not pass gets all its mistakes at once, each
+//! with its line and what to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policies::document::{self, Source};
+use toml::de::DeTable;
+
+use super::action::EffectClass;
+use super::definition::{Input, InputKind, Workflow};
+use super::scope::{Names, Visible};
+use super::section::{Located, Problems, Section, Text, entries, json};
+use super::steps::Reader;
+
+/// The longest text of a workflow, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// What a workflow may name.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The agents.
+    pub agents: BTreeSet<String>,
+    /// The publishers.
+    pub publishers: BTreeSet<String>,
+    /// The tools, each with what may be done about it after a crash.
+    pub tools: BTreeMap<String, EffectClass>,
+}
+
+impl Known {
+    /// These agents and publishers, and the tools that are built in.
+    pub fn new<A: Into<String>, P: Into<String>>(
+        agents: impl IntoIterator<Item = A>,
+        publishers: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let tools = [
+            ("context.remember", EffectClass::Idempotent),
+            ("context.search", EffectClass::Read),
+            ("context.forget", EffectClass::Idempotent),
+        ];
+        Self {
+            agents: agents.into_iter().map(Into::into).collect(),
+            publishers: publishers.into_iter().map(Into::into).collect(),
+            tools: tools.into_iter().map(|(name, class)| (name.to_owned(), class)).collect(),
+        }
+    }
+}
+
+/// Reads and checks a workflow. `file` is what its mistakes are named after.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the text.
+pub fn check(file: &str, text: &str, known: &Known) -> Result<Workflow, Vec<document::Error>> {
+    let source = Source { file, text };
+    if text.len() > DOCUMENT_BYTES_MAX {
+        let message = format!("the workflow is {} bytes long, and {DOCUMENT_BYTES_MAX} is the most", text.len());
+        return Err(vec![source.error(0..0, message, "split it into several workflows")]);
+    }
+    let (table, mistakes) = DeTable::parse_recoverable(text);
+    let mut problems = Problems::new(source);
+    for mistake in &mistakes {
+        let message = mistake.message().lines().collect::<Vec<_>>().join(", ");
+        problems.add(mistake.span().unwrap_or_default(), message, "");
+    }
+    // What follows a mistake of syntax is guesswork.
+    if !problems.is_empty() {
+        return Err(problems.into_errors());
+    }
+    let workflow = read(table.get_ref(), known, &mut problems);
+    match workflow {
+        Some(workflow) if problems.is_empty() => Ok(workflow),
+        _ => Err(problems.into_errors()),
+    }
+}
+
+fn read<'a>(table: &'a DeTable<'a>, known: &'a Known, problems: &mut Problems<'a>) -> Option<Workflow> {
+    let mut section = Section::new("the workflow", 0..0, table);
+    let name = section.need_text("name", problems);
+    let description = section.text("description", problems);
+    let inputs = inputs(section.entries("inputs", problems), problems);
+    let data: BTreeMap<_, _> = section.entries("data", problems).into_iter().map(|(k, v)| (k.text.to_owned(), json(v.get_ref()))).collect();
+    let mut names = Names::new(inputs.keys(), data.keys());
+    let list = section.need("steps", problems);
+    if let Some(list) = list {
+        number(list, &mut names.steps);
+    }
+    let mut reader = Reader { names, problems, known, ids: BTreeSet::new() };
+    let mut visible = Visible::default();
+    let steps = list.and_then(|list| reader.list("steps", list, &mut visible, 0));
+    visible.from.clear();
+    let outputs = section.entries("outputs", reader.problems);
+    let outputs = outputs.into_iter().filter_map(|(key, value)| {
+        let formula = reader.formula(key.text, value, &visible)?;
+        Some((key.text.to_owned(), formula))
+    });
+    let outputs = outputs.collect();
+    reader.names.finish(problems);
+    section.finish(problems);
+    Some(Workflow {
+        name: name?.text.to_owned(),
+        description: description.map(|text| text.text.to_owned()).unwrap_or_default(),
+        inputs,
+        data,
+        steps: steps?,
+        outputs,
+    })
+}
+
+fn inputs<'a>(declared: Vec<(Text<'a>, Located<'a>)>, problems: &mut Problems<'a>) -> BTreeMap<String, Input> {
+    let mut inputs = BTreeMap::new();
+    for (key, value) in declared {
+        let Some(mut section) = Section::of(format!("input `{}`", key.text), value, problems) else { continue };
+        let kind = section.need_text("type", problems);
+        let kind = kind.and_then(|text| {
+            let kind = InputKind::from_name(text.text);
+            if kind.is_none() {
+                let help = document::suggestion(text.text, InputKind::NAMES);
+                problems.add(text.span, format!("`{}` is no type of input", text.text), help);
+            }
+            kind
+        });
+        let default = section.get("default");
+        let required = section.boolean("required", problems);
+        let description = section.text("description", problems);
+        section.finish(problems);
+        let kind = kind.unwrap_or(InputKind::Text);
+        if let Some(default) = default {
+            if !kind.fits(&json(default.get_ref())) {
+                problems.add(default.span(), format!("the default of `{}` is no {}", key.text, kind.name()), "");
+            }
+            if required == Some(true) {
+                problems.add(default.span(), format!("`{}` is required, so its default is never used", key.text), "drop one of the two");
+            }
+        }
+        let input = Input {
+            kind,
+            required: required.unwrap_or(default.is_none()),
+            default: default.map_or(serde_json::Value::Null, |value| json(value.get_ref())),
+            description: description.map(|text| text.text.to_owned()).unwrap_or_default(),
+        };
+        inputs.insert(key.text.to_owned(), input);
+    }
+    inputs
+}
+
+/// Numbers all steps in reading order, before any of them is read, so that a
+/// use of a later step can be told from one that does not exist.
+fn number(list: Located<'_>, order: &mut BTreeMap<String, usize>) {
+    for step in list.get_ref().as_array().into_iter().flatten() {
+        let Some(table) = step.get_ref().as_table() else { continue };
+        if let Some(id) = table.get("id").and_then(|id| id.get_ref().as_str()) {
+            let next = order.len();
+            order.entry(id.to_owned()).or_insert(next);
+        }
+        for (key, value) in entries(table) {
+            if ["steps", "then", "else"].contains(&key.text) {
+                number(value, order);
+            }
+        }
+    }
+}
