@@ -1,1 +1,149 @@
+//! The guard's order, its clock, and that what it admits it records.
 
+use policies::breaker::BreakerPolicy;
+use policies::span::{Rate, Span};
+
+use super::*;
+use crate::transport::unplugged;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world() -> World {
+    World::simulated(0, unplugged())
+}
+
+fn guard(policy: GuardPolicy) -> Guard {
+    let mut policies = policies::guard::Guards::default();
+    policies.set("model", policy);
+    Guards::new(world(), policies).get("model")
+}
+
+fn within(span: Duration) -> Instant {
+    Instant::now() + span
+}
+
+async fn admit(guard: &Guard) -> Result<Permit, Refused> {
+    guard.admit(within(SECOND)).await
+}
+
+fn ended(class: Option<FailureClass>) -> CallOutcome {
+    CallOutcome { class, took: SECOND }
+}
+
+/// Opens at the second failure in a row, for 10 s; one probe.
+fn breaker() -> BreakerPolicy {
+    BreakerPolicy { failures: 2, open: Span::from_secs(10), ..BreakerPolicy::default() }
+}
+
+async fn fail(guard: &Guard, times: u32) {
+    for _ in 0..times {
+        admit(guard).await.unwrap().finish(ended(Some(FailureClass::ProviderDown)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refuses_in_the_order_deadline_concurrency_rate_breaker() {
+    let rate = Some(Rate { count: 4, per: Duration::from_secs(60) });
+    let guard = guard(GuardPolicy { concurrency: 1, rate, breaker: breaker(), ..GuardPolicy::default() });
+    fail(&guard, 1).await;
+    let held = admit(&guard).await.unwrap();
+    let start = Instant::now();
+    assert_eq!(guard.admit(start).await.err(), Some(Refused::Deadline(Waiting::Nothing)));
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Deadline(Waiting::Concurrency)));
+    assert_eq!(start.elapsed(), SECOND);
+    held.finish(ended(Some(FailureClass::Hung)));
+    // The breaker is open by now, and two calls are left in the bucket.
+    for _ in 0..2 {
+        assert!(matches!(admit(&guard).await, Err(Refused::Open(Some(_)))));
+    }
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Deadline(Waiting::Rate)));
+    assert_eq!(guard.state().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bucket_refills_with_the_paused_clock() {
+    let rate = Some(Rate { count: 2, per: Duration::from_secs(10) });
+    let guard = guard(GuardPolicy { rate, ..GuardPolicy::default() });
+    let start = Instant::now();
+    let mut at = Vec::new();
+    for _ in 0..5 {
+        guard.admit(within(SECOND * 60)).await.unwrap().finish(ended(None));
+        at.push(start.elapsed().as_secs());
+    }
+    assert_eq!(at, [0, 0, 5, 10, 15]);
+    assert!(guard.try_admit().is_none());
+    tokio::time::advance(SECOND * 5).await;
+    assert!(guard.try_admit().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_cannot_end_in_time_is_not_begun() {
+    let rate = Some(Rate { count: 1, per: Duration::from_secs(60) });
+    let guard = guard(GuardPolicy { rate, ..GuardPolicy::default() });
+    drop(admit(&guard).await.unwrap());
+    let start = Instant::now();
+    assert_eq!(guard.admit(within(SECOND * 30)).await.err(), Some(Refused::Deadline(Waiting::Rate)));
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn opens_after_failures_and_closes_after_a_good_probe() {
+    let guard = guard(GuardPolicy { breaker: breaker(), ..GuardPolicy::default() });
+    fail(&guard, 2).await;
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Open(Some(SECOND * 10))));
+    tokio::time::advance(SECOND * 10).await;
+    let probe = admit(&guard).await.unwrap();
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Open(None)));
+    probe.finish(ended(None));
+    assert_eq!(guard.state().breaker, BreakerState::Closed);
+    assert!(admit(&guard).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_probe_gives_its_place_back() {
+    let guard = guard(GuardPolicy { concurrency: 1, breaker: breaker(), ..GuardPolicy::default() });
+    fail(&guard, 2).await;
+    tokio::time::advance(SECOND * 10).await;
+    let probe = admit(&guard).await.unwrap();
+    assert_eq!(guard.state().in_flight, 1);
+    drop(probe);
+    assert_eq!(guard.state().in_flight, 0);
+    admit(&guard).await.unwrap().finish(ended(None));
+    assert_eq!(guard.state().breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_answers_is_well_and_our_own_faults_say_nothing() {
+    let guard = guard(GuardPolicy { breaker: breaker(), ..GuardPolicy::default() });
+    fail(&guard, 1).await;
+    admit(&guard).await.unwrap().finish(ended(Some(FailureClass::RateLimited)));
+    fail(&guard, 1).await;
+    assert_eq!(guard.state().breaker, BreakerState::Closed, "an answer came between the failures");
+    admit(&guard).await.unwrap().finish(ended(Some(FailureClass::Bug)));
+    fail(&guard, 1).await;
+    assert!(matches!(guard.state().breaker, BreakerState::Open { .. }), "a bug of ours is no answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_of_one_name_share_their_state_and_are_counted() {
+    let mut policies = policies::guard::Guards::default();
+    policies.set("model", GuardPolicy { breaker: breaker(), ..GuardPolicy::default() });
+    let metrics = Metrics::new();
+    let guards = Guards::counted(world(), policies, metrics.clone());
+    fail(&guards.get("model"), 2).await;
+    assert!(admit(&guards.get("model")).await.is_err());
+    assert!(admit(&guards.get("model/claude")).await.is_ok(), "the policy is inherited, the state is not");
+    let names: Vec<_> = guards.snapshot().into_keys().collect();
+    assert_eq!(names, ["model", "model/claude"]);
+    assert!(metrics.encode().contains("breaker_moves_total{name=\"model\",to=\"open\"} 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_by_itself_by_its_timeout_or_by_its_token() {
+    let token = CancellationToken::new();
+    assert_eq!(call_with_timeout(SECOND, &token, async { 7 }).await, Ok(7));
+    let never = std::future::pending::<()>;
+    assert_eq!(call_with_timeout(SECOND, &token, never()).await, Err(Cut::TimedOut(SECOND)));
+    token.cancel();
+    assert_eq!(call_with_timeout(SECOND, &token, never()).await, Err(Cut::Cancelled));
+}
