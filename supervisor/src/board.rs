@@ -1,0 +1,250 @@
+//! The one record of every node: its actor, and what the live picture shows of it.
+//!
+//! Invariant: the lock is held for look-ups only, never across an await; whoever finds a
+//! supervisor dead can find here every actor that was below it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use actors::world::World;
+use ractor::ActorCell;
+use tokio::sync::Notify;
+
+use crate::child::Gauge;
+use crate::snapshot::{LastFailure, NodeKind, NodeSnapshot, NodeState, TreeSnapshot};
+use crate::stop::Forced;
+
+/// A node of the tree; ids grow in start order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeId(u64);
+
+#[cfg(test)]
+impl NodeId {
+    pub(crate) fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// The name is in use already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameTaken;
+
+/// What a supervisor's books say of a child, for the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct View {
+    pub(crate) state: NodeState,
+    pub(crate) generation: u64,
+    pub(crate) restarts: u64,
+}
+
+struct Entry {
+    name: String,
+    kind: NodeKind,
+    parent: Option<NodeId>,
+    children: BTreeSet<NodeId>,
+    view: View,
+    last_failure: Option<LastFailure>,
+    since: policies::instant::Timestamp,
+    gauge: Arc<OnceLock<Gauge>>,
+    cell: Option<ActorCell>,
+}
+
+#[derive(Default)]
+struct Nodes {
+    entries: BTreeMap<NodeId, Entry>,
+    names: BTreeMap<String, NodeId>,
+    added: u64,
+    forced: Vec<Forced>,
+}
+
+/// Shared by every supervisor of one tree.
+pub(crate) struct Board {
+    world: World,
+    nodes: Mutex<Nodes>,
+    changed: Notify,
+}
+
+impl Board {
+    pub(crate) fn new(world: World) -> Self {
+        Self { world, nodes: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        // Nothing panics while it holds the lock, so what it guards is whole.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a node after its elder siblings.
+    pub(crate) fn add(&self, parent: Option<NodeId>, name: &str, kind: NodeKind) -> Result<NodeId, NameTaken> {
+        let since = self.world.now();
+        let nodes = &mut *self.nodes();
+        if nodes.names.contains_key(name) {
+            return Err(NameTaken);
+        }
+        let id = NodeId(nodes.added);
+        nodes.added += 1;
+        nodes.names.insert(name.to_owned(), id);
+        if let Some(parent) = parent.and_then(|parent| nodes.entries.get_mut(&parent)) {
+            parent.children.insert(id);
+        }
+        let entry = Entry {
+            name: name.to_owned(),
+            kind,
+            parent,
+            children: BTreeSet::new(),
+            view: View { state: NodeState::Waiting, generation: 0, restarts: 0 },
+            last_failure: None,
+            since,
+            gauge: Arc::default(),
+            cell: None,
+        };
+        nodes.entries.insert(id, entry);
+        self.changed.notify_one();
+        Ok(id)
+    }
+
+    /// Removes a node that has no children.
+    pub(crate) fn remove(&self, id: NodeId) {
+        let nodes = &mut *self.nodes();
+        if let Some(entry) = nodes.entries.remove(&id) {
+            nodes.names.remove(&entry.name);
+            if let Some(parent) = entry.parent.and_then(|parent| nodes.entries.get_mut(&parent)) {
+                parent.children.remove(&id);
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Removes the workers of an earlier life of a dynamic supervisor.
+    pub(crate) fn remove_below(&self, id: NodeId) {
+        let below = self.nodes().below(id);
+        below.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// The generations and restarts that a node has been through.
+    pub(crate) fn history(&self, id: NodeId) -> (u64, u64) {
+        let nodes = self.nodes();
+        nodes.entries.get(&id).map_or((0, 0), |entry| (entry.view.generation, entry.view.restarts))
+    }
+
+    pub(crate) fn record(&self, id: NodeId, view: View) {
+        let now = self.world.now();
+        if let Some(entry) = self.nodes().entries.get_mut(&id)
+            && entry.view != view
+        {
+            entry.view = view;
+            entry.since = now;
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn record_failure(&self, id: NodeId, failure: &crate::Failure) {
+        let at = self.world.now();
+        if let Some(entry) = self.nodes().entries.get_mut(&id) {
+            let (class, reason) = (failure.class, failure.message.clone());
+            entry.last_failure = Some(LastFailure { class, reason, at });
+            self.changed.notify_one();
+        }
+    }
+
+    /// Notes the actor of a node's current generation.
+    pub(crate) fn set_cell(&self, id: NodeId, cell: ActorCell, gauge: Arc<OnceLock<Gauge>>) {
+        if let Some(entry) = self.nodes().entries.get_mut(&id) {
+            entry.cell = Some(cell);
+            entry.gauge = gauge;
+        }
+    }
+
+    /// Forgets the actor of a generation that has ended.
+    pub(crate) fn clear_cell(&self, id: NodeId) {
+        if let Some(entry) = self.nodes().entries.get_mut(&id) {
+            entry.cell = None;
+            entry.gauge = Arc::default();
+        }
+    }
+
+    pub(crate) fn cell(&self, id: NodeId) -> Option<ActorCell> {
+        self.nodes().entries.get(&id)?.cell.clone()
+    }
+
+    /// The node of this name, its kind, and its supervisor's actor.
+    pub(crate) fn find(&self, name: &str) -> Option<(NodeId, NodeKind, Option<ActorCell>)> {
+        let nodes = self.nodes();
+        let id = *nodes.names.get(name)?;
+        let entry = nodes.entries.get(&id)?;
+        let supervisor = entry.parent.and_then(|parent| nodes.entries.get(&parent)?.cell.clone());
+        Some((id, entry.kind, supervisor))
+    }
+
+    /// Kills every actor below a supervisor that has ended, which ractor does not do for
+    /// those that were draining. Does not wait; returns the actors killed.
+    pub(crate) fn kill_below(&self, id: NodeId) -> Vec<ActorCell> {
+        let now = self.world.now();
+        let nodes = &mut *self.nodes();
+        let mut killed = Vec::new();
+        for id in nodes.below(id) {
+            let Some(entry) = nodes.entries.get_mut(&id) else { continue };
+            killed.extend(entry.cell.clone());
+            if entry.view.state != NodeState::Done {
+                entry.view.state = NodeState::Done;
+                entry.since = now;
+            }
+        }
+        killed.iter().for_each(ActorCell::kill);
+        self.changed.notify_one();
+        killed
+    }
+
+    /// Notes a child that did not stop by itself.
+    pub(crate) fn note_forced(&self, forced: Forced) {
+        self.nodes().forced.push(forced);
+    }
+
+    /// Takes what was noted since the last call.
+    pub(crate) fn take_forced(&self) -> Vec<Forced> {
+        std::mem::take(&mut self.nodes().forced)
+    }
+
+    /// Resolves when something has changed since the last call.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The picture of the whole tree, drawn now.
+    pub(crate) fn snapshot(&self) -> TreeSnapshot {
+        let at = self.world.now();
+        let nodes = self.nodes();
+        let root = nodes.entries.keys().next().and_then(|root| nodes.draw(*root));
+        TreeSnapshot { at, root: root.unwrap_or_else(|| NodeSnapshot::absent(at)) }
+    }
+}
+
+impl Nodes {
+    /// Every node below this one, elder first.
+    fn below(&self, id: NodeId) -> Vec<NodeId> {
+        let mut found = Vec::new();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            if let Some(entry) = self.entries.get(&id) {
+                found.extend(&entry.children);
+                open.extend(&entry.children);
+            }
+        }
+        found
+    }
+
+    fn draw(&self, id: NodeId) -> Option<NodeSnapshot> {
+        let entry = self.entries.get(&id)?;
+        Some(NodeSnapshot {
+            name: entry.name.clone(),
+            kind: entry.kind,
+            state: entry.view.state,
+            generation: entry.view.generation,
+            restarts: entry.view.restarts,
+            last_failure: entry.last_failure.clone(),
+            since: entry.since,
+            mailbox: entry.gauge.get().map(|gauge| gauge()),
+            children: entry.children.iter().filter_map(|child| self.draw(*child)).collect(),
+        })
+    }
+}

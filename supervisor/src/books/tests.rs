@@ -1,0 +1,522 @@
+use policies::backoff::Backoff;
+use policies::span::Span;
+use policies::strategy::RestartKind::{Permanent, Temporary, Transient};
+use policies::strategy::Strategy::{OneForAll, OneForOne, RestForOne};
+use proptest::prelude::{Just, TestCaseError, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generate;
+
+use super::*;
+use crate::snapshot::NodeState;
+
+/// Books of children named a, b, c…, with a log of what was ordered.
+struct Bench {
+    books: Books,
+    now: Duration,
+    actors: u64,
+    log: Vec<String>,
+    /// Orders that take time and have not been answered.
+    open: Vec<Order>,
+    end: Option<End>,
+}
+
+fn name(id: NodeId) -> String {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let at = names.iter().enumerate().find(|(at, _)| NodeId::of(*at as u64) == id);
+    at.map_or("?", |(_, name)| name).to_owned()
+}
+
+fn id(name: &str) -> NodeId {
+    NodeId::of(u64::from(name.as_bytes()[0] - b'a'))
+}
+
+fn no_backoff() -> Backoff {
+    Backoff { first: Span::default(), factor: 1.0, cap: Span::default(), jitter: 0.0 }
+}
+
+fn rules(restart: RestartKind) -> Rules {
+    Rules { restart, backoff: no_backoff(), significant: false }
+}
+
+impl Bench {
+    fn new(regime: Regime, restarts: u32, children: &[Rules]) -> Self {
+        let intensity = Intensity { restarts, within: Span::from_secs(10) };
+        let mut books = Books::new("sup", regime, intensity);
+        for (at, rules) in children.iter().enumerate() {
+            let id = NodeId::of(at as u64);
+            books.add(id, Child::new(&name(id), rules.clone(), 0, 0));
+        }
+        let now = Duration::ZERO;
+        let mut bench = Self { books, now, actors: 0, log: Vec::new(), open: Vec::new(), end: None };
+        bench.pump();
+        bench
+    }
+
+    fn declared(strategy: Strategy, kinds: &[RestartKind]) -> Self {
+        let children: Vec<_> = kinds.iter().copied().map(rules).collect();
+        let mut bench = Self::new(Regime::Declared(strategy, AutoShutdown::Never), 3, &children);
+        bench.answer_all();
+        bench.log.clear();
+        bench
+    }
+
+    fn at(&self) -> Moment {
+        Moment { now: self.now, chance: 0.0 }
+    }
+
+    fn pump(&mut self) {
+        for order in self.books.orders() {
+            match &order {
+                Order::Start(id, _) => self.log.push(format!("start {}", name(*id))),
+                Order::Stop(id, _) => self.log.push(format!("stop {}", name(*id))),
+                Order::Wake(id, _, after) => self.log.push(format!("wait {} {after:?}", name(*id))),
+                Order::Forget(id) => self.log.push(format!("forget {}", name(*id))),
+                Order::Ready => self.log.push("ready".into()),
+                Order::End(end) => self.end = Some(end.clone()),
+                Order::Show(_) | Order::Failed(..) | Order::Tell(_) => {}
+            }
+            if matches!(order, Order::Start(..) | Order::Stop(..) | Order::Wake(..)) {
+                self.open.push(order);
+            }
+        }
+    }
+
+    /// Answers one open order as the tasks do when all goes well.
+    fn answer(&mut self, at: usize) {
+        match self.open.remove(at) {
+            Order::Start(id, generation) => {
+                self.actors += 1;
+                self.books.started(id, generation, ActorId::Local(self.actors), self.at());
+            }
+            Order::Stop(id, generation) => self.books.stopped(id, generation),
+            Order::Wake(id, generation, _) => self.books.woke(id, generation),
+            _ => {}
+        }
+        self.pump();
+    }
+
+    fn answer_all(&mut self) {
+        while !self.open.is_empty() {
+            self.answer(0);
+        }
+    }
+
+    fn actor(&self, id: NodeId) -> Option<ActorId> {
+        self.books.actors.iter().find(|(_, child)| **child == id).map(|(actor, _)| *actor)
+    }
+
+    fn exit(&mut self, child: &str, exit: Exit) {
+        let actor = self.actor(id(child)).unwrap();
+        self.books.exited(actor, exit, self.at());
+        self.pump();
+    }
+
+    fn fail(&mut self, child: &str) {
+        self.exit(child, bug());
+    }
+
+    fn take_log(&mut self) -> String {
+        std::mem::take(&mut self.log).join(", ")
+    }
+
+    fn states(&self) -> String {
+        let letter = |child: &Child| match child.view().state {
+            NodeState::Up => 'U',
+            NodeState::Done => 'D',
+            NodeState::Waiting => 'W',
+            NodeState::Backoff => 'B',
+            NodeState::Starting => 's',
+            NodeState::Stopping => 'x',
+        };
+        self.books.children.values().map(letter).collect()
+    }
+}
+
+fn bug() -> Exit {
+    failed(FailureClass::Bug)
+}
+
+fn failed(class: FailureClass) -> Exit {
+    Exit::Failed(Failure::new(class, "it broke"))
+}
+
+/// One row of OTP's rules: children of these kinds are up, one of them exits.
+fn check(strategy: Strategy, kinds: [RestartKind; 3], child: &str, exit: Exit, log: &str, states: &str) {
+    let mut bench = Bench::declared(strategy, &kinds);
+    bench.exit(child, exit.clone());
+    bench.answer_all();
+    let row = format!("{strategy:?} {kinds:?} {child} {exit:?}");
+    assert_eq!((bench.take_log().as_str(), bench.states().as_str()), (log, states), "{row}");
+    assert_eq!(bench.end, None, "{row}");
+}
+
+#[test]
+fn follows_otp_child_by_child() {
+    let p = [Permanent; 3];
+    check(OneForOne, p, "a", bug(), "start a", "UUU");
+    check(OneForOne, p, "b", bug(), "start b", "UUU");
+    check(OneForOne, p, "c", Exit::Killed, "start c", "UUU");
+    check(OneForAll, p, "a", bug(), "stop c, stop b, start a, start b, start c", "UUU");
+    check(OneForAll, p, "b", bug(), "stop c, stop a, start a, start b, start c", "UUU");
+    check(OneForAll, p, "c", Exit::Killed, "stop b, stop a, start a, start b, start c", "UUU");
+    check(RestForOne, p, "a", bug(), "stop c, stop b, start a, start b, start c", "UUU");
+    check(RestForOne, p, "b", bug(), "stop c, start b, start c", "UUU");
+    check(RestForOne, p, "c", bug(), "start c", "UUU");
+}
+
+#[test]
+fn a_permanent_child_is_restarted_after_a_normal_exit_too() {
+    check(OneForOne, [Permanent; 3], "b", Exit::Normal, "start b", "UUU");
+    check(RestForOne, [Permanent; 3], "b", Exit::Normal, "stop c, start b, start c", "UUU");
+}
+
+#[test]
+fn a_transient_child_is_restarted_after_a_failure_only() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        check(strategy, [Transient; 3], "b", Exit::Normal, "", "UDU");
+    }
+    check(OneForOne, [Transient; 3], "b", Exit::Killed, "start b", "UUU");
+    check(RestForOne, [Transient; 3], "b", bug(), "stop c, start b, start c", "UUU");
+}
+
+#[test]
+fn a_temporary_child_is_never_restarted_and_takes_nobody_along() {
+    for strategy in [OneForOne, OneForAll, RestForOne] {
+        check(strategy, [Temporary; 3], "b", bug(), "", "UDU");
+        check(strategy, [Temporary; 3], "b", Exit::Normal, "", "UDU");
+    }
+    let kinds = [Permanent, Permanent, Temporary];
+    check(OneForAll, kinds, "a", bug(), "stop c, stop b, start a, start b", "UUD");
+}
+
+#[test]
+fn a_transient_child_that_had_ended_comes_back_with_its_group() {
+    let mut bench = Bench::declared(OneForAll, &[Permanent, Transient, Permanent]);
+    bench.exit("b", Exit::Normal);
+    bench.fail("a");
+    bench.answer_all();
+    assert_eq!(bench.take_log(), "stop c, start a, start b, start c");
+}
+
+#[test]
+fn a_child_starts_when_its_elder_is_up() {
+    let mut bench =
+        Bench::new(Regime::Declared(OneForOne, AutoShutdown::Never), 3, &[rules(Permanent), rules(Permanent)]);
+    assert_eq!(bench.take_log(), "start a");
+    bench.answer(0);
+    assert_eq!(bench.take_log(), "start b");
+    bench.answer(0);
+    assert_eq!(bench.take_log(), "ready");
+}
+
+#[test]
+fn a_child_is_not_stopped_before_its_younger_sibling_is_down() {
+    let mut bench = Bench::declared(OneForOne, &[Permanent; 3]);
+    bench.books.close(End::Closed);
+    bench.pump();
+    for expected in ["stop c", "stop b", "stop a"] {
+        assert_eq!((bench.take_log().as_str(), &bench.end), (expected, &None));
+        bench.answer(0);
+    }
+    assert_eq!((bench.states().as_str(), &bench.end), ("DDD", &Some(End::Closed)));
+}
+
+#[test]
+fn one_restart_too_many_stops_all_in_order_and_escalates() {
+    let mut bench = Bench::declared(OneForOne, &[Permanent; 3]);
+    for _ in 0..3 {
+        bench.fail("b");
+        bench.answer_all();
+    }
+    bench.take_log();
+    bench.fail("b");
+    bench.answer_all();
+    assert_eq!(bench.take_log(), "stop c, stop a");
+    assert_eq!(bench.end, Some(End::Escalated(Failure::new(FailureClass::Bug, "it broke"))));
+}
+
+#[test]
+fn restarts_that_are_far_apart_do_not_escalate() {
+    let mut bench = Bench::declared(OneForOne, &[Permanent; 1]);
+    for _ in 0..20 {
+        bench.fail("a");
+        bench.answer_all();
+        bench.now += Duration::from_secs(4);
+    }
+    assert_eq!(bench.end, None);
+}
+
+#[test]
+fn an_outage_backs_off_but_uses_up_no_restarts() {
+    let mut bench = Bench::declared(OneForOne, &[Permanent; 1]);
+    for _ in 0..20 {
+        bench.exit("a", failed(FailureClass::ProviderDown));
+        assert_eq!(bench.take_log(), "wait a 1s");
+        bench.answer_all();
+        bench.take_log();
+    }
+    assert_eq!(bench.end, None);
+}
+
+fn backing_off(strategy: Strategy) -> Bench {
+    let backoff = Backoff { first: Span::from_secs(1), factor: 2.0, cap: Span::from_secs(4), jitter: 0.0 };
+    let child = Rules { backoff, ..rules(Permanent) };
+    let children = [child.clone(), child.clone(), child];
+    let mut bench = Bench::new(Regime::Declared(strategy, AutoShutdown::Never), 10, &children);
+    bench.answer_all();
+    bench.log.clear();
+    bench
+}
+
+#[test]
+fn back_off_grows_to_its_cap_and_begins_anew_after_a_healthy_time() {
+    let mut bench = backing_off(OneForOne);
+    let mut delays = Vec::new();
+    for _ in 0..4 {
+        bench.fail("b");
+        delays.push(bench.take_log());
+        bench.answer_all();
+        bench.take_log();
+    }
+    bench.now += Duration::from_secs(10);
+    bench.fail("b");
+    delays.push(bench.take_log());
+    assert_eq!(delays, ["wait b 1s", "wait b 2s", "wait b 4s", "wait b 4s", "wait b 1s"]);
+}
+
+#[test]
+fn a_group_waits_out_the_back_off_together() {
+    let mut bench = backing_off(OneForAll);
+    bench.fail("b");
+    // The timer comes last here.
+    bench.answer(1);
+    bench.answer(1);
+    assert_eq!((bench.take_log().as_str(), bench.states().as_str()), ("wait b 1s, stop c, stop a", "WBW"));
+    bench.answer_all();
+    assert_eq!(bench.take_log(), "start a, start b, start c");
+}
+
+#[test]
+fn a_child_that_backs_off_does_not_hold_up_its_siblings() {
+    let mut bench = backing_off(OneForOne);
+    bench.fail("a");
+    bench.fail("c");
+    bench.answer(1);
+    assert_eq!((bench.take_log().as_str(), bench.states().as_str()), ("wait a 1s, wait c 1s, start c", "BUs"));
+}
+
+#[test]
+fn an_elder_that_fails_while_a_younger_backs_off_starts_first() {
+    let mut bench = backing_off(RestForOne);
+    bench.fail("c");
+    bench.fail("a");
+    bench.answer_all();
+    let log = bench.take_log();
+    assert!(log.ends_with("start a, start b, start c"), "{log}");
+}
+
+#[test]
+fn a_failed_start_counts_and_backs_off() {
+    let mut bench =
+        Bench::new(Regime::Declared(OneForOne, AutoShutdown::Never), 2, &[rules(Permanent), rules(Permanent)]);
+    for generation in 1..=3 {
+        assert_eq!(bench.end, None);
+        bench.open.clear();
+        let failure = Failure::new(FailureClass::Bug, "no port");
+        bench.books.start_failed(id("a"), generation, failure, bench.at());
+        bench.pump();
+    }
+    assert_eq!(bench.end, Some(End::Escalated(Failure::new(FailureClass::Bug, "no port"))));
+    assert_eq!(bench.take_log(), "start a, start a, start a", "the younger sibling never starts");
+}
+
+#[test]
+fn an_event_of_a_life_that_is_over_changes_nothing() {
+    let mut bench = Bench::declared(OneForOne, &[Permanent; 2]);
+    let old = bench.actor(id("a")).unwrap();
+    bench.fail("a");
+    bench.answer_all();
+    let before = (bench.states(), bench.take_log());
+    bench.books.exited(old, bug(), bench.at());
+    bench.books.stopped(id("a"), 1);
+    bench.books.woke(id("a"), 1);
+    bench.books.vanished(id("a"), 1, bench.at());
+    bench.books.start_failed(id("a"), 1, Failure::new(FailureClass::Bug, "late"), bench.at());
+    let stale = bench.books.started(id("a"), 1, ActorId::Local(99), bench.at());
+    bench.pump();
+    assert_eq!(stale, Report::Stale);
+    assert_eq!((bench.states(), bench.take_log()), (before.0, String::new()));
+}
+
+#[test]
+fn an_exit_heard_before_its_start_is_not_lost() {
+    let mut bench = Bench::new(Regime::Declared(OneForOne, AutoShutdown::Never), 3, &[rules(Permanent)]);
+    bench.open.clear();
+    bench.books.exited(ActorId::Local(7), failed(FailureClass::Poison), bench.at());
+    bench.pump();
+    bench.books.started(id("a"), 1, ActorId::Local(7), bench.at());
+    bench.pump();
+    assert_eq!(bench.take_log(), "start a, start a, ready");
+    assert!(bench.books.early.is_empty());
+}
+
+#[test]
+fn a_kill_is_classified_by_who_asked() {
+    let class_of = |fault: Option<Fault>| {
+        let mut bench = Bench::declared(OneForOne, &[Permanent; 1]);
+        if let Some(fault) = fault {
+            assert!(bench.books.blame(id("a"), fault));
+        }
+        let actor = bench.actor(id("a")).unwrap();
+        bench.books.exited(actor, Exit::Killed, bench.at());
+        let orders = bench.books.orders();
+        orders.into_iter().find_map(|order| match order {
+            Order::Failed(_, failure) => Some(failure.class),
+            _ => None,
+        })
+    };
+    assert_eq!(class_of(None), Some(FailureClass::Bug));
+    assert_eq!(class_of(Some(Fault::Hung)), Some(FailureClass::Hung));
+    assert_eq!(class_of(Some(Fault::Kill)), Some(FailureClass::Shutdown));
+}
+
+#[test]
+fn significant_children_end_their_supervisor() {
+    let run = |auto_shutdown, exits: &[&str]| {
+        let significant = Rules { significant: true, ..rules(Transient) };
+        let children = [rules(Permanent), significant.clone(), significant];
+        let mut bench = Bench::new(Regime::Declared(OneForOne, auto_shutdown), 3, &children);
+        bench.answer_all();
+        exits.iter().for_each(|child| bench.exit(child, Exit::Normal));
+        bench.answer_all();
+        bench.end
+    };
+    assert_eq!(run(AutoShutdown::Never, &["b", "c"]), None);
+    assert_eq!(run(AutoShutdown::AnySignificant, &["c"]), Some(End::Finished));
+    assert_eq!(run(AutoShutdown::AllSignificant, &["c"]), None);
+    assert_eq!(run(AutoShutdown::AllSignificant, &["c", "b"]), Some(End::Finished));
+}
+
+#[test]
+fn dynamic_children_are_stopped_side_by_side_and_leave_the_books() {
+    let mut bench = Bench::new(Regime::Dynamic, 3, &[rules(Transient), rules(Transient)]);
+    assert_eq!(bench.take_log(), "start a, start b");
+    bench.answer_all();
+    assert_eq!(bench.take_log(), "ready");
+    bench.books.close(End::Closed);
+    bench.pump();
+    assert_eq!(bench.take_log(), "stop b, stop a");
+    bench.answer_all();
+    assert_eq!((bench.take_log().as_str(), bench.books.len()), ("forget b, forget a", 0));
+}
+
+#[test]
+fn a_dynamic_child_retired_while_it_backs_off_never_comes_back() {
+    let backoff = Backoff { first: Span::from_secs(1), ..no_backoff() };
+    let backoff = Backoff { cap: Span::from_secs(1), ..backoff };
+    let mut bench = Bench::new(Regime::Dynamic, 3, &[Rules { backoff, ..rules(Permanent) }]);
+    bench.answer_all();
+    bench.fail("a");
+    assert!(bench.books.retire(id("a")));
+    bench.take_log();
+    bench.pump();
+    bench.answer_all();
+    assert_eq!((bench.take_log().as_str(), bench.books.len()), ("forget a", 0));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Answer(prop::sample::Index),
+    StartFails(prop::sample::Index),
+    Exit(prop::sample::Index, Exit),
+    Later(u64),
+    Close,
+}
+
+fn steps() -> impl Generate<Value = Vec<Step>> {
+    let exits =
+        prop_oneof![Just(Exit::Normal), Just(Exit::Killed), Just(bug()), Just(failed(FailureClass::RateLimited)),];
+    let step = prop_oneof![
+        12 => any::<prop::sample::Index>().prop_map(Step::Answer),
+        1 => any::<prop::sample::Index>().prop_map(Step::StartFails),
+        6 => (any::<prop::sample::Index>(), exits).prop_map(|(child, exit)| Step::Exit(child, exit)),
+        3 => (0..8_u64).prop_map(Step::Later),
+        1 => Just(Step::Close),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+fn children() -> impl Generate<Value = Vec<Rules>> {
+    let kind = prop_oneof![Just(Permanent), Just(Transient), Just(Temporary)];
+    let child = (kind, any::<bool>()).prop_map(|(kind, waits)| {
+        let first = Span::from_millis(if waits { 100 } else { 0 });
+        Rules { backoff: Backoff { first, cap: Span::from_secs(1), ..no_backoff() }, ..rules(kind) }
+    });
+    prop::collection::vec(child, 0..6)
+}
+
+fn regimes() -> impl Generate<Value = Regime> {
+    let strategy = prop_oneof![Just(OneForOne), Just(OneForAll), Just(RestForOne)];
+    prop_oneof![
+        4 => strategy.prop_map(|strategy| Regime::Declared(strategy, AutoShutdown::Never)),
+        1 => Just(Regime::Dynamic),
+    ]
+}
+
+/// What must hold after every step.
+fn check_laws(bench: &Bench, regime: Regime) -> Result<(), TestCaseError> {
+    let books = &bench.books;
+    for (id, child) in &books.children {
+        let settled = matches!(child.life, Life::Up { .. } | Life::Done { .. });
+        prop_assert_eq!(books.pending.contains(id), !settled);
+        let known = match child.life {
+            Life::Up { actor } => Some(actor),
+            Life::Condemned { actor, .. } | Life::Stopping { actor, .. } => actor,
+            _ => None,
+        };
+        prop_assert_eq!(bench.actor(*id), known, "each actor belongs to one life");
+    }
+    prop_assert!(books.actors.values().all(|id| books.children.contains_key(id)), "no orphan");
+    let stops = bench.open.iter().filter(|order| matches!(order, Order::Stop(..))).count();
+    prop_assert!(stops <= 1 || regime == Regime::Dynamic, "stops go one by one");
+    if matches!(regime, Regime::Declared(OneForAll | RestForOne, _)) {
+        let lives: Vec<_> = books.children.values().map(|child| child.life).collect();
+        let first_down = lives.iter().position(|life| matches!(life, Life::Waiting | Life::Backoff | Life::Starting));
+        let young_starting = first_down.is_some_and(|at| lives[at + 1..].contains(&Life::Starting));
+        prop_assert!(!young_starting, "no child starts before its elders are up");
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn books_are_whole_whatever_happens(regime in regimes(), children in children(), steps in steps()) {
+        let mut bench = Bench::new(regime, 4, &children);
+        for step in steps {
+            match step {
+                Step::Answer(at) if !bench.open.is_empty() => bench.answer(at.index(bench.open.len())),
+                Step::StartFails(at) if !bench.open.is_empty() => {
+                    if let Order::Start(id, generation) = bench.open[at.index(bench.open.len())] {
+                        bench.open.retain(|order| *order != Order::Start(id, generation));
+                        let failure = Failure::new(FailureClass::Bug, "no start");
+                        bench.books.start_failed(id, generation, failure, bench.at());
+                    }
+                }
+                Step::Exit(at, exit) if !bench.books.actors.is_empty() => {
+                    let actor = *bench.books.actors.keys().nth(at.index(bench.books.actors.len())).unwrap();
+                    bench.books.exited(actor, exit, bench.at());
+                }
+                Step::Later(seconds) => bench.now += Duration::from_secs(seconds),
+                Step::Close => bench.books.close(End::Closed),
+                _ => {}
+            }
+            bench.pump();
+            check_laws(&bench, regime)?;
+        }
+        // Left alone, every child comes to rest; and the end comes exactly when it was due.
+        bench.answer_all();
+        check_laws(&bench, regime)?;
+        prop_assert!(bench.books.pending.is_empty());
+        prop_assert_eq!(bench.end.is_some(), bench.books.is_closing());
+        prop_assert!(bench.end.is_none() || bench.books.actors.is_empty());
+    }
+}

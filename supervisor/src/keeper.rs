@@ -1,0 +1,322 @@
+//! The supervisor actor.
+//!
+//! Invariant: a handler never awaits. It enters what happened in the [`Books`] and carries
+//! out their orders by starting tasks, which report back as messages; when the actor ends,
+//! its tasks end with it.
+
+mod message;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actors::world::{Chance, World};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::board::{Board, NodeId};
+use crate::books::{Books, Child, End, Moment, Order, Regime, Report};
+use crate::child::StartError;
+use crate::dynamic::SpawnError;
+use crate::failure::Exit;
+use crate::observer::Observer;
+use crate::plan::{ChildPlan, Maker, SupervisorPlan};
+use crate::snapshot::NodeKind;
+use crate::stop::Manner;
+pub(crate) use message::Message;
+
+/// What all supervisors of one tree share.
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) board: Board,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+/// What a supervisor is started with.
+pub(crate) struct Launch {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plan: Arc<SupervisorPlan>,
+    pub(crate) stage: watch::Sender<Stage>,
+}
+
+/// How far a supervisor has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Not every child has been up yet.
+    Starting,
+    Up,
+    /// Its children are being stopped.
+    Closing,
+    /// Its children are down, and it is about to be.
+    Ended(End),
+}
+
+pub(crate) struct Keeper;
+
+pub(crate) struct State {
+    shared: Arc<Shared>,
+    plan: Arc<SupervisorPlan>,
+    books: Books,
+    chance: Chance,
+    children: BTreeMap<NodeId, Arc<ChildPlan>>,
+    starts: BTreeMap<NodeId, Task>,
+    stops: BTreeMap<NodeId, Task>,
+    timers: BTreeMap<NodeId, Task>,
+    stage: watch::Sender<Stage>,
+    spawned: BTreeMap<NodeId, oneshot::Sender<Result<ActorCell, SpawnError>>>,
+    terminated: BTreeMap<NodeId, Vec<oneshot::Sender<()>>>,
+    manner: Manner,
+    /// A start was dropped half-way, so an actor may be linked that nobody reported.
+    strays: bool,
+}
+
+type Task = AbortOnDropHandle<()>;
+
+impl Actor for Keeper {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Launch;
+
+    async fn pre_start(&self, _me: ActorRef<Message>, launch: Launch) -> Result<State, ActorProcessingErr> {
+        Ok(State::new(launch))
+    }
+
+    async fn post_start(&self, me: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.carry_out(&me)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.receive(&me, message);
+        state.carry_out(&me)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some((actor, exit)) = Exit::of(&event) {
+            if let Some(id) = state.books.child_of(actor) {
+                state.shared.board.kill_below(id);
+            }
+            let at = state.moment();
+            state.books.exited(actor, exit, at);
+        }
+        state.carry_out(&me)
+    }
+}
+
+impl State {
+    fn new(launch: Launch) -> Self {
+        let Launch { shared, plan, stage } = launch;
+        let chance = shared.world.chance(&plan.name);
+        let mut books = Books::new(&plan.name, plan.regime, plan.intensity);
+        let mut children = BTreeMap::new();
+        // Children of an earlier life that came at run time are not known to this one.
+        if plan.regime == Regime::Dynamic {
+            shared.board.remove_below(plan.node);
+        }
+        for child in &plan.children {
+            let (generation, restarts) = shared.board.history(child.node);
+            books.add(child.node, Child::new(&child.name, child.rules.clone(), generation, restarts));
+            children.insert(child.node, Arc::clone(child));
+        }
+        Self {
+            shared,
+            plan,
+            books,
+            chance,
+            children,
+            starts: BTreeMap::new(),
+            stops: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            stage,
+            spawned: BTreeMap::new(),
+            terminated: BTreeMap::new(),
+            manner: Manner::Stop,
+            strays: false,
+        }
+    }
+
+    fn moment(&mut self) -> Moment {
+        Moment { now: self.shared.world.elapsed(), chance: self.chance.unit() }
+    }
+
+    fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
+        let at = self.moment();
+        match message {
+            Message::Started { node, generation, result } => self.start_reported(me, node, generation, result, at),
+            Message::Vanished { node, generation } => self.books.vanished(node, generation, at),
+            Message::Stopped { node, generation } => {
+                self.stops.remove(&node);
+                self.shared.board.clear_cell(node);
+                self.books.stopped(node, generation);
+            }
+            Message::BackoffOver { node, generation } => self.books.woke(node, generation),
+            Message::Close { manner } => {
+                self.manner = manner;
+                self.books.close(End::Closed);
+            }
+            Message::Fault { node, fault, reply } => {
+                let cell = self.shared.board.cell(node).filter(|_| self.books.blame(node, fault));
+                if let Some(cell) = &cell {
+                    cell.kill();
+                }
+                // An asker who has gone needs no answer.
+                let _ = reply.send(cell.is_some());
+            }
+            Message::Spawn { name, factory, reply } => match self.admit(&name, Maker::Worker(factory)) {
+                Ok(node) => drop(self.spawned.insert(node, reply)),
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+            Message::Terminate { node, reply } => {
+                if self.books.retire(node) {
+                    self.terminated.entry(node).or_default().push(reply);
+                }
+            }
+        }
+    }
+
+    fn start_reported(
+        &mut self,
+        me: &ActorRef<Message>,
+        node: NodeId,
+        generation: u64,
+        result: Result<ActorCell, StartError>,
+        at: Moment,
+    ) {
+        match result {
+            Ok(cell) => {
+                if self.books.started(node, generation, cell.get_id(), at) == Report::Stale {
+                    cell.kill();
+                    return;
+                }
+                self.starts.remove(&node);
+                // Its exit was heard before, is in our queue, or will never be heard; a message
+                // to ourselves comes after what is in the queue.
+                if cell.get_status() >= ActorStatus::Stopping {
+                    let _ = me.send_message(Message::Vanished { node, generation });
+                }
+                if let Some(reply) = self.spawned.remove(&node) {
+                    let _ = reply.send(Ok(cell));
+                }
+            }
+            Err(error) => {
+                self.starts.remove(&node);
+                self.books.start_failed(node, generation, error.0.clone(), at);
+                if let Some(reply) = self.spawned.remove(&node) {
+                    let _ = reply.send(Err(SpawnError::Start(error)));
+                }
+            }
+        }
+    }
+
+    /// Takes in a child at run time, if there is room for one more.
+    fn admit(&mut self, name: &str, maker: Maker) -> Result<NodeId, SpawnError> {
+        let Some(template) = &self.plan.template else {
+            return Err(SpawnError::NotDynamic { supervisor: self.plan.name.clone() });
+        };
+        if self.books.is_closing() {
+            return Err(SpawnError::Down { supervisor: self.plan.name.clone() });
+        }
+        if self.books.len() >= template.limit {
+            let (supervisor, max) = (self.plan.name.clone(), template.limit);
+            return Err(SpawnError::Full { supervisor, max });
+        }
+        let node = self.shared.board.add(Some(self.plan.node), name, NodeKind::Worker);
+        let node = node.map_err(|_| SpawnError::NameTaken { name: name.to_owned() })?;
+        let (name, rules, shutdown) = (name.to_owned(), template.rules.clone(), template.shutdown);
+        self.books.add(node, Child::new(&name, rules.clone(), 0, 0));
+        self.children.insert(node, Arc::new(ChildPlan { node, name, rules, shutdown, maker }));
+        Ok(node)
+    }
+
+    /// Does what the books say now.
+    fn carry_out(&mut self, me: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        if self.strays && self.starts.is_empty() {
+            self.strays = false;
+            let linked = me.get_children();
+            linked.iter().filter(|cell| self.books.child_of(cell.get_id()).is_none()).for_each(ActorCell::kill);
+        }
+        let orders = self.books.orders();
+        if self.books.is_closing() {
+            self.reach(Stage::Closing);
+        }
+        for order in orders {
+            match order {
+                Order::Start(node, generation) => self.start(me, node, generation),
+                Order::Stop(node, generation) => self.stop(me, node, generation),
+                Order::Wake(node, generation, after) => {
+                    self.timers.insert(node, tasks::wake(&self.shared, me, node, generation, after));
+                }
+                Order::Show(node) => self.show(node),
+                Order::Failed(node, failure) => self.shared.board.record_failure(node, &failure),
+                Order::Forget(node) => self.forget(node),
+                Order::Tell(event) => self.shared.observer.event(event),
+                Order::Ready => self.reach(Stage::Up),
+                Order::End(end) => return self.end(me, end),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
+        self.timers.remove(&node);
+        if let Some(child) = self.children.get(&node) {
+            self.starts.insert(node, tasks::start(&self.shared, me, child, generation));
+        }
+    }
+
+    fn stop(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
+        let start = self.starts.remove(&node);
+        self.strays |= start.is_some();
+        if let Some(child) = self.children.get(&node) {
+            let stop = tasks::Stop { start, manner: self.manner };
+            self.stops.insert(node, tasks::stop(&self.shared, me, child, generation, stop));
+        }
+    }
+
+    fn show(&self, node: NodeId) {
+        if let Some(view) = self.books.view(node) {
+            self.shared.board.record(node, view);
+        }
+    }
+
+    fn forget(&mut self, node: NodeId) {
+        self.timers.remove(&node);
+        self.children.remove(&node);
+        self.shared.board.remove(node);
+        if let Some(reply) = self.spawned.remove(&node) {
+            let _ = reply.send(Err(SpawnError::Down { supervisor: self.plan.name.clone() }));
+        }
+        for reply in self.terminated.remove(&node).unwrap_or_default() {
+            let _ = reply.send(());
+        }
+    }
+
+    fn reach(&self, stage: Stage) {
+        self.stage.send_if_modified(|at| {
+            let moved = *at != stage;
+            *at = stage;
+            moved
+        });
+    }
+
+    fn end(&mut self, me: &ActorRef<Message>, end: End) -> Result<(), ActorProcessingErr> {
+        self.reach(Stage::Ended(end.clone()));
+        match end {
+            End::Closed | End::Finished => {
+                me.stop(None);
+                Ok(())
+            }
+            End::Escalated(failure) => Err(Box::new(failure)),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the tree tells those who watch it: metrics, the audit, the terminal.
+//!
+//! Invariant: an observer is called from the supervisor's handler, in the order in which
+//! things happened there; it must not block.
+
+use std::time::Duration;
+
+use policies::failure::FailureClass;
+
+/// One thing that happened in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SupervisionEvent {
+    /// A child's generation is up.
+    ChildUp {
+        /// The child's name.
+        child: String,
+        /// Which of its lives this is, from 1.
+        generation: u64,
+    },
+    /// A child came down unasked, or failed to start.
+    ChildDown {
+        /// The child's name.
+        child: String,
+        /// The failure's class; none when it ended normally.
+        class: Option<FailureClass>,
+        /// What happened, for people.
+        reason: String,
+    },
+    /// A child will be started again (its affected siblings with it).
+    Restarting {
+        /// The child whose failure caused it.
+        child: String,
+        /// The back-off before it.
+        after: Duration,
+    },
+    /// A supervisor is past its intensity: it stops its children and fails to its parent.
+    Escalated {
+        /// The supervisor's name.
+        supervisor: String,
+        /// The child whose failure was one too many.
+        child: String,
+        /// That failure's class.
+        class: FailureClass,
+        /// That failure, for people.
+        reason: String,
+    },
+    /// The whole tree has ended.
+    Stopped,
+}
+
+/// Hears every supervision event.
+pub trait Observer: Send + Sync {
+    /// Called once per event; must return at once.
+    fn event(&self, event: SupervisionEvent);
+}
+
+/// An observer that hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _event: SupervisionEvent) {}
+}

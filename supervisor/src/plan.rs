@@ -1,0 +1,138 @@
+//! The tree as the supervisors need it: the policy's nodes, each with its place on the
+//! board and its factory.
+//!
+//! Invariant: a plan is complete; whatever a policy lacks is refused here, before anything
+//! is started.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::intensity::Intensity;
+use policies::tree::{NodePolicy, TreePolicy, WorkerPolicy};
+
+use crate::board::{Board, NodeId};
+use crate::books::{Regime, Rules};
+use crate::child::Factory;
+use crate::snapshot::NodeKind;
+use crate::stop::KILL_WAIT;
+use crate::tree::TreeError;
+
+/// What a supervisor needs beyond its children's time to stop.
+const SUPERVISOR_MARGIN: Duration = Duration::from_secs(1);
+
+/// A supervisor and what is below it.
+pub(crate) struct SupervisorPlan {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) regime: Regime,
+    pub(crate) intensity: Intensity,
+    /// In start order.
+    pub(crate) children: Vec<Arc<ChildPlan>>,
+    /// For children that come at run time.
+    pub(crate) template: Option<Template>,
+}
+
+/// A child of a supervisor.
+pub(crate) struct ChildPlan {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) rules: Rules,
+    /// How long it may take to stop before it is killed.
+    pub(crate) shutdown: Duration,
+    pub(crate) maker: Maker,
+}
+
+/// What starts a child.
+pub(crate) enum Maker {
+    Worker(Factory),
+    Supervisor(Arc<SupervisorPlan>),
+}
+
+/// What the children of a dynamic supervisor have in common.
+pub(crate) struct Template {
+    pub(crate) limit: usize,
+    pub(crate) rules: Rules,
+    pub(crate) shutdown: Duration,
+}
+
+/// Lays out the tree on the board, in start order.
+pub(crate) fn plan(
+    policy: &TreePolicy,
+    factories: &BTreeMap<String, Factory>,
+    board: &Board,
+) -> Result<Arc<SupervisorPlan>, TreeError> {
+    let planner = Planner { policy, factories, board };
+    planner.supervisor(&policy.root, None)
+}
+
+struct Planner<'a> {
+    policy: &'a TreePolicy,
+    factories: &'a BTreeMap<String, Factory>,
+    board: &'a Board,
+}
+
+impl Planner<'_> {
+    fn supervisor(&self, name: &str, parent: Option<NodeId>) -> Result<Arc<SupervisorPlan>, TreeError> {
+        let not_a_supervisor = || TreeError::NotASupervisor { name: name.to_owned() };
+        let (kind, regime, intensity) = match self.node(name)? {
+            NodePolicy::Supervisor(own) => {
+                (NodeKind::Supervisor, Regime::Declared(own.strategy, own.auto_shutdown), own.intensity)
+            }
+            NodePolicy::Dynamic(own) => (NodeKind::Dynamic, Regime::Dynamic, own.intensity),
+            NodePolicy::Worker(_) => return Err(not_a_supervisor()),
+        };
+        let node = self.place(name, parent, kind)?;
+        let children = self.policy.children(name).iter();
+        let children = children.map(|child| self.child(child, node)).collect::<Result<_, _>>()?;
+        let template = self.policy.dynamic(name).map(|own| Template {
+            limit: own.limit as usize,
+            rules: rules(&NodePolicy::Worker(own.child.clone())),
+            shutdown: own.child.shutdown.0,
+        });
+        let name = name.to_owned();
+        Ok(Arc::new(SupervisorPlan { node, name, regime, intensity, children, template }))
+    }
+
+    fn child(&self, name: &str, parent: NodeId) -> Result<Arc<ChildPlan>, TreeError> {
+        let policy = self.node(name)?;
+        let (node, maker, shutdown) = match policy {
+            NodePolicy::Worker(WorkerPolicy { shutdown, .. }) => {
+                let factory = self.factories.get(name).cloned();
+                let factory = factory.ok_or_else(|| TreeError::NoFactory { name: name.to_owned() })?;
+                let node = self.place(name, Some(parent), NodeKind::Worker)?;
+                (node, Maker::Worker(factory), shutdown.0)
+            }
+            NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => {
+                let plan = self.supervisor(name, Some(parent))?;
+                let shutdown = plan.stop_max();
+                (plan.node, Maker::Supervisor(plan), shutdown)
+            }
+        };
+        Ok(Arc::new(ChildPlan { node, name: name.to_owned(), rules: rules(policy), shutdown, maker }))
+    }
+
+    fn node(&self, name: &str) -> Result<&NodePolicy, TreeError> {
+        self.policy.node(name).ok_or_else(|| TreeError::NotDeclared { name: name.to_owned() })
+    }
+
+    /// Two places for one node would make a cycle, or a child with two supervisors.
+    fn place(&self, name: &str, parent: Option<NodeId>, kind: NodeKind) -> Result<NodeId, TreeError> {
+        let placed = self.board.add(parent, name, kind);
+        placed.map_err(|_| TreeError::TwoPlaces { name: name.to_owned() })
+    }
+}
+
+impl SupervisorPlan {
+    /// The longest that it may take to stop its children, one after the other; those of a
+    /// dynamic supervisor stop side by side.
+    fn stop_max(&self) -> Duration {
+        let declared: Duration = self.children.iter().map(|child| child.shutdown + KILL_WAIT).sum();
+        let dynamic = self.template.as_ref().map_or(Duration::ZERO, |each| each.shutdown + KILL_WAIT);
+        declared + dynamic + SUPERVISOR_MARGIN
+    }
+}
+
+fn rules(policy: &NodePolicy) -> Rules {
+    Rules { restart: policy.restart(), backoff: policy.backoff(), significant: policy.significant() }
+}

@@ -1,0 +1,121 @@
+//! The tree's live picture, as plain data.
+//!
+//! Invariant: a snapshot is a copy; holding one holds nothing of the tree.
+
+use policies::failure::FailureClass;
+use policies::instant::Timestamp;
+use serde::Serialize;
+
+/// The whole tree at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TreeSnapshot {
+    /// When the picture was taken.
+    pub at: Timestamp,
+    /// The root supervisor.
+    pub root: NodeSnapshot,
+}
+
+impl TreeSnapshot {
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Option<&NodeSnapshot> {
+        self.root.find(name)
+    }
+}
+
+/// One node of the tree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeSnapshot {
+    /// Its name, unique in the tree.
+    pub name: String,
+    /// Supervisor or worker.
+    pub kind: NodeKind,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// Which of its lives this is, from 1; 0 before the first start.
+    pub generation: u64,
+    /// How often it was restarted because it failed, over the tree's whole life.
+    pub restarts: u64,
+    /// Its latest failure, if it ever failed.
+    pub last_failure: Option<LastFailure>,
+    /// Since when it has been in this state.
+    pub since: Timestamp,
+    /// Its mailbox, where its factory gave a gauge.
+    pub mailbox: Option<Depth>,
+    /// Its children in start order.
+    pub children: Vec<NodeSnapshot>,
+}
+
+impl NodeSnapshot {
+    /// A tree of which nothing is known.
+    pub(crate) fn absent(since: Timestamp) -> Self {
+        Self {
+            name: String::new(),
+            kind: NodeKind::Supervisor,
+            state: NodeState::Waiting,
+            generation: 0,
+            restarts: 0,
+            last_failure: None,
+            since,
+            mailbox: None,
+            children: Vec::new(),
+        }
+    }
+
+    /// This node or the one of this name below it.
+    pub fn find(&self, name: &str) -> Option<&NodeSnapshot> {
+        if self.name == name {
+            return Some(self);
+        }
+        self.children.iter().find_map(|child| child.find(name))
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// Keeps its declared children.
+    Supervisor,
+    /// Keeps children that come and go at run time.
+    Dynamic,
+    /// Does work.
+    Worker,
+}
+
+/// Where a node is in its life. Every node is in exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Down; starts when those before it are up.
+    Waiting,
+    /// Down; starts when its back-off is over.
+    Backoff,
+    /// Its factory runs.
+    Starting,
+    /// It works.
+    Up,
+    /// It is being stopped, or about to be.
+    Stopping,
+    /// Down for good.
+    Done,
+}
+
+/// A node's latest failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastFailure {
+    /// Its class.
+    pub class: FailureClass,
+    /// What happened, for people.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How full a mailbox is, in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    /// Messages waiting.
+    pub queued: usize,
+    /// Messages that may wait before senders are refused.
+    pub max: usize,
+}

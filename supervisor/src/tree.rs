@@ -1,0 +1,282 @@
+//! The whole tree: started from a policy, watched, and shut down in order.
+//!
+//! Invariant: when [`Tree::wait`] returns, no actor of the tree runs any more (but for one
+//! that runs blocking code, which the report names).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::world::World;
+use policies::tree::TreePolicy;
+use ractor::{Actor, ActorCell, SpawnErr};
+use tokio::sync::{oneshot, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::board::{Board, NodeId, View};
+use crate::books::End;
+use crate::child::Factory;
+use crate::dynamic::Dynamic;
+use crate::failure::Failure;
+use crate::keeper::{Keeper, Launch, Message, Shared, Stage};
+use crate::observer::{Observer, SupervisionEvent};
+use crate::plan;
+use crate::snapshot::{NodeState, TreeSnapshot};
+use crate::stop::{self, Manner, ShutdownReport};
+
+/// The least time between two published pictures, so that a storm of restarts costs no more
+/// than this many drawings.
+const PICTURE_EVERY: Duration = Duration::from_millis(50);
+
+/// The tree could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The policy names a node that it does not declare.
+    #[error("the tree names `{name}` but does not declare it; add [worker.{name}] or remove the name")]
+    NotDeclared {
+        /// The node.
+        name: String,
+    },
+    /// A node that has to supervise is a worker.
+    #[error("the tree's root `{name}` is a worker; make it a [supervisor.{name}]")]
+    NotASupervisor {
+        /// The node.
+        name: String,
+    },
+    /// A node is in the tree twice.
+    #[error("`{name}` has two places in the tree; let one supervisor name it, once")]
+    TwoPlaces {
+        /// The node.
+        name: String,
+    },
+    /// No factory is known for a worker.
+    #[error("nothing in this program can start the worker `{name}`; remove it from the tree or correct its name")]
+    NoFactory {
+        /// The worker.
+        name: String,
+    },
+    /// The root's actor did not start.
+    #[error("the root supervisor did not start")]
+    Root(#[source] SpawnErr),
+}
+
+/// How a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// By [`Tree::shutdown`].
+    Shutdown(ShutdownReport),
+    /// The root's significant children had ended.
+    Finished,
+    /// A failure went past the root's intensity.
+    Escalated(Failure),
+    /// The root's actor was killed or failed itself.
+    Killed,
+}
+
+/// A kill on purpose, by an operator or a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// An operator's kill.
+    Kill,
+    /// A kill because the child makes no progress: it counts as hung.
+    Hung,
+}
+
+/// Why nothing was killed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// No node has this name.
+    #[error("the tree has no node `{name}`")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// It is down, or on its way up or down.
+    #[error("`{name}` is not up now, so it cannot be killed")]
+    NotUp {
+        /// The node.
+        name: String,
+    },
+}
+
+/// A running tree. Cheap to clone; the tree lives until it ends, whoever holds it.
+#[derive(Clone)]
+pub struct Tree {
+    shared: Arc<Shared>,
+    root: ActorCell,
+    stage: watch::Receiver<Stage>,
+    picture: watch::Receiver<TreeSnapshot>,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Tree {
+    /// Starts the policy's tree; returns before its children are up (see [`Tree::ready`]).
+    /// Every worker of the policy needs a factory of its name.
+    ///
+    /// # Errors
+    /// See [`TreeError`]; nothing was started then.
+    pub async fn start(
+        world: World,
+        policy: TreePolicy,
+        factories: BTreeMap<String, Factory>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, TreeError> {
+        let board = Board::new(world.clone());
+        let plan = plan::plan(&policy, &factories, &board)?;
+        let node = plan.node;
+        let shared = Arc::new(Shared { world: world.clone(), board, observer });
+        let picture = watch::Sender::new(shared.board.snapshot());
+        let (stage, reached) = watch::channel(Stage::Starting);
+        let launch = Launch { shared: Arc::clone(&shared), plan, stage };
+        let (root, _) = Actor::spawn(None, Keeper, launch).await.map_err(TreeError::Root)?;
+        let root = root.get_cell();
+        shared.board.set_cell(node, root.clone(), Arc::default());
+        let (end, ended) = watch::channel(None);
+        let tree = Self { shared, root, stage: reached, picture: picture.subscribe(), ended };
+        let guardian = Guardian { tree: tree.clone(), node, picture: Arc::new(picture), end };
+        // It ends with the root.
+        drop(world.spawn("supervisor.guardian", guardian.run()));
+        Ok(tree)
+    }
+
+    /// Resolves when every child has been up once.
+    ///
+    /// # Errors
+    /// How the tree ended before that.
+    pub async fn ready(&self) -> Result<(), Ended> {
+        let mut stage = self.stage.clone();
+        match stage.wait_for(|stage| *stage != Stage::Starting).await.map(|stage| stage.clone()) {
+            Ok(Stage::Up) => Ok(()),
+            _ => Err(self.wait().await),
+        }
+    }
+
+    /// Whether every child has been up once and the tree is not being stopped.
+    pub fn is_up(&self) -> bool {
+        *self.stage.borrow() == Stage::Up
+    }
+
+    /// The live picture, published at most every 50 ms.
+    pub fn snapshot(&self) -> watch::Receiver<TreeSnapshot> {
+        self.picture.clone()
+    }
+
+    /// The picture as of now, mailboxes included.
+    pub fn draw(&self) -> TreeSnapshot {
+        self.shared.board.snapshot()
+    }
+
+    /// The dynamic supervisor of this name.
+    pub fn dynamic(&self, name: &str) -> Option<Dynamic> {
+        Dynamic::new(Arc::clone(&self.shared), name)
+    }
+
+    /// Kills the node of this name; its supervisor restarts it by policy.
+    ///
+    /// # Errors
+    /// See [`FaultError`]; nothing was killed then.
+    pub async fn fault(&self, name: &str, fault: Fault) -> Result<(), FaultError> {
+        let not_up = || FaultError::NotUp { name: name.to_owned() };
+        let (node, _, supervisor) =
+            self.shared.board.find(name).ok_or_else(|| FaultError::Unknown { name: name.to_owned() })?;
+        let Some(supervisor) = supervisor else {
+            let cell = self.shared.board.cell(node).ok_or_else(not_up)?;
+            cell.kill();
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        supervisor.send_message(Message::Fault { node, fault, reply }).map_err(|_| not_up())?;
+        if answer.await.unwrap_or(false) { Ok(()) } else { Err(not_up()) }
+    }
+
+    /// Stops every child in reverse start order, each within its time, and returns who had
+    /// to be killed. Any number of callers get the same report; it is empty when the tree
+    /// ended otherwise.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        // A root that has ended needs no asking.
+        let _ = self.root.send_message(Message::Close { manner: Manner::Drain });
+        match self.wait().await {
+            Ended::Shutdown(report) => report,
+            Ended::Finished | Ended::Escalated(_) | Ended::Killed => ShutdownReport::default(),
+        }
+    }
+
+    /// Resolves when the tree has ended.
+    pub async fn wait(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        let ended = ended.wait_for(Option::is_some).await;
+        // The guardian only goes without a word when the runtime does.
+        ended.ok().and_then(|ended| (*ended).clone()).unwrap_or(Ended::Killed)
+    }
+
+    /// The failure that ended the tree, if one did.
+    pub fn escalated(&self) -> Option<Failure> {
+        match &*self.ended.borrow() {
+            Some(Ended::Escalated(failure)) => Some(failure.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("stage", &*self.stage.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Stands above the root: shows where it is, and cleans up after it.
+struct Guardian {
+    tree: Tree,
+    node: NodeId,
+    picture: Arc<watch::Sender<TreeSnapshot>>,
+    end: watch::Sender<Option<Ended>>,
+}
+
+impl Guardian {
+    async fn run(self) {
+        let painter = self.paint();
+        let mut stage = self.tree.stage.clone();
+        loop {
+            self.show(match &*stage.borrow_and_update() {
+                Stage::Starting => NodeState::Starting,
+                Stage::Up => NodeState::Up,
+                Stage::Closing | Stage::Ended(_) => NodeState::Stopping,
+            });
+            // The root's state holds the sender, and goes with it.
+            if stage.changed().await.is_err() {
+                break;
+            }
+        }
+        let board = &self.tree.shared.board;
+        let root = std::slice::from_ref(&self.tree.root);
+        stop::wait_killed(root).await;
+        stop::wait_killed(&board.kill_below(self.node)).await;
+        drop(painter);
+        self.show(NodeState::Done);
+        self.picture.send_replace(board.snapshot());
+        self.tree.shared.observer.event(SupervisionEvent::Stopped);
+        let ended = match &*stage.borrow() {
+            Stage::Ended(End::Closed) => Ended::Shutdown(ShutdownReport { forced: board.take_forced() }),
+            Stage::Ended(End::Finished) => Ended::Finished,
+            Stage::Ended(End::Escalated(failure)) => Ended::Escalated(failure.clone()),
+            Stage::Starting | Stage::Up | Stage::Closing => Ended::Killed,
+        };
+        self.end.send_replace(Some(ended));
+    }
+
+    fn show(&self, state: NodeState) {
+        self.tree.shared.board.record(self.node, View { state, generation: 1, restarts: 0 });
+    }
+
+    /// Publishes the picture when it has changed, but not too often.
+    fn paint(&self) -> AbortOnDropHandle<()> {
+        let (shared, picture) = (Arc::clone(&self.tree.shared), Arc::clone(&self.picture));
+        AbortOnDropHandle::new(self.tree.shared.world.spawn("supervisor.picture", async move {
+            loop {
+                shared.board.changed().await;
+                picture.send_replace(shared.board.snapshot());
+                tokio::time::sleep(PICTURE_EVERY).await;
+            }
+        }))
+    }
+}
