@@ -1,4 +1,20 @@
 //! Who does the work: agents with their models and tools, workflows and runs, the ledger, the context store, publishers and aggregators.
 
+pub mod agent;
+pub mod conduct; // the conductor is written by the integrator, not with the ledger
+pub mod context;
 pub mod embed;
+pub mod front;
+pub mod ledger;
 pub mod model;
+pub mod openai;
+pub mod publisher;
+pub mod scripted;
+pub mod secret;
+pub mod workflow;
+
+mod record;
+mod tether;
+
+#[cfg(test)]
+mod fixture;

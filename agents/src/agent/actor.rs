@@ -1,0 +1,198 @@
+//! The agent's actor. It only keeps books: each call runs in a task of its own,
+//! so that stopping it and asking after it stay prompt. Invariant: when the actor
+//! goes, by whatever way, its books go, and with them every call.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::guard::{CallOutcome, Permit};
+use actors::world::World;
+use futures::FutureExt;
+use policies::failure::FailureClass;
+use policies::tokens::Tokens;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use supervisor::Failure;
+use tokio::task::JoinHandle;
+
+use super::{AgentSpec, Job};
+use crate::front::Reply;
+use crate::model::{Billed, ModelError, ModelReply, Progress};
+
+/// What an agent is told.
+pub enum AgentMsg {
+    /// Make this call.
+    Perform {
+        /// The call.
+        job: Job,
+        /// The guard's permission, given back with the outcome.
+        permit: Permit,
+        /// Shared with the model and with whoever asked.
+        progress: Progress,
+        /// Where the outcome goes.
+        reply: Reply<Result<ModelReply, ModelError>>,
+    },
+    /// A call's task is over; only the agent's own tasks say so.
+    Ended {
+        /// The call's number.
+        number: u64,
+        /// The message of the panic that ended it, if one did.
+        panic: Option<String>,
+    },
+    /// What is under way?
+    Status(Reply<Vec<Status>>),
+    /// Misbehave, so that recovery can be watched.
+    Poke(Fault),
+}
+
+/// One call under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The run it is made for.
+    pub run: String,
+    /// The step's path.
+    pub path: String,
+    /// Tokens so far.
+    pub tokens: Tokens,
+    /// Signs of life so far.
+    pub beats: u64,
+    /// Since when, on the world's monotonic clock.
+    pub since: Duration,
+}
+
+/// How an agent can be made to misbehave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It panics.
+    Panic,
+    /// Its handler never returns.
+    Hang,
+}
+
+/// The actor; its arguments are what the agent is.
+pub struct AgentActor {
+    world: World,
+}
+
+impl AgentActor {
+    /// An agent's actor in this world.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self { world }
+    }
+}
+
+/// The agent's books.
+pub struct Books {
+    spec: Arc<AgentSpec>,
+    calls: BTreeMap<u64, Call>,
+    next: u64,
+}
+
+struct Call {
+    job: Job,
+    progress: Progress,
+    since: Duration,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Work on other threads sees the cancellation; the task itself is dropped.
+        self.progress.cancel();
+        self.task.abort();
+    }
+}
+
+impl Actor for AgentActor {
+    type Msg = AgentMsg;
+    type State = Books;
+    type Arguments = Arc<AgentSpec>;
+
+    async fn pre_start(&self, _: ActorRef<AgentMsg>, spec: Arc<AgentSpec>) -> Result<Books, ActorProcessingErr> {
+        Ok(Books { spec, calls: BTreeMap::new(), next: 0 })
+    }
+
+    async fn handle(&self, me: ActorRef<AgentMsg>, message: AgentMsg, books: &mut Books) -> Result<(), ActorProcessingErr> {
+        match message {
+            AgentMsg::Perform { reply, .. } if reply.is_abandoned() => {}
+            AgentMsg::Perform { job, permit, progress, reply } => {
+                let number = books.next;
+                books.next += 1;
+                let call = perform(Arc::clone(&books.spec), job.clone(), permit, progress.clone(), reply, self.world.clone());
+                let task = self.world.spawn("agent/call", async move {
+                    let panic = AssertUnwindSafe(call).catch_unwind().await.err().map(|panic| message_of(panic.as_ref()));
+                    // An agent that is gone has dropped its books already.
+                    let _ = me.cast(AgentMsg::Ended { number, panic });
+                });
+                books.calls.insert(number, Call { job, progress, since: self.world.elapsed(), task });
+            }
+            AgentMsg::Ended { number, panic } => {
+                books.calls.remove(&number);
+                if let Some(panic) = panic {
+                    let message = format!("agent {}: its model panicked: {panic}", books.spec.name);
+                    return Err(Failure::new(FailureClass::Bug, message).into());
+                }
+            }
+            AgentMsg::Status(reply) => reply.send(books.status()),
+            #[expect(clippy::panic, reason = "someone asked to see it")]
+            AgentMsg::Poke(Fault::Panic) => panic!("agent {} was poked", books.spec.name),
+            AgentMsg::Poke(Fault::Hang) => std::future::pending().await,
+        }
+        Ok(())
+    }
+}
+
+impl Books {
+    fn status(&self) -> Vec<Status> {
+        let status = |call: &Call| Status {
+            run: call.job.run.clone(),
+            path: call.job.path.clone(),
+            tokens: call.progress.tokens(),
+            beats: call.progress.beats(),
+            since: call.since,
+        };
+        self.calls.values().map(status).collect()
+    }
+}
+
+async fn perform(
+    spec: Arc<AgentSpec>,
+    mut job: Job,
+    permit: Permit,
+    progress: Progress,
+    reply: Reply<Result<ModelReply, ModelError>>,
+    world: World,
+) {
+    job.request.output_max = job.request.output_max.min(spec.output_max);
+    let started = world.elapsed();
+    progress.sent();
+    let call = tokio::time::timeout(spec.timeout, spec.model.call(job.request, &progress)).await;
+    let outcome = call.unwrap_or_else(|_| Err(timed_out(&spec)));
+    progress.cancel();
+    permit.finish(CallOutcome {
+        class: outcome.as_ref().err().map(|error| error.class),
+        took: world.elapsed().saturating_sub(started),
+    });
+    reply.send(outcome);
+}
+
+fn timed_out(spec: &AgentSpec) -> ModelError {
+    ModelError {
+        class: FailureClass::Hung,
+        message: format!(
+            "{} did not finish within {:?}; raise the timeout of the guard {} or ask for less",
+            spec.model.id(),
+            spec.timeout,
+            spec.guard
+        ),
+        retry_after: None,
+        billed: Billed::Unknown,
+    }
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,123 @@
+//! An AI agent: a supervised actor that makes model calls for runs. Invariant:
+//! a call never outlives its agent, and whoever asked always learns whether the
+//! request may have reached the provider.
+
+mod actor;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::guard::Permit;
+use policies::tokens::Tokens;
+
+pub use actor::{AgentActor, AgentMsg, Fault, Status};
+
+use crate::front::{Front, FrontError};
+use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress};
+use crate::workflow::action::AgentCall;
+
+/// How many jobs may wait for one agent.
+pub const JOBS_MAX: usize = 256;
+
+/// What an agent is.
+#[derive(Clone)]
+pub struct AgentSpec {
+    /// Its name, as workflows and budgets know it.
+    pub name: String,
+    /// The model it speaks with.
+    pub model: Arc<dyn Model>,
+    /// The guard around its calls.
+    pub guard: String,
+    /// For one call.
+    pub timeout: Duration,
+    /// The longest reply it may ask for.
+    pub output_max: Tokens,
+    /// Its instructions, where a step gives none.
+    pub system: Option<String>,
+    /// How freely it writes, where a step does not say.
+    pub temperature: f32,
+}
+
+impl AgentSpec {
+    /// The request that `call` asks this agent for; the same each time.
+    #[must_use]
+    pub fn request(&self, call: &AgentCall) -> ModelRequest {
+        let system = call.system.as_ref().or(self.system.as_ref());
+        let messages = system.map(Message::system).into_iter().chain([Message::user(&call.prompt)]);
+        #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
+        let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
+        ModelRequest {
+            messages: messages.collect(),
+            prefill: call.prefill.clone(),
+            stop: call.stop.clone(),
+            output_max: call.output_max.min(self.output_max),
+            temperature,
+            seed: call.seed,
+        }
+    }
+}
+
+/// One model call for one step of a run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The run.
+    pub run: String,
+    /// The step's path.
+    pub path: String,
+    /// The effect's key.
+    pub key: String,
+    /// What is asked.
+    pub request: ModelRequest,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobOutcome {
+    /// The model answered or failed, and said so.
+    Done(Result<ModelReply, ModelError>),
+    /// The agent did not make the call; nothing was spent.
+    NotSent(FrontError),
+    /// The agent went away during the call: charge the worst case.
+    Lost,
+}
+
+/// An agent, whichever of its generations is up.
+#[derive(Clone)]
+pub struct AgentHandle {
+    spec: Arc<AgentSpec>,
+    front: Front<AgentMsg>,
+}
+
+impl AgentHandle {
+    /// The handle of an agent that is yet to be started.
+    #[must_use]
+    pub fn new(spec: AgentSpec) -> Self {
+        Self { spec: Arc::new(spec), front: Front::new(JOBS_MAX) }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<AgentSpec> {
+        &self.spec
+    }
+
+    /// Where its factory publishes each generation.
+    #[must_use]
+    pub fn front(&self) -> &Front<AgentMsg> {
+        &self.front
+    }
+
+    /// Has the job done under `permit`; `progress` is shared with the model.
+    pub async fn perform(&self, job: Job, permit: Permit, progress: Progress) -> JobOutcome {
+        let shared = progress.clone();
+        let asked = self.front.ask(|reply| AgentMsg::Perform { job, permit, progress: shared, reply }).await;
+        match asked {
+            Ok(outcome) => JobOutcome::Done(outcome),
+            Err(_) if progress.is_sent() => JobOutcome::Lost,
+            Err(reason) => JobOutcome::NotSent(reason),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::failure::FailureClass;
+use policies::tokens::Tokens;
+use ractor::ActorRef;
+
+use super::*;
+use crate::fixture;
+use crate::scripted::{Answer, Scripted};
+use actors::transport;
+use actors::world::World;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+fn handle(model: Scripted) -> AgentHandle {
+    AgentHandle::new(AgentSpec {
+        name: "writer".to_owned(),
+        model: Arc::new(model),
+        guard: "model".to_owned(),
+        timeout: TIMEOUT,
+        output_max: Tokens(50),
+        system: Some("You write.".to_owned()),
+        temperature: 0.5,
+    })
+}
+
+fn call(prompt: &str) -> AgentCall {
+    AgentCall {
+        agent: "writer".to_owned(),
+        prompt: prompt.to_owned(),
+        system: None,
+        prefill: None,
+        stop: Vec::new(),
+        output_max: Tokens(100),
+        temperature: None,
+        seed: 3,
+    }
+}
+
+fn job(agent: &AgentHandle, prompt: &str) -> Job {
+    let request = agent.spec().request(&call(prompt));
+    Job { run: "a".to_owned(), path: "write".to_owned(), key: "k".to_owned(), request }
+}
+
+async fn start(world: &World, agent: &AgentHandle) -> ActorRef<AgentMsg> {
+    fixture::start(agent.front(), AgentActor::new(world.clone()), Arc::clone(agent.spec())).await
+}
+
+fn world() -> World {
+    World::simulated(1, transport::unplugged())
+}
+
+/// Starts a job and gives it time to get under way.
+async fn under_way(world: &World, agent: &AgentHandle, prompt: &str) -> tokio::task::JoinHandle<JobOutcome> {
+    let (agent, job, permit) = (agent.clone(), job(agent, prompt), fixture::permit(world));
+    let task = world.spawn("test", async move { agent.perform(job, permit, Progress::default()).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_done_within_the_agents_bounds() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::say("hello")])));
+    start(&world, &agent).await;
+    let outcome = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    assert!(matches!(outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"));
+    let request = agent.spec().request(&AgentCall { system: Some("Be odd.".to_owned()), temperature: Some(1.0), ..call("x") });
+    assert_eq!((request.messages[0].text.as_str(), request.temperature, request.output_max), ("Be odd.", 1.0, Tokens(50)));
+    assert_eq!(agent.spec().request(&call("x")).messages[0].text, "You write.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_agent_drops_its_jobs_and_says_which_were_sent() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
+    let actor = start(&world, &agent).await;
+    let sent = under_way(&world, &agent, "x").await;
+    actor.kill();
+    assert_eq!(sent.await.unwrap(), JobOutcome::Lost);
+    // No generation is up: whoever asks waits for the next one, and then was not sent.
+    let waiting = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    assert!(matches!(waiting, JobOutcome::NotSent(FrontError::NotUp(_))), "{waiting:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_agent_is_cut_by_a_kill_and_what_it_never_read_was_not_sent() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
+    let actor = start(&world, &agent).await;
+    let sent = under_way(&world, &agent, "x").await;
+    actor.cast(AgentMsg::Poke(Fault::Hang)).unwrap();
+    let unread = under_way(&world, &agent, "y").await;
+    actor.kill();
+    assert_eq!(sent.await.unwrap(), JobOutcome::Lost);
+    assert_eq!(unread.await.unwrap(), JobOutcome::NotSent(FrontError::Lost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_and_asking_are_prompt_while_calls_run() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
+    let actor = start(&world, &agent).await;
+    let task = under_way(&world, &agent, "x").await;
+    let before = world.elapsed();
+    let status = agent.front().ask(AgentMsg::Status).await.unwrap();
+    assert_eq!(status.iter().map(|status| status.path.as_str()).collect::<Vec<_>>(), ["write"]);
+    actor.stop_and_wait(None, None).await.unwrap();
+    assert_eq!(world.elapsed(), before);
+    assert_eq!(task.await.unwrap(), JobOutcome::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_model_or_of_the_agent_takes_the_agent_down() {
+    for poke in [false, true] {
+        let answer = if poke { Answer::Hang } else { Answer::Panic };
+        let (world, agent) = (world(), handle(Scripted::new("m").otherwise([answer])));
+        let actor = start(&world, &agent).await;
+        let task = under_way(&world, &agent, "x").await;
+        if poke {
+            actor.cast(AgentMsg::Poke(Fault::Panic)).unwrap();
+        }
+        assert_eq!(task.await.unwrap(), JobOutcome::Lost);
+        actor.wait(None).await.unwrap();
+        assert!(agent.front().slot().current().is_none());
+        // The next generation starts with nothing under way.
+        start(&world, &agent).await;
+        assert!(agent.front().ask(AgentMsg::Status).await.unwrap().is_empty());
+        assert_eq!(agent.front().credits().depth(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_is_hung_and_may_be_billed() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
+    start(&world, &agent).await;
+    let progress = Progress::default();
+    let outcome = agent.perform(job(&agent, "x"), fixture::permit(&world), progress.clone()).await;
+    let JobOutcome::Done(Err(error)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((error.class, error.billed), (FailureClass::Hung, crate::model::Billed::Unknown));
+    assert!(progress.cancelled(), "work on other threads learns of it");
+    assert!(world.elapsed() >= TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_jobs_than_the_mailbox_takes_are_refused() {
+    let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
+    start(&world, &agent).await;
+    let mut tasks = Vec::new();
+    for _ in 0..JOBS_MAX {
+        let (agent, job) = (agent.clone(), job(&agent, "x"));
+        let permit = fixture::permit(&world);
+        tasks.push(world.spawn("test", async move { agent.perform(job, permit, Progress::default()).await }));
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let refused = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    assert_eq!(refused, JobOutcome::NotSent(FrontError::Full { capacity: JOBS_MAX }));
+}

@@ -1,0 +1,99 @@
+//! What the tests of this crate stand on: a world, a simulated disk with a
+//! journal on it that can be cut off and opened again, and actors in their fronts.
+
+use std::sync::Arc;
+
+use actors::guard::{Guards, Permit};
+use actors::transport;
+use actors::world::World;
+use policies::instant::Timestamp;
+use ractor::{Actor, ActorRef};
+use serde_json::Value;
+use storage::disk::sim::{Loss, SimDisk};
+use storage::journal::{Batch, Event, INDEX_VERSION, Journal, NewEvent, Options, RecordId, Seq, StreamId, TraceId, Version, Write};
+use storage::snapshots::Snapshots;
+use storage::views::Shelves;
+use storage::views::memory::MemoryShelves;
+
+use crate::front::Front;
+
+/// A system's ground. The world must be made within a runtime.
+pub(crate) struct Ground {
+    pub(crate) world: World,
+    pub(crate) disk: SimDisk,
+    pub(crate) journal: Journal,
+    pub(crate) snapshots: Arc<Snapshots>,
+    records: u128,
+}
+
+impl Ground {
+    pub(crate) fn new(seed: u64) -> Self {
+        let disk = SimDisk::new();
+        let world = World::simulated(seed, transport::unplugged());
+        Self {
+            journal: open(&world, &disk),
+            snapshots: Arc::new(Snapshots::open(Arc::new(disk.clone())).unwrap()),
+            world,
+            disk,
+            records: 0,
+        }
+    }
+
+    /// The machine loses power and comes back.
+    pub(crate) async fn crash(&mut self, loss: Loss) {
+        self.disk.power_cut(loss);
+        self.journal = open(&self.world, &self.disk);
+    }
+
+    /// Appends one event of that kind, if the stream of the precondition is at its version.
+    pub(crate) async fn append(
+        &mut self,
+        stream: &str,
+        kind: &str,
+        payload: &Value,
+        precondition: Option<(StreamId, Version)>,
+    ) -> Result<Seq, storage::journal::AppendError> {
+        self.records += 1;
+        let event = NewEvent {
+            kind: kind.to_owned(),
+            schema: 1,
+            time: self.world.now(),
+            principal: "test".to_owned(),
+            trace: TraceId(1),
+            cause: None,
+            subject: None,
+            payload: serde_json::to_vec(payload).unwrap(),
+        };
+        let batch = Batch {
+            id: RecordId(u128::MAX - self.records),
+            writes: vec![Write { stream: StreamId::from(stream), expected: None, events: vec![event] }],
+            preconditions: precondition.into_iter().collect(),
+        };
+        self.journal.append(batch).await.map(|appended| appended.last)
+    }
+
+    /// Every event.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.journal.read(Seq::FIRST, usize::MAX >> 1).unwrap()
+    }
+}
+
+fn open(world: &World, disk: &SimDisk) -> Journal {
+    let index = MemoryShelves::new().open("journal", INDEX_VERSION).unwrap();
+    let now: Timestamp = world.now();
+    let (journal, committer, _) = Journal::open(Arc::new(disk.clone()), index, Options::default(), now).unwrap();
+    world.spawn("committer", committer.run());
+    journal
+}
+
+/// Starts an actor and puts it in its front.
+pub(crate) async fn start<A: Actor>(front: &Front<A::Msg>, actor: A, arguments: A::Arguments) -> ActorRef<A::Msg> {
+    let (actor, _) = Actor::spawn(None, actor, arguments).await.unwrap();
+    front.slot().publish(actor.clone());
+    actor
+}
+
+/// A permit of a guard that nothing else uses.
+pub(crate) fn permit(world: &World) -> Permit {
+    Guards::new(world.clone(), policies::guard::Guards::builtin().unwrap()).get("test").try_admit().unwrap()
+}

@@ -1,0 +1,231 @@
+//! The ledger's actor: opens a generation, folds the journal up to it, then keeps
+//! up with the tail. Invariant: it answers nothing before it has folded its own
+//! opening, so no intent of an older generation can surprise it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::world::World;
+use policies::budget::{Accounts, BudgetPolicy, Refusal};
+use policies::failure::FailureClass;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::Serialize;
+use storage::journal::{Event, Journal, Seq};
+use storage::snapshots::Snapshots;
+use supervisor::Failure;
+use tokio::sync::oneshot;
+
+use super::book::{Book, FOLD_VERSION, OPENED};
+use super::{Grant, HoldId, Reserve, stream};
+use crate::front::Reply;
+use crate::record::Recorder;
+use crate::tether::Tether;
+
+/// Events read at once while folding.
+const READ_EVENTS_MAX: usize = 1024;
+/// Events between snapshots.
+const SNAPSHOT_EVERY: u64 = 10_000;
+/// A hold is followed by its intent within moments; one this old was lost.
+const HOLD_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// What the ledger is told.
+pub enum LedgerMsg {
+    /// May this be spent?
+    Reserve {
+        /// What is asked.
+        reserve: Reserve,
+        /// Where the answer goes.
+        reply: Reply<Result<Grant, Refusal>>,
+    },
+    /// This was granted and will not be used.
+    Release(HoldId),
+    /// What are the sums?
+    Accounts(Reply<Accounts>),
+    /// The journal has these events; only the ledger's own tail says so.
+    Tail {
+        /// In order, the first after what was folded.
+        events: Vec<Event>,
+        /// Sent when they are folded: the tail waits for it.
+        folded: oneshot::Sender<()>,
+    },
+    /// The tail broke.
+    Broken(String),
+    /// Look for holds that were lost.
+    Check,
+}
+
+/// What a ledger is started with.
+#[derive(Clone)]
+pub struct LedgerArguments {
+    /// Whose ledger.
+    pub workspace: String,
+    /// Its limits.
+    pub policy: BudgetPolicy,
+    /// What it is a fold of.
+    pub journal: Journal,
+    /// Where its fold is kept between starts.
+    pub snapshots: Arc<Snapshots>,
+}
+
+/// The actor.
+pub struct LedgerActor {
+    world: World,
+}
+
+/// The actor's state.
+pub struct Open {
+    arguments: LedgerArguments,
+    recorder: Recorder,
+    book: Book,
+    snapshot_at: Seq,
+    check_due: bool,
+    _tether: Tether,
+}
+
+#[derive(Serialize)]
+struct Opened<'a> {
+    workspace: &'a str,
+}
+
+impl LedgerActor {
+    /// A ledger's actor in this world.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self { world }
+    }
+}
+
+impl Actor for LedgerActor {
+    type Msg = LedgerMsg;
+    type State = Open;
+    type Arguments = LedgerArguments;
+
+    async fn pre_start(&self, me: ActorRef<LedgerMsg>, arguments: LedgerArguments) -> Result<Open, ActorProcessingErr> {
+        let mut recorder = Recorder::new(self.world.clone(), arguments.journal.clone(), "system/ledger");
+        let mut book = Book::new(&arguments.workspace, arguments.policy.clone());
+        let mut snapshot_at = Seq::default();
+        let (name, snapshots) = (stream(&arguments.workspace), Arc::clone(&arguments.snapshots));
+        let kept = self.world.blocking("ledger/snapshot", move || snapshots.get(name.as_str(), FOLD_VERSION)).await??;
+        if let Some((at, bytes)) = kept.filter(|(at, _)| *at <= arguments.journal.head()) {
+            if book.restore(at, &bytes) {
+                snapshot_at = at;
+            }
+        }
+        let opened = open(&mut recorder, &arguments.workspace, &mut book).await?;
+        catch_up(&self.world, &arguments.journal, &mut book, opened).await?;
+        let tether = Tether::new(self.world.clone());
+        tether.spawn("ledger/tail", follow(arguments.journal.clone(), book.at().next(), me));
+        Ok(Open { arguments, recorder, book, snapshot_at, check_due: false, _tether: tether })
+    }
+
+    async fn handle(&self, me: ActorRef<LedgerMsg>, message: LedgerMsg, open: &mut Open) -> Result<(), ActorProcessingErr> {
+        match message {
+            LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
+            LedgerMsg::Reserve { reserve, reply } => {
+                reply.send(open.book.reserve(reserve, self.world.elapsed()));
+                open.watch(&me);
+            }
+            LedgerMsg::Release(hold) => open.book.release(&hold),
+            LedgerMsg::Accounts(reply) => reply.send(open.book.accounts().clone()),
+            LedgerMsg::Tail { events, folded } => {
+                for event in &events {
+                    open.book.fold(event)?;
+                }
+                open.snapshot(&self.world).await;
+                // The tail's task may be gone, which ends nothing here.
+                let _ = folded.send(());
+            }
+            LedgerMsg::Broken(reason) => {
+                let message = format!("the ledger cannot follow the journal: {reason}");
+                return Err(Failure::new(FailureClass::Bug, message).into());
+            }
+            LedgerMsg::Check => {
+                open.check_due = false;
+                self.renew(open).await?;
+                open.watch(&me);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LedgerActor {
+    /// Opens a new generation if a hold was lost, which frees that hold once the
+    /// fold has passed all that an older grant can still lead to.
+    async fn renew(&self, open: &mut Open) -> Result<(), ActorProcessingErr> {
+        let lost = open.book.oldest_hold().is_some_and(|since| self.world.elapsed() >= since + HOLD_AGE_MAX);
+        if lost {
+            self::open(&mut open.recorder, &open.arguments.workspace, &mut open.book).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    /// Has [`LedgerMsg::Check`] come once there can be a hold to look for.
+    fn watch(&mut self, me: &ActorRef<LedgerMsg>) {
+        if !self.check_due && self.book.oldest_hold().is_some() {
+            self.check_due = true;
+            me.send_after(HOLD_AGE_MAX, || LedgerMsg::Check);
+        }
+    }
+
+    async fn snapshot(&mut self, world: &World) {
+        let at = self.book.at();
+        if at.0 < self.snapshot_at.0 + SNAPSHOT_EVERY {
+            return;
+        }
+        self.snapshot_at = at;
+        let (name, snapshots) = (stream(&self.arguments.workspace), Arc::clone(&self.arguments.snapshots));
+        let Ok(bytes) = self.book.keep() else { return };
+        let kept = world.blocking("ledger/snapshot", move || snapshots.put(name.as_str(), at, FOLD_VERSION, &bytes)).await;
+        // Without a snapshot the next start folds more, and is as right.
+        match kept {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the ledger's snapshot could not be kept"),
+            Err(lost) => tracing::warn!(%lost, "the ledger's snapshot could not be kept"),
+        }
+    }
+}
+
+/// Writes the opening of a new generation, and tells the book.
+async fn open(recorder: &mut Recorder, workspace: &str, book: &mut Book) -> Result<Seq, ActorProcessingErr> {
+    let event = recorder.event(OPENED, None, &Opened { workspace })?;
+    let appended = recorder.append(stream(workspace), None, vec![event]).await?;
+    if let Some((_, generation)) = appended.versions.first() {
+        book.open(*generation);
+    }
+    Ok(appended.last)
+}
+
+async fn catch_up(world: &World, journal: &Journal, book: &mut Book, until: Seq) -> Result<(), ActorProcessingErr> {
+    while book.at() < until {
+        let (journal, from) = (journal.clone(), book.at().next());
+        let events = world.blocking("ledger/read", move || journal.read(from, READ_EVENTS_MAX)).await??;
+        if events.is_empty() {
+            let message = format!("the journal gives no events after {}, though it reaches {until}", book.at());
+            return Err(Failure::new(FailureClass::Bug, message).into());
+        }
+        for event in &events {
+            book.fold(event)?;
+        }
+    }
+    Ok(())
+}
+
+async fn follow(journal: Journal, from: Seq, ledger: ActorRef<LedgerMsg>) {
+    let mut tail = journal.tail(from);
+    loop {
+        let events = match tail.next().await {
+            Ok(events) => events,
+            Err(error) => {
+                let _ = ledger.cast(LedgerMsg::Broken(error.to_string()));
+                return;
+            }
+        };
+        let (folded, done) = oneshot::channel();
+        if ledger.cast(LedgerMsg::Tail { events, folded }).is_err() || done.await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The ledger: who may spend, and what was spent. One actor for each workspace.
+//!
+//! Law: for every limited scope, spent + reserved + held ≤ limit, at every
+//! instant and over every crash. What was reserved and spent is a fold of the
+//! runs' intents and outcomes, so it cannot part from the journal; what is held
+//! lives in memory, between a grant and the intent that it pays for. Each ledger
+//! that opens raises the version of its stream, and an intent must name the
+//! version of its grant: the journal refuses what a dead ledger granted.
+
+mod actor;
+mod book;
+
+#[cfg(test)]
+mod tests;
+
+use policies::budget::{Accounts, Refusal, ScopeId};
+use policies::money::Money;
+use serde::{Deserialize, Serialize};
+use storage::journal::{StreamId, Version};
+
+pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
+
+use crate::front::{Front, FrontError, Reply};
+
+/// How many questions may wait for the ledger.
+const WAITING_MAX: usize = 4096;
+
+/// The stream whose version is the ledger's generation.
+#[must_use]
+pub fn stream(workspace: &str) -> StreamId {
+    StreamId::new(format!("ledger/{workspace}"))
+}
+
+/// Names one attempt of one effect.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HoldId {
+    /// The effect's key.
+    pub key: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// What is asked of the ledger before an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// For which attempt.
+    pub hold: HoldId,
+    /// Who pays: all of these, each the whole amount.
+    pub scopes: Vec<ScopeId>,
+    /// The worst case.
+    pub amount: Money,
+}
+
+/// Leave to spend, if the intent that says so is written at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// For which attempt.
+    pub hold: HoldId,
+    /// Who pays.
+    pub scopes: Vec<ScopeId>,
+    /// How much at most.
+    pub reserved: Money,
+    /// The intent's batch must find this stream …
+    pub stream: StreamId,
+    /// … at this version.
+    pub generation: Version,
+}
+
+/// Why nothing was granted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReserveError {
+    /// A budget does not cover it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The ledger could not be asked; nothing is held.
+    #[error("the ledger gave no answer: {0}")]
+    Unanswered(#[from] FrontError),
+}
+
+/// The ledger, whichever of its generations is up.
+#[derive(Clone)]
+pub struct LedgerHandle {
+    front: Front<LedgerMsg>,
+}
+
+impl Default for LedgerHandle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LedgerHandle {
+    /// The handle of a ledger that is yet to be started.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { front: Front::new(WAITING_MAX) }
+    }
+
+    /// Where its factory publishes each generation.
+    #[must_use]
+    pub fn front(&self) -> &Front<LedgerMsg> {
+        &self.front
+    }
+
+    /// Holds the amount in every scope, or in none. Asking again for the same
+    /// hold gives the same grant.
+    ///
+    /// # Errors
+    /// [`ReserveError`]; nothing is held then.
+    pub async fn reserve(&self, reserve: Reserve) -> Result<Grant, ReserveError> {
+        let granted = self.front.ask(|reply| LedgerMsg::Reserve { reserve, reply }).await?;
+        Ok(granted?)
+    }
+
+    /// Gives a grant back whose intent was certainly not written.
+    pub fn release(&self, hold: HoldId) {
+        // A ledger that is down holds nothing.
+        if let Some(ledger) = self.front.slot().current() {
+            let _ = ledger.cast(LedgerMsg::Release(hold));
+        }
+    }
+
+    /// The sums of every scope that was named, holds among what is reserved.
+    ///
+    /// # Errors
+    /// [`FrontError`] when the ledger is not up.
+    pub async fn accounts(&self) -> Result<Accounts, FrontError> {
+        self.front.ask(|reply: Reply<Accounts>| LedgerMsg::Accounts(reply)).await
+    }
+}

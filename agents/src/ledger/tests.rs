@@ -1,0 +1,254 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policies::budget::{BudgetPolicy, ScopeId};
+use policies::money::Money;
+use proptest::prelude::*;
+use ractor::ActorRef;
+use serde_json::json;
+use storage::disk::sim::Loss;
+use storage::journal::AppendError;
+
+use super::*;
+use crate::fixture::{self, Ground};
+
+fn scopes(run: &str) -> Vec<ScopeId> {
+    vec![ScopeId::Workspace("main".to_owned()), ScopeId::Agent("writer".to_owned()), ScopeId::Run(run.to_owned())]
+}
+
+fn policy(workspace: u64, run: u64) -> BudgetPolicy {
+    BudgetPolicy { workspace: Some(Money::from_nanos(workspace)), run: Some(Money::from_nanos(run)), ..BudgetPolicy::default() }
+}
+
+fn hold(key: &str) -> HoldId {
+    HoldId { key: key.to_owned(), attempt: 1 }
+}
+
+fn ask(key: &str, run: &str, nanos: u64) -> Reserve {
+    Reserve { hold: hold(key), scopes: scopes(run), amount: Money::from_nanos(nanos) }
+}
+
+async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRef<LedgerMsg>) {
+    let handle = LedgerHandle::new();
+    let arguments = LedgerArguments {
+        workspace: "main".to_owned(),
+        policy: policy.clone(),
+        journal: ground.journal.clone(),
+        snapshots: ground.snapshots.clone(),
+    };
+    let actor = fixture::start(&handle.front, LedgerActor::new(ground.world.clone()), arguments).await;
+    (handle, actor)
+}
+
+async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
+    let payload = json!({"key": grant.hold.key, "attempt": grant.hold.attempt, "reserved": grant.reserved, "scopes": grant.scopes, "more": 1});
+    let precondition = Some((grant.stream.clone(), grant.generation));
+    ground.append("run/x", "run.intended", &payload, precondition).await.map(|_| ())
+}
+
+async fn resolve(ground: &mut Ground, key: &str, cost: u64) {
+    ground.append("run/x", "run.resolved", &json!({"key": key, "attempt": 1, "cost": cost}), None).await.unwrap();
+}
+
+/// Lets the tail reach what was written.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+async fn workspace(ledger: &LedgerHandle) -> (u64, u64) {
+    let account = ledger.accounts().await.unwrap().account(&scopes("a")[0]);
+    (account.spent.nanos(), account.reserved.nanos())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_becomes_a_reservation_and_then_spending() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    assert_eq!(workspace(&ledger).await, (0, 40));
+    assert_eq!(ledger.reserve(ask("k", "a", 40)).await.unwrap(), grant, "asking again is asking once");
+    intend(&mut ground, &grant).await.unwrap();
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (0, 40));
+    resolve(&mut ground, "k", 15).await;
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (15, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_names_the_scope_and_holds_nothing() {
+    let ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let ReserveError::Refused(refusal) = ledger.reserve(ask("k", "a", 51)).await.unwrap_err() else { panic!() };
+    assert_eq!((refusal.scope, refusal.asked.nanos(), refusal.left.nanos()), (ScopeId::Run("a".to_owned()), 51, 50));
+    assert_eq!(workspace(&ledger).await, (0, 0));
+    ledger.reserve(ask("k", "a", 50)).await.unwrap();
+    ledger.release(hold("k"));
+    assert_eq!(workspace(&ledger).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_intents_are_reserved_and_holds_forgotten_after_a_restart() {
+    let mut ground = Ground::new(1);
+    let (ledger, actor) = start(&ground, &policy(100, 50)).await;
+    let first = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    let lost = ledger.reserve(ask("l", "b", 40)).await.unwrap();
+    intend(&mut ground, &first).await.unwrap();
+    actor.kill();
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    assert_eq!(workspace(&ledger).await, (0, 40));
+    // What the dead ledger granted, the journal refuses.
+    assert!(matches!(intend(&mut ground, &lost).await, Err(AppendError::Conflict { .. })));
+    resolve(&mut ground, "k", 40).await;
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (40, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_whose_owner_vanished_is_freed_and_its_grant_is_void() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let lost = ledger.reserve(ask("l", "a", 50)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (0, 0));
+    assert!(intend(&mut ground, &lost).await.is_err());
+    let grant = ledger.reserve(ask("l", "a", 50)).await.unwrap();
+    assert!(grant.generation > lost.generation);
+    intend(&mut ground, &grant).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_ledger_ends_the_first() {
+    let ground = Ground::new(1);
+    let (_, first) = start(&ground, &policy(100, 50)).await;
+    let (second, _) = start(&ground, &policy(100, 50)).await;
+    first.wait(None).await.unwrap();
+    second.reserve(ask("k", "a", 1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_workspaces_are_not_counted() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let payload = json!({"key": "k", "attempt": 1, "reserved": 70, "scopes": ["workspace/other"]});
+    ground.append("run/y", "run.intended", &payload, None).await.unwrap();
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_too_new_ends_the_ledger() {
+    let mut ground = Ground::new(1);
+    let (_, actor) = start(&ground, &policy(100, 50)).await;
+    ground.append("run/y", "run.intended", &json!({"key": 1}), None).await.unwrap();
+    actor.wait(None).await.unwrap();
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve { run: u8, nanos: u64 },
+    Intend(prop::sample::Index),
+    Release(prop::sample::Index),
+    Resolve(prop::sample::Index, f64),
+    Restart,
+    Crash,
+    Wait,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        6 => (0..3_u8, 0..40_u64).prop_map(|(run, nanos)| Step::Reserve { run, nanos }),
+        5 => index().prop_map(Step::Intend),
+        1 => index().prop_map(Step::Release),
+        4 => (index(), 0.0..=1.0).prop_map(|(at, share)| Step::Resolve(at, share)),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+const WORKSPACE_MAX: u64 = 100;
+const RUN_MAX: u64 = 60;
+
+/// The journal's own account of a scope: spent, and reserved by open intents.
+fn journalled(ground: &Ground, scope: &ScopeId) -> (u64, u64) {
+    let mut open: BTreeMap<String, u64> = BTreeMap::new();
+    let mut spent = 0;
+    for event in ground.events() {
+        let payload: serde_json::Value = serde_json::from_slice(&event.payload).unwrap();
+        let key = || payload["key"].as_str().unwrap().to_owned();
+        match event.kind.as_str() {
+            "run.intended" if payload["scopes"].as_array().unwrap().contains(&json!(scope.to_string())) => {
+                open.insert(key(), payload["reserved"].as_u64().unwrap());
+            }
+            "run.resolved" if open.remove(&key()).is_some() => spent += payload["cost"].as_u64().unwrap(),
+            _ => {}
+        }
+    }
+    (spent, open.values().sum())
+}
+
+async fn law_holds(steps: Vec<Step>) {
+    let mut ground = Ground::new(7);
+    let policy = policy(WORKSPACE_MAX, RUN_MAX);
+    let (mut ledger, mut actor) = start(&ground, &policy).await;
+    let mut granted: Vec<Grant> = Vec::new();
+    let mut intended: Vec<Grant> = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Reserve { run, nanos } => {
+                let asked = ledger.reserve(ask(&format!("k{number}"), &run.to_string(), nanos)).await;
+                granted.extend(asked.ok());
+            }
+            Step::Intend(at) if !granted.is_empty() => {
+                let grant = granted.swap_remove(at.index(granted.len()));
+                if intend(&mut ground, &grant).await.is_ok() {
+                    intended.push(grant);
+                }
+            }
+            Step::Release(at) if !granted.is_empty() => ledger.release(granted.swap_remove(at.index(granted.len())).hold),
+            Step::Resolve(at, share) if !intended.is_empty() => {
+                let grant = intended.swap_remove(at.index(intended.len()));
+                let cost = (grant.reserved.nanos() as f64 * share) as u64;
+                resolve(&mut ground, &grant.hold.key, cost).await;
+            }
+            Step::Restart => {
+                actor.kill();
+                (ledger, actor) = start(&ground, &policy).await;
+            }
+            Step::Crash => {
+                actor.kill();
+                ground.crash(Loss::LoseUnsynced).await;
+                (ledger, actor) = start(&ground, &policy).await;
+            }
+            Step::Wait => tokio::time::sleep(Duration::from_secs(40)).await,
+            Step::Intend(_) | Step::Release(_) | Step::Resolve(..) => {}
+        }
+        for (scope, limit) in [(&scopes("0")[0], WORKSPACE_MAX), (&scopes("1")[2], RUN_MAX)] {
+            let account = ledger.accounts().await.unwrap().account(scope);
+            assert!(account.committed().nanos() <= limit, "{scope}: {account:?}");
+            let (spent, reserved) = journalled(&ground, scope);
+            assert!(spent + reserved <= limit, "the journal itself passes the limit of {scope}");
+        }
+    }
+    // Once what is left over has aged away, nothing but the journal's own sums remains.
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    settle().await;
+    for scope in scopes("0") {
+        let account = ledger.accounts().await.unwrap().account(&scope);
+        assert_eq!((account.spent.nanos(), account.reserved.nanos()), journalled(&ground, &scope), "{scope} leaks");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_order_of_events_passes_a_limit_or_leaks(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(law_holds(steps));
+    }
+}

@@ -1,0 +1,141 @@
+//! The publisher's actor: one post at a time, in the order they came. Invariant:
+//! a post runs in no task of its own, so a publisher that ends has nothing under
+//! way but what the platform itself may still do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::guard::{CallOutcome, Permit};
+use actors::world::World;
+use policies::failure::FailureClass;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{Capabilities, Landed, Post, PublishError, Published, Publisher};
+use crate::front::{Front, FrontError, Reply};
+
+/// How many posts and questions may wait.
+const WAITING_MAX: usize = 256;
+
+/// What a publisher is told.
+pub enum PublisherMsg {
+    /// Publish this.
+    Publish {
+        /// The post.
+        post: Post,
+        /// The guard's permission, given back with the outcome.
+        permit: Permit,
+        /// Where the outcome goes.
+        reply: Reply<Result<Published, PublishError>>,
+    },
+    /// Is this out?
+    Find {
+        /// The post's key.
+        key: String,
+        /// The guard's permission, given back with the outcome.
+        permit: Permit,
+        /// Where the answer goes.
+        reply: Reply<Result<Option<Published>, PublishError>>,
+    },
+}
+
+/// The actor; its arguments are the platform.
+pub struct PublisherActor {
+    world: World,
+    timeout: Duration,
+}
+
+impl PublisherActor {
+    /// A publisher's actor in this world, which gives each call that long.
+    #[must_use]
+    pub fn new(world: World, timeout: Duration) -> Self {
+        Self { world, timeout }
+    }
+
+    async fn guarded<T>(&self, permit: Permit, call: impl Future<Output = Result<T, PublishError>>) -> Result<T, PublishError> {
+        let started = self.world.elapsed();
+        let outcome = tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(timed_out(self.timeout)));
+        permit.finish(CallOutcome {
+            class: outcome.as_ref().err().map(|error| error.class),
+            took: self.world.elapsed().saturating_sub(started),
+        });
+        outcome
+    }
+}
+
+impl Actor for PublisherActor {
+    type Msg = PublisherMsg;
+    type State = Arc<dyn Publisher>;
+    type Arguments = Arc<dyn Publisher>;
+
+    async fn pre_start(&self, _: ActorRef<PublisherMsg>, platform: Self::Arguments) -> Result<Self::State, ActorProcessingErr> {
+        Ok(platform)
+    }
+
+    async fn handle(&self, _: ActorRef<PublisherMsg>, message: PublisherMsg, platform: &mut Self::State) -> Result<(), ActorProcessingErr> {
+        match message {
+            PublisherMsg::Publish { post, permit, reply } => {
+                reply.send(self.guarded(permit, platform.publish(post)).await);
+            }
+            PublisherMsg::Find { key, permit, reply } => {
+                reply.send(self.guarded(permit, platform.find(&key)).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A publisher, whichever of its generations is up.
+#[derive(Clone)]
+pub struct PublisherHandle {
+    capabilities: Capabilities,
+    front: Front<PublisherMsg>,
+}
+
+impl PublisherHandle {
+    /// The handle of a publisher that is yet to be started.
+    #[must_use]
+    pub fn new(capabilities: Capabilities) -> Self {
+        Self { capabilities, front: Front::new(WAITING_MAX) }
+    }
+
+    /// What its platform can do about doubt.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Where its factory publishes each generation.
+    #[must_use]
+    pub fn front(&self) -> &Front<PublisherMsg> {
+        &self.front
+    }
+
+    /// Publishes the post.
+    ///
+    /// # Errors
+    /// [`PublishError`]; a publisher that went away may have posted.
+    pub async fn publish(&self, post: Post, permit: Permit) -> Result<Published, PublishError> {
+        self.front.ask(|reply| PublisherMsg::Publish { post, permit, reply }).await.map_err(unanswered)?
+    }
+
+    /// The post of that key, if it is out.
+    ///
+    /// # Errors
+    /// [`PublishError`] when nobody can tell now.
+    pub async fn find(&self, key: String, permit: Permit) -> Result<Option<Published>, PublishError> {
+        self.front.ask(|reply| PublisherMsg::Find { key, permit, reply }).await.map_err(unanswered)?
+    }
+}
+
+fn timed_out(timeout: Duration) -> PublishError {
+    PublishError {
+        class: FailureClass::Hung,
+        landed: Landed::Unknown,
+        message: format!("the platform did not answer within {timeout:?}"),
+    }
+}
+
+fn unanswered(error: FrontError) -> PublishError {
+    let landed = if error == FrontError::Lost { Landed::Unknown } else { Landed::No };
+    PublishError { class: FailureClass::ProviderDown, landed, message: error.to_string() }
+}
