@@ -1,35 +1,97 @@
-//! The one who writes.
-use tokio::sync::{mpsc, watch};
+//! The one who writes: drains the queue of batches, group by group.
+//!
+//! Invariant: whatever was taken from the queue is answered, and in the order in which it came.
 
-use super::event::Seq;
-use super::handle::Request;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
-pub(super) struct Writer(watch::Sender<Seq>);
+use tokio::sync::{mpsc, oneshot};
 
-impl Writer {
-    pub(super) fn watch_head(&self) -> watch::Receiver<Seq> {
-        self.0.subscribe()
-    }
-}
+use super::error::AppendError;
+use super::handle::{Reply, Request};
+use super::record::Prepared;
+use super::writer::Writer;
 
-/// Writes what is submitted. It must run for appends to be answered, on a thread of its own or, in simulation, as a task.
+/// Writes what is submitted. It must run for appends to be answered: on a thread of its own or, in
+/// simulation, as a task. It ends when the journal is closed, when every handle is dropped, or when
+/// writing fails for good, which [`super::Journal::stopped`] then tells.
 pub struct Committer {
-    _writer: Writer,
+    writer: Writer,
     queue: mpsc::Receiver<Request>,
 }
 
 impl Committer {
-    pub(super) fn new(_writer: Writer, queue: mpsc::Receiver<Request>) -> Self {
-        Self { _writer, queue }
+    pub(super) fn new(writer: Writer, queue: mpsc::Receiver<Request>) -> Self {
+        Self { writer, queue }
     }
 
-    /// Runs on the calling thread until the journal is closed, or every handle dropped, or the writing fails for good.
+    /// Runs on the calling thread, which must not be one of an async runtime.
     pub fn run_blocking(mut self) {
-        while self.queue.blocking_recv().is_some() {}
+        while let Some(request) = self.queue.blocking_recv() {
+            if self.serve(request).is_break() {
+                return;
+            }
+        }
+        self.writer.seal();
     }
 
     /// The same as a future, which blocks its thread while it writes: for simulation.
     pub async fn run(mut self) {
-        while self.queue.recv().await.is_some() {}
+        while let Some(request) = self.queue.recv().await {
+            if self.serve(request).is_break() {
+                return;
+            }
+        }
+        self.writer.seal();
+    }
+
+    /// Commits a request together with those that wait behind it.
+    fn serve(&mut self, first: Request) -> ControlFlow<()> {
+        let (group, close) = self.gather(first);
+        if !group.is_empty()
+            && let Err(error) = self.writer.commit(group)
+        {
+            tracing::error!(%error, "the journal has stopped writing");
+            self.end(&error.to_string().into());
+            return ControlFlow::Break(());
+        }
+        let Some(closed) = close else { return ControlFlow::Continue(()) };
+        self.writer.seal();
+        self.end(&"it was closed".into());
+        // Whoever closed it may have gone away.
+        let _ = closed.send(());
+        ControlFlow::Break(())
+    }
+
+    fn gather(&mut self, first: Request) -> (Vec<(Prepared, Reply)>, Option<oneshot::Sender<()>>) {
+        let options = &self.writer.shared().options;
+        let (events_max, bytes_max) = (options.group_events_max, options.group_bytes_max.bytes());
+        let (mut group, mut events, mut bytes) = (Vec::new(), 0_usize, 0_u64);
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Append(batch, reply) => {
+                    events += batch.count as usize;
+                    bytes += batch.frame_bytes() as u64;
+                    group.push((batch, reply));
+                }
+                Request::Close(closed) => return (group, Some(closed)),
+            }
+            let room = events < events_max && bytes < bytes_max;
+            next = if room { self.queue.try_recv().ok() } else { None };
+        }
+        (group, None)
+    }
+
+    /// Refuses what waits and what may come.
+    fn end(&mut self, reason: &Arc<str>) {
+        // The first reason stands.
+        let _ = self.writer.shared().ended.set(reason.clone());
+        self.queue.close();
+        while let Ok(request) = self.queue.try_recv() {
+            if let Request::Append(_, reply) = request {
+                let _ = reply.send(Err(AppendError::Stopped { reason: reason.clone() }));
+            }
+        }
     }
 }

@@ -12,12 +12,12 @@ use policies::instant::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::Committer;
-use super::encode::{self, Prepared};
 use super::error::{AppendError, OpenError, ReadError};
 use super::event::{Appended, Batch, Event, Seq, StreamId, Version};
 use super::opening::{self, Opened};
 use super::options::Options;
 use super::reader::Reader;
+use super::record::{self, Prepared};
 use super::tail::Tail;
 use crate::blobs::Blobs;
 use crate::disk::Disk;
@@ -86,7 +86,7 @@ impl Journal {
     /// # Errors
     /// `Invalid`, `TooLarge` or `Stopped`; nothing was written.
     pub async fn submit(&self, batch: Batch) -> Result<Pending, AppendError> {
-        let prepared = encode::prepare(batch, &self.shared.options)?;
+        let prepared = record::prepare(batch, &self.shared.options)?;
         let (reply, answer) = oneshot::channel();
         let request = Request::Append(prepared, reply);
         self.requests.send(request).await.map_err(|_| self.shared.stopped())?;
@@ -118,7 +118,7 @@ impl Journal {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, from: Seq, events_max: usize) -> Result<Vec<Event>, ReadError> {
-        self.shared.reader.read(from, self.head(), events_max)
+        self.shared.reader.read(from, self.head(), events_max, &mut None)
     }
 
     /// The durable events of a stream after a version, at most `events_max`. Blocks on the disk.
@@ -176,17 +176,18 @@ impl Journal {
         self.shared.ended.get().cloned()
     }
 
-    /// Whether the journal has stopped for good or the disk has no room. After a full disk it tries
-    /// each time whether there is room again, with a small file.
+    /// Whether the journal takes appends: it has not stopped, and its last write found room. After one
+    /// that did not, each call tries with a small file whether there is room again.
     #[must_use]
     pub fn has_room(&self) -> bool {
         if self.shared.ended.get().is_some() {
             return false;
         }
-        if self.shared.full.load(Ordering::Relaxed) && self.shared.reader.probe_room().is_ok() {
-            self.shared.full.store(false, Ordering::Relaxed);
+        let Shared { full, reader, options, .. } = &*self.shared;
+        if full.load(Ordering::Relaxed) && reader.has_room(options.bytes_max) {
+            full.store(false, Ordering::Relaxed);
         }
-        !self.shared.full.load(Ordering::Relaxed)
+        !full.load(Ordering::Relaxed)
     }
 }
 

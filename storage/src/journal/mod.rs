@@ -7,14 +7,23 @@
 //! what was acknowledged is either read back whole or its absence stops the start.
 
 mod committer;
-mod encode;
 mod error;
 mod event;
+mod frame;
+mod group;
 mod handle;
+mod index;
 mod opening;
 mod options;
 mod reader;
+mod record;
+mod scan;
+mod segment;
 mod tail;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
 
 pub use committer::Committer;
 pub use error::{AppendError, OpenError, ReadError};
@@ -22,9 +31,11 @@ pub use event::{
     Appended, Batch, Event, NewEvent, RecordId, Seq, StreamId, TraceId, Version, Write,
 };
 pub use handle::{Journal, Pending};
-pub use opening::{Opened, Torn};
+pub use opening::Opened;
 pub use options::Options;
+pub use scan::Torn;
 pub use tail::Tail;
+pub use verify::{Verified, verify_chain};
 
 /// The fold version of the stream index: open its shelf with this one.
 pub const INDEX_VERSION: u32 = 1;

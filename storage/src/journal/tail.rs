@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::error::ReadError;
 use super::event::{Event, Seq};
 use super::handle::Shared;
+use super::reader::Cursor;
 
 /// Events that one step yields at most.
 const STEP_EVENTS_MAX: usize = 512;
@@ -18,11 +19,12 @@ pub struct Tail {
     shared: Arc<Shared>,
     head: watch::Receiver<Seq>,
     next: Seq,
+    cursor: Option<Cursor>,
 }
 
 impl Tail {
     pub(super) fn new(shared: Arc<Shared>, head: watch::Receiver<Seq>, from: Seq) -> Self {
-        Self { shared, head, next: from.max(Seq::FIRST) }
+        Self { shared, head, next: from.max(Seq::FIRST), cursor: None }
     }
 
     /// The event that the next step begins with.
@@ -39,7 +41,7 @@ impl Tail {
     pub async fn next(&mut self) -> Result<Vec<Event>, ReadError> {
         let next = self.next;
         let head = *self.head.wait_for(|head| *head >= next).await.map_err(|_| ReadError::Closed)?;
-        let events = self.shared.reader.read(next, head, STEP_EVENTS_MAX)?;
+        let events = self.shared.reader.read(next, head, STEP_EVENTS_MAX, &mut self.cursor)?;
         self.next = events.last().map_or(next, |event| event.seq.next());
         Ok(events)
     }

@@ -1,0 +1,255 @@
+//! A group of batches that is being put together for one write and one sync.
+//!
+//! Invariant: each batch is judged as if all before it in the group were durable, and no answer
+//! leaves before they are.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use policies::span::ByteSize;
+
+use super::error::AppendError;
+use super::event::{Appended, RecordId, Seq, StreamId, Version};
+use super::frame::{self, Chain, Head, Kind};
+use super::handle::{Reply, Shared};
+use super::index::Run;
+use super::record::Prepared;
+use super::segment::Position;
+
+/// The end of the journal: what the next frame follows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct End {
+    pub(super) next: Seq,
+    pub(super) chain: Chain,
+}
+
+/// Where a group is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) start: Position,
+    pub(super) epoch: u64,
+    /// Bytes of the whole journal before the group.
+    pub(super) journal_bytes: u64,
+}
+
+pub(super) struct Group {
+    place: Place,
+    pub(super) end: End,
+    pub(super) bytes: Vec<u8>,
+    pub(super) runs: Vec<(StreamId, Run)>,
+    pub(super) frames: Vec<(RecordId, Seq, Position)>,
+    answers: Vec<(Reply, Answer)>,
+    /// Versions that streams will have. Looked up by name alone, as is the next.
+    versions: HashMap<StreamId, Version>,
+    batches: HashMap<RecordId, usize>,
+    /// A batch was refused for want of room.
+    pub(super) short_of_room: bool,
+    /// Why nothing more can be staged, now or later.
+    pub(super) failed: Option<Arc<str>>,
+}
+
+enum Answer {
+    Fate(Result<Appended, AppendError>),
+    /// That of an earlier batch of this group, of which this one is a repetition.
+    SameAs(usize),
+}
+
+impl Group {
+    /// An empty group at this place, in the buffers of the last one.
+    pub(super) fn begin(&mut self, place: Place, end: End) {
+        self.place = place;
+        self.end = end;
+        self.bytes.clear();
+        self.runs.clear();
+        self.frames.clear();
+        self.answers.clear();
+        self.versions.clear();
+        self.batches.clear();
+        self.short_of_room = false;
+    }
+
+    pub(super) fn new(place: Place, end: End) -> Self {
+        Self {
+            place,
+            end,
+            bytes: Vec::new(),
+            runs: Vec::new(),
+            frames: Vec::new(),
+            answers: Vec::new(),
+            versions: HashMap::new(),
+            batches: HashMap::new(),
+            short_of_room: false,
+            failed: None,
+        }
+    }
+
+    /// Adds a batch, if the streams are as it expects.
+    pub(super) fn stage(&mut self, shared: &Shared, repeats: &Repeats, batch: Prepared, reply: Reply) {
+        let answer = match (&self.failed, self.batches.get(&batch.id), repeats.get(batch.id)) {
+            (Some(reason), _, _) => {
+                Answer::Fate(Err(AppendError::Stopped { reason: reason.clone() }))
+            }
+            (None, Some(at), _) => Answer::SameAs(*at),
+            (None, None, Some(at)) => Answer::Fate(shared.reader.appended(at).map_err(|error| {
+                AppendError::Retry { reason: error.to_string().into() }
+            })),
+            (None, None, None) => Answer::Fate(self.stage_new(shared, batch)),
+        };
+        self.short_of_room |= matches!(answer, Answer::Fate(Err(AppendError::Full { .. })));
+        self.answers.push((reply, answer));
+    }
+
+    /// Answers all batches: each its own answer, or all the same failure.
+    pub(super) fn answer(&mut self, failure: Option<&AppendError>) {
+        let mut fates: Vec<Result<Appended, AppendError>> = Vec::new();
+        // Fates are kept for repetitions only, which are rare.
+        let repeated = self.answers.iter().any(|(_, answer)| matches!(answer, Answer::SameAs(_)));
+        for (reply, answer) in self.answers.drain(..) {
+            let fate = match (failure, answer) {
+                (Some(failure), _) => Err(failure.clone()),
+                (None, Answer::Fate(fate)) => fate,
+                (None, Answer::SameAs(at)) => fates[at].clone(),
+            };
+            if repeated {
+                fates.push(fate.clone());
+            }
+            // Whoever asked may have gone away; the batch stands all the same.
+            let _ = reply.send(fate);
+        }
+    }
+
+    fn stage_new(&mut self, shared: &Shared, mut batch: Prepared) -> Result<Appended, AppendError> {
+        for (stream, expected) in &batch.preconditions {
+            let actual = self.version(shared, stream)?;
+            check(stream, *expected, actual)?;
+        }
+        let mut reached: Vec<(StreamId, Version)> = Vec::with_capacity(batch.writes.len());
+        let mut versions = Vec::with_capacity(batch.count as usize);
+        for write in &batch.writes {
+            let known = reached.iter().position(|(stream, _)| *stream == write.stream);
+            let before = match known {
+                Some(at) => reached[at].1,
+                None => self.version(shared, &write.stream)?,
+            };
+            if let Some(expected) = write.expected {
+                check(&write.stream, expected, before)?;
+            }
+            versions.extend((1..=u64::from(write.count)).map(|events| before.plus(events)));
+            let after = before.plus(write.count.into());
+            match known {
+                Some(at) => reached[at].1 = after,
+                None => reached.push((write.stream.clone(), after)),
+            }
+        }
+        self.check_quota(shared, &batch)?;
+        put_apart(shared, &mut batch)?;
+        Ok(self.append(&batch, &versions, reached))
+    }
+
+    fn append(
+        &mut self,
+        batch: &Prepared,
+        versions: &[Version],
+        reached: Vec<(StreamId, Version)>,
+    ) -> Appended {
+        let mut head = Head {
+            kind: Kind::Events,
+            count: batch.count,
+            epoch: self.place.epoch,
+            group_start: self.place.start.offset,
+            id: batch.id,
+            first: self.end.next,
+            time: batch.time,
+            chain: Chain::default(),
+        };
+        head.chain = head.link(&self.end.chain, &batch.digest(), versions);
+        let start = self.place.start;
+        let at = Position { offset: start.offset + self.bytes.len() as u64, ..start };
+        frame::write(&mut self.bytes, &head, &batch.events, &batch.version_offsets, versions);
+        self.end = End { next: head.next(), chain: head.chain };
+        self.frames.push((batch.id, head.first, at));
+        self.batches.insert(batch.id, self.answers.len());
+        let mut event = 0;
+        for write in &batch.writes {
+            let run = Run { first: versions[event], count: write.count, at };
+            self.runs.push((write.stream.clone(), run));
+            event += write.count as usize;
+        }
+        for (stream, version) in &reached {
+            self.versions.insert(stream.clone(), *version);
+        }
+        Appended { first: head.first, last: Seq(head.next().0 - 1), versions: reached }
+    }
+
+    fn version(&mut self, shared: &Shared, stream: &StreamId) -> Result<Version, AppendError> {
+        if let Some(version) = self.versions.get(stream) {
+            return Ok(*version);
+        }
+        shared.reader.version(stream).map_err(|error| {
+            let reason: Arc<str> = error.to_string().into();
+            self.failed = Some(reason.clone());
+            AppendError::Stopped { reason }
+        })
+    }
+
+    fn check_quota(&self, shared: &Shared, batch: &Prepared) -> Result<(), AppendError> {
+        let Some(quota) = shared.options.bytes_max else { return Ok(()) };
+        let asked = batch.frame_bytes() as u64;
+        let used = self.place.journal_bytes + self.bytes.len() as u64;
+        if used + asked > quota.bytes() {
+            let limit = format!("its quota is {quota}").into();
+            return Err(AppendError::Full { asked: ByteSize(asked), limit });
+        }
+        Ok(())
+    }
+}
+
+fn check(stream: &StreamId, expected: Version, actual: Version) -> Result<(), AppendError> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(AppendError::Conflict { stream: stream.clone(), expected, actual })
+}
+
+/// Writes the payloads that are kept apart; they are durable before the record that names them.
+fn put_apart(shared: &Shared, batch: &mut Prepared) -> Result<(), AppendError> {
+    for apart in std::mem::take(&mut batch.apart) {
+        let asked = ByteSize(apart.bytes().len() as u64);
+        let id = shared.reader.blobs().put(apart.subject(), apart.bytes()).map_err(|error| {
+            if error.is_full() {
+                return AppendError::Full { asked, limit: "the disk is full".into() };
+            }
+            AppendError::Retry { reason: format!("a payload could not be kept: {error}").into() }
+        })?;
+        batch.fill(&apart, &id);
+    }
+    Ok(())
+}
+
+/// Where recent batches went, so that repetitions are answered and not appended.
+pub(super) struct Repeats {
+    batches_max: usize,
+    places: HashMap<RecordId, Position>,
+    order: VecDeque<RecordId>,
+}
+
+impl Repeats {
+    pub(super) fn new(batches_max: usize) -> Self {
+        Self { batches_max, places: HashMap::new(), order: VecDeque::new() }
+    }
+
+    pub(super) fn insert(&mut self, id: RecordId, at: Position) {
+        if self.places.insert(id, at).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > self.batches_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+    }
+
+    fn get(&self, id: RecordId) -> Option<Position> {
+        self.places.get(&id).copied()
+    }
+}
