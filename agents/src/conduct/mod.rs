@@ -1,0 +1,80 @@
+//! The conductor: carries runs out. It stands between the run, which decides,
+//! and the agents, the context store and the publishers, which act.
+//!
+//! Invariant: nothing starts before its intent is durable, every intent gets
+//! exactly one outcome, and whatever was gathered for an intent that never came
+//! to be (a place with the guard, a hold of the ledger) goes back.
+
+mod admit;
+mod host;
+mod perform;
+mod recover;
+mod tool;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actors::durable::{Durable, Handle, Options, Spine, StartError};
+use actors::guard::Guards;
+use policies::budget::ScopeId;
+use policies::price::PriceTable;
+use ractor::ActorCell;
+
+use crate::agent::AgentHandle;
+use crate::context::ContextHandle;
+use crate::ledger::LedgerHandle;
+use crate::publisher::PublisherHandle;
+use crate::run::Run;
+
+/// The guard around the context store.
+pub const CONTEXT_GUARD: &str = "context";
+/// The guard of a publisher is this and its name.
+pub const PUBLISHER_GUARD: &str = "publisher";
+
+/// Everything that a run may be carried out with.
+pub struct Stage {
+    /// The journal and the world.
+    pub spine: Spine,
+    /// The workspace that pays.
+    pub workspace: String,
+    /// Who may spend.
+    pub ledger: LedgerHandle,
+    /// The guards around effects.
+    pub guards: Guards,
+    /// What models cost.
+    pub prices: PriceTable,
+    /// The agents by name.
+    pub agents: BTreeMap<String, AgentHandle>,
+    /// The context store.
+    pub context: ContextHandle,
+    /// The publishers by name.
+    pub publishers: BTreeMap<String, PublisherHandle>,
+}
+
+impl Stage {
+    /// Starts the actor of a run, with a conductor for this life of it.
+    ///
+    /// # Errors
+    /// [`StartError`] when its stream cannot be folded, or it was stopped.
+    pub async fn start(
+        self: &Arc<Self>,
+        id: &str,
+        options: Options,
+        supervisor: Option<ActorCell>,
+    ) -> Result<Handle<Run>, StartError> {
+        let conductor = Arc::new(host::Conductor::new(Arc::clone(self)));
+        Durable::start(&self.spine, id, conductor, options, supervisor).await
+    }
+
+    /// Who pays for a call that `agent` makes for `run`.
+    fn scopes(&self, run: &str, agent: &str) -> Vec<ScopeId> {
+        vec![
+            ScopeId::Run(run.to_owned()),
+            ScopeId::Agent(agent.to_owned()),
+            ScopeId::Workspace(self.workspace.clone()),
+        ]
+    }
+}
