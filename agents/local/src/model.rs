@@ -1,0 +1,230 @@
+//! The local model as the agents see it. Invariant: a call occupies a worker
+//! only while someone waits for it and nobody has cancelled it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agents::model::{Billed, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
+use async_trait::async_trait;
+use policies::failure::FailureClass;
+use policies::span::Span;
+use policies::tokens::{Tokens, Usage};
+use tokio::time::Instant;
+
+use crate::language::{Generated, LanguageError, LanguageModel, StoppedBy};
+use crate::pool::{Asker, Pool, SubmitError};
+
+/// The key under which the price table knows every local model.
+pub const PRICE_KEY: &str = "local";
+/// When to ask again at a full queue: about one short reply later.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A [`LanguageModel`] behind a [`Pool`].
+#[derive(Clone, Debug)]
+pub struct LocalModel {
+    id: ModelId,
+    language: Arc<LanguageModel>,
+    pool: Pool,
+}
+
+impl LocalModel {
+    /// Puts the model behind the pool, under a name.
+    #[must_use]
+    pub fn new(id: ModelId, language: Arc<LanguageModel>, pool: Pool) -> Self {
+        Self { id, language, pool }
+    }
+}
+
+#[async_trait]
+impl Model for LocalModel {
+    fn id(&self) -> ModelId {
+        self.id.clone()
+    }
+
+    fn price_key(&self) -> &str {
+        PRICE_KEY
+    }
+
+    fn count(&self, request: &ModelRequest) -> Tokens {
+        // No token is shorter than a byte, so the bytes are a bound above.
+        let bytes = || request.messages.iter().map(|message| message.text.len() as u64 + 16).sum();
+        Tokens(self.language.count_prompt(request).unwrap_or_else(|_| bytes()))
+    }
+
+    async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
+        if progress.cancelled() {
+            return Err(cancelled(Billed::No));
+        }
+        let language = Arc::clone(&self.language);
+        let watched = progress.clone();
+        let answer = self
+            .pool
+            .submit(move |asker| {
+                let started = Instant::now();
+                let result = answer(&language, &request, &watched, asker);
+                (result, started.elapsed())
+            })
+            .map_err(refused)?;
+        progress.sent();
+        tokio::select! {
+            biased;
+            () = progress.on_cancelled() => Err(cancelled(Billed::Unknown)),
+            answered = answer => {
+                let (result, took) = answered.map_err(|_| lost())?;
+                reply(result.map_err(failed)?, took)
+            }
+        }
+    }
+}
+
+fn answer(
+    language: &LanguageModel,
+    request: &ModelRequest,
+    progress: &Progress,
+    asker: Asker<'_>,
+) -> Result<Generated, LanguageError> {
+    let mut before = 0;
+    language.generate(request, &mut |written| {
+        progress.tick(written.saturating_sub(before));
+        before = written;
+        if asker.is_gone() || progress.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// The time of the worker is taken for its processor time: it does nothing else.
+fn reply(generated: Generated, took: Duration) -> Result<ModelReply, ModelError> {
+    let finish = match generated.stopped_by {
+        StoppedBy::End | StoppedBy::StopString => Finish::Stop,
+        StoppedBy::Bound => Finish::Length,
+        StoppedBy::Cancelled => return Err(cancelled(Billed::Unknown)),
+    };
+    let usage = Usage {
+        input: Tokens(generated.input_tokens),
+        output: Tokens(generated.output_tokens),
+        cpu: Span(took),
+        ..Usage::default()
+    };
+    Ok(ModelReply { text: generated.text, usage, finish, remote_id: None })
+}
+
+fn error(class: FailureClass, message: String, billed: Billed) -> ModelError {
+    ModelError { class, message, retry_after: None, billed }
+}
+
+fn cancelled(billed: Billed) -> ModelError {
+    error(FailureClass::Shutdown, "the call was cancelled".into(), billed)
+}
+
+fn lost() -> ModelError {
+    error(FailureClass::Bug, "the local model's worker failed at this call".into(), Billed::Unknown)
+}
+
+fn refused(refusal: SubmitError) -> ModelError {
+    match refusal {
+        SubmitError::Full { .. } => ModelError {
+            retry_after: Some(FULL_RETRY_AFTER),
+            ..error(FailureClass::RateLimited, refusal.to_string(), Billed::No)
+        },
+        SubmitError::Stopped => error(FailureClass::ProviderDown, refusal.to_string(), Billed::No),
+    }
+}
+
+fn failed(failure: LanguageError) -> ModelError {
+    let class = match failure {
+        LanguageError::TooLong { .. } | LanguageError::Temperature(_) | LanguageError::Tokenizer(_) => {
+            FailureClass::Rejected
+        }
+        _ => FailureClass::Bug,
+    };
+    let billed = if class == FailureClass::Rejected { Billed::No } else { Billed::Unknown };
+    let message = match &failure {
+        LanguageError::Compute(source) => format!("{failure}: {source}"),
+        _ => failure.to_string(),
+    };
+    error(class, message, billed)
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::model::Message;
+    use policies::tokens::Tokens;
+
+    use super::*;
+    use crate::testbed;
+
+    fn request() -> ModelRequest {
+        ModelRequest {
+            messages: vec![Message::user("Say hello to the new colleagues.")],
+            prefill: Some("Hello and welcome".into()),
+            stop: vec![],
+            output_max: Tokens(6),
+            temperature: 0.0,
+            seed: 1,
+        }
+    }
+
+    /// A model whose one worker runs on a thread of its own until the test ends.
+    fn with_worker<T>(waiting_max: usize, test: impl AsyncFnOnce(LocalModel) -> T) -> T {
+        let (pool, mut workers) = Pool::new(waiting_max, 1);
+        let model = LocalModel::new(ModelId("test".into()), testbed::language(), pool);
+        let worker = workers.remove(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| worker.run());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(test(model))
+        })
+    }
+
+    #[test]
+    fn a_call_reports_what_it_used() {
+        with_worker(1, async |model| {
+            let progress = Progress::default();
+            let reply = model.call(request(), &progress).await.unwrap();
+            assert!(reply.text.starts_with("Hello and welcome"), "{reply:?}");
+            assert_eq!(reply.usage.input, model.count(&request()));
+            assert_eq!(progress.tokens(), Tokens(6));
+            assert!(reply.usage.output <= Tokens(6) && reply.usage.cpu.0 > Duration::ZERO, "{reply:?}");
+            assert!(progress.is_sent() && progress.beats() >= 6);
+        });
+    }
+
+    #[test]
+    fn a_cancelled_call_ends_and_frees_its_worker() {
+        with_worker(1, async |model| {
+            let progress = Progress::default();
+            let long = ModelRequest { output_max: Tokens(1500), ..request() };
+            let (cancelled, ()) = tokio::join!(model.call(long, &progress), async { progress.cancel() });
+            assert_eq!(cancelled.unwrap_err().class, FailureClass::Shutdown);
+            assert!(model.call(request(), &Progress::default()).await.is_ok());
+        });
+    }
+
+    #[test]
+    fn a_full_queue_asks_to_come_again() {
+        let (pool, _workers) = Pool::new(1, 1);
+        let model = LocalModel::new(ModelId("test".into()), testbed::language(), pool);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (progress, second) = (Progress::default(), Progress::default());
+            let waiting = model.call(request(), &progress);
+            let (_, refused) = tokio::join!(waiting, async {
+                let refused = model.call(request(), &second).await.unwrap_err();
+                progress.cancel();
+                refused
+            });
+            assert_eq!((refused.class, refused.billed), (FailureClass::RateLimited, Billed::No));
+            assert_eq!(refused.retry_after, Some(FULL_RETRY_AFTER));
+            assert!(!second.is_sent());
+        });
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_is_rejected() {
+        with_worker(1, async |model| {
+            let long = ModelRequest { messages: vec![Message::user("word ".repeat(3000))], ..request() };
+            let rejected = model.call(long, &Progress::default()).await.unwrap_err();
+            assert_eq!((rejected.class, rejected.billed), (FailureClass::Rejected, Billed::No));
+        });
+    }
+}
