@@ -97,7 +97,8 @@ impl World {
     }
 
     /// A simulated world, whose every choice follows from `seed`. Make it inside a
-    /// `current_thread` runtime with a paused clock; it starts at [`EPOCH`].
+    /// `current_thread` runtime with a paused clock; it starts at [`EPOCH`]. The same seed draws the
+    /// same ids, so a world that goes on from another one's disk takes its seed from [`reboot`].
     pub fn simulated(seed: u64, transport: Arc<dyn Transport>) -> Self {
         Self::new(transport, Mode::Simulated(Simulation::new(seed)))
     }
@@ -235,6 +236,12 @@ impl World {
             Mode::Simulated(simulation) => Some(simulation.trace_hash()),
         }
     }
+}
+
+/// The seed for the `boots`-th start on the same simulated disk. A real restart draws fresh ids;
+/// with the old seed a simulated one would draw those that the journal knows already.
+pub fn reboot(seed: u64, boots: u64) -> u64 {
+    chance::Chance::derived(seed, "world/reboot", boots).below(u64::MAX)
 }
 
 impl std::fmt::Debug for World {

@@ -187,6 +187,11 @@ impl<E: Entity> Directory<E> {
         live.collect()
     }
 
+    /// Whether everything rests.
+    pub fn is_empty(&self) -> bool {
+        self.slots().is_empty()
+    }
+
     /// A panic elsewhere cannot leave the slots half changed, so a poisoned lock is still good.
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot<E>>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)

@@ -63,6 +63,8 @@ fn chance_follows_from_seed_name_and_turn() {
     assert_ne!(first, second, "asked twice, it is another stream");
     assert_ne!(draws(1, "jitter")[0], first);
     assert_ne!(draws(2, "ids")[0], first);
+    assert_ne!(draws(reboot(1, 1), "ids")[0], first);
+    assert_ne!(reboot(1, 1), reboot(1, 2));
 }
 
 #[test]
