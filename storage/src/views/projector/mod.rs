@@ -4,6 +4,9 @@
 //! however often the projector is stopped, because the shelf takes changes and
 //! sequence in one step and the projector goes on from that sequence.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;
