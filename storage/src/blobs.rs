@@ -181,7 +181,8 @@ impl Blobs {
         let mark = format!("{folder}/{ERASED_MARK}");
         replace(&*self.disk, &mark, b"").map_err(at(&mark))?;
         let names = self.disk.list(&folder).map_err(at(&folder))?;
-        let (keys, rest): (Vec<_>, Vec<_>) = names.into_iter().filter(|name| name != ERASED_MARK).partition(|name| name == KEY_FILE);
+        let (keys, rest): (Vec<_>, Vec<_>) =
+            names.into_iter().filter(|name| name != ERASED_MARK).partition(|name| name == KEY_FILE);
         for name in keys.into_iter().chain(rest) {
             let path = format!("{folder}/{name}");
             self.disk.remove(&path).map_err(at(&path))?;

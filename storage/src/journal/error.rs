@@ -39,7 +39,9 @@ pub enum OpenError {
         seen: Seq,
     },
     /// A segment is of a format that this build does not know.
-    #[error("{file} has format {format}, and this build reads format {known}; use the build that wrote it, or a newer one")]
+    #[error(
+        "{file} has format {format}, and this build reads format {known}; use the build that wrote it, or a newer one"
+    )]
     Format {
         /// The segment.
         file: String,
@@ -100,7 +102,9 @@ pub enum AppendError {
         reason: Arc<str>,
     },
     /// Nobody knows whether it was written. Repeat it with the same record id once the journal is open again.
-    #[error("the append may or may not have been kept ({reason}); repeat it with the same record id when the journal is open again")]
+    #[error(
+        "the append may or may not have been kept ({reason}); repeat it with the same record id when the journal is open again"
+    )]
     Unknown {
         /// What happened.
         reason: Arc<str>,

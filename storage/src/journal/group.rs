@@ -86,13 +86,11 @@ impl Group {
     /// Adds a batch, if the streams are as it expects.
     pub(super) fn stage(&mut self, shared: &Shared, repeats: &Repeats, batch: Prepared, reply: Reply) {
         let answer = match (&self.failed, self.batches.get(&batch.id), repeats.get(batch.id)) {
-            (Some(reason), _, _) => {
-                Answer::Fate(Err(AppendError::Stopped { reason: reason.clone() }))
-            }
+            (Some(reason), _, _) => Answer::Fate(Err(AppendError::Stopped { reason: reason.clone() })),
             (None, Some(at), _) => Answer::SameAs(*at),
-            (None, None, Some(at)) => Answer::Fate(shared.reader.appended(at).map_err(|error| {
-                AppendError::Retry { reason: error.to_string().into() }
-            })),
+            (None, None, Some(at)) => Answer::Fate(
+                shared.reader.appended(at).map_err(|error| AppendError::Retry { reason: error.to_string().into() }),
+            ),
             (None, None, None) => Answer::Fate(self.stage_new(shared, batch)),
         };
         self.short_of_room |= matches!(answer, Answer::Fate(Err(AppendError::Full { .. })));
@@ -146,12 +144,7 @@ impl Group {
         Ok(self.append(&batch, &versions, reached))
     }
 
-    fn append(
-        &mut self,
-        batch: &Prepared,
-        versions: &[Version],
-        reached: Vec<(StreamId, Version)>,
-    ) -> Appended {
+    fn append(&mut self, batch: &Prepared, versions: &[Version], reached: Vec<(StreamId, Version)>) -> Appended {
         let mut head = Head {
             kind: Kind::Events,
             count: batch.count,

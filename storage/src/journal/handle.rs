@@ -125,12 +125,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read_stream(
-        &self,
-        stream: &StreamId,
-        after: Version,
-        events_max: usize,
-    ) -> Result<Vec<Event>, ReadError> {
+    pub fn read_stream(&self, stream: &StreamId, after: Version, events_max: usize) -> Result<Vec<Event>, ReadError> {
         self.shared.reader.read_stream(stream, after, events_max)
     }
 

@@ -159,12 +159,7 @@ fn invalid(reason: String) -> AppendError {
     AppendError::Invalid { reason: Arc::from(reason) }
 }
 
-fn encode(
-    prepared: &mut Prepared,
-    stream: &StreamId,
-    event: NewEvent,
-    options: &Options,
-) -> Result<(), AppendError> {
+fn encode(prepared: &mut Prepared, stream: &StreamId, event: NewEvent, options: &Options) -> Result<(), AppendError> {
     check_size("a payload", event.payload.len(), options.payload_bytes_max)?;
     if prepared.version_offsets.is_empty() {
         prepared.time = event.time;

@@ -136,7 +136,8 @@ impl Scanned {
             let head = &frame.head;
             let at = Position { segment: first, offset };
             let follows = head.first == self.end.next && head.epoch >= self.epoch && head.group_start <= offset;
-            let judged = if follows { visit(at, frame, &self.end) } else { Err("the record does not follow the one before it") };
+            let judged =
+                if follows { visit(at, frame, &self.end) } else { Err("the record does not follow the one before it") };
             if let Err(what) = judged {
                 broken = Some(Walked::Broken { offset, what });
                 return ControlFlow::Break(());

@@ -107,10 +107,7 @@ pub(super) enum Walked {
     /// The visitor had enough.
     Left,
     /// At bytes that are not a frame.
-    Broken {
-        offset: u64,
-        what: &'static str,
-    },
+    Broken { offset: u64, what: &'static str },
 }
 
 /// Visits the frames between two offsets, with the offset of each, reading `chunk` bytes at a time.

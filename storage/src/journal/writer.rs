@@ -81,10 +81,7 @@ impl Writer {
     ///
     /// # Errors
     /// Why the writer ended. Every batch was answered even so.
-    pub(super) fn commit(
-        &mut self,
-        batches: impl IntoIterator<Item = (Prepared, Reply)>,
-    ) -> Result<(), AppendError> {
+    pub(super) fn commit(&mut self, batches: impl IntoIterator<Item = (Prepared, Reply)>) -> Result<(), AppendError> {
         let rolled = self.roll_if_due();
         let start = Position { segment: self.active.first, offset: self.active.length };
         let place = Place { start, epoch: self.epoch, journal_bytes: self.journal_bytes };

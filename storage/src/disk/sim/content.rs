@@ -17,7 +17,7 @@ impl Content {
         Self { seen: bytes.to_vec(), durable: bytes.to_vec(), dirty_from: bytes.len() }
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.seen
     }
 
@@ -74,7 +74,8 @@ impl Content {
     /// Keeps a part of what was not synced: some length of it, each sector new, old, zeros or garbage.
     pub(super) fn tear(&mut self, dice: &mut Dice) {
         let floor = self.dirty_from;
-        let (short, long) = (self.seen.len().min(self.durable.len()).max(floor), self.seen.len().max(self.durable.len()));
+        let (short, long) =
+            (self.seen.len().min(self.durable.len()).max(floor), self.seen.len().max(self.durable.len()));
         if short == long && self.seen == self.durable {
             return;
         }
@@ -104,10 +105,10 @@ impl Content {
 }
 
 /// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so that it needs no other.
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -119,11 +120,11 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap_or(0)
     }
 }

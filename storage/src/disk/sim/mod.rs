@@ -2,7 +2,7 @@
 //!
 //! Invariant: the same calls and the same seeds give the same bytes; nothing that was synced is ever lost by a power cut.
 
-mod content;
+pub(crate) mod content;
 #[cfg(test)]
 mod tests;
 
