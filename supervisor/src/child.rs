@@ -13,10 +13,11 @@ use crate::slot::Slot;
 use crate::snapshot::Depth;
 
 /// Starts one generation of a child, linked to [`StartContext::supervisor`], and returns
-/// once it is up. It is dropped half-way when the child is no longer wanted.
+/// once it is up. It is dropped half-way when the child is no longer wanted; what it has
+/// linked by then is killed.
 pub type Factory = Arc<dyn Fn(StartContext) -> BoxFuture<'static, Result<ActorCell, StartError>> + Send + Sync>;
 
-/// Reads how full a child's mailbox is; must not block.
+/// Reads how full a child's mailbox is; must not block, nor ask the tree anything.
 pub type Gauge = Arc<dyn Fn() -> Depth + Send + Sync>;
 
 /// What a factory is told.
@@ -50,7 +51,7 @@ impl StartContext {
 
 /// Why a child did not start. It counts as a failure of that class.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("did not start: {}", .0.message)]
+#[error("the child did not start: {}", .0.message)]
 pub struct StartError(pub Failure);
 
 impl StartError {

@@ -31,8 +31,8 @@ pub enum SpawnError {
         name: String,
     },
     /// The child's factory failed. It is not tried again: ask again.
-    #[error("the child {0}")]
-    Start(#[source] StartError),
+    #[error(transparent)]
+    Start(StartError),
     /// The supervisor is stopping, stopped or restarting.
     #[error("`{supervisor}` is not up now; try again when it is")]
     Down {

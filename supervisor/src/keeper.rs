@@ -52,6 +52,7 @@ pub(crate) enum Stage {
     Ended(End),
 }
 
+/// The actor itself: one supervisor.
 pub(crate) struct Keeper;
 
 pub(crate) struct State {
@@ -154,7 +155,8 @@ impl State {
         match message {
             Message::Started { node, generation, result } => self.start_reported(me, node, generation, result, at),
             Message::Vanished { node, generation } => self.books.vanished(node, generation, at),
-            Message::Stopped { node, generation } => {
+            Message::Stopped { node, generation, dropped_start } => {
+                self.strays |= dropped_start;
                 self.stops.remove(&node);
                 self.shared.board.clear_cell(node);
                 self.books.stopped(node, generation);
@@ -269,6 +271,7 @@ impl State {
 
     fn start(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
         self.timers.remove(&node);
+        self.shared.board.clear_cell(node);
         if let Some(child) = self.children.get(&node) {
             self.starts.insert(node, tasks::start(&self.shared, me, child, generation));
         }
@@ -276,7 +279,6 @@ impl State {
 
     fn stop(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
         let start = self.starts.remove(&node);
-        self.strays |= start.is_some();
         if let Some(child) = self.children.get(&node) {
             let stop = tasks::Stop { start, manner: self.manner };
             self.stops.insert(node, tasks::stop(&self.shared, me, child, generation, stop));

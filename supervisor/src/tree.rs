@@ -3,6 +3,9 @@
 //! Invariant: when [`Tree::wait`] returns, no actor of the tree runs any more (but for one
 //! that runs blocking code, which the report names).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,8 +14,8 @@ pub(crate) enum Message {
     Started { node: NodeId, generation: u64, result: Result<ActorCell, StartError> },
     /// A child was found dead when its start was reported.
     Vanished { node: NodeId, generation: u64 },
-    /// A stop task has ended.
-    Stopped { node: NodeId, generation: u64 },
+    /// A stop task has ended; whether it dropped a start half-way.
+    Stopped { node: NodeId, generation: u64, dropped_start: bool },
     /// A back-off timer has run out.
     BackoffOver { node: NodeId, generation: u64 },
     /// Stop every child in order, and end.

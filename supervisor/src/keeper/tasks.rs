@@ -124,6 +124,7 @@ pub(super) fn stop(
     let (stopping, me, child) = (Arc::clone(shared), me.clone(), Arc::clone(child));
     AbortOnDropHandle::new(shared.world.spawn("supervisor.stop", async move {
         let Stop { start, manner } = how;
+        let dropped_start = start.is_some();
         if let Some(start) = start {
             start.abort();
             // Cancelled or ended: either way it does nothing any more.
@@ -138,7 +139,7 @@ pub(super) fn stop(
                 stopping.board.note_forced(forced);
             }
         }
-        report(&me, Message::Stopped { node, generation });
+        report(&me, Message::Stopped { node, generation, dropped_start });
     }))
 }
 

@@ -1,0 +1,141 @@
+//! Random trees, random failures: whatever happens, nobody is lost and nobody is left over.
+
+use policies::backoff::Backoff;
+use policies::intensity::Intensity;
+use policies::span::Span;
+use policies::strategy::{RestartKind, Strategy};
+use policies::tree::{NodePolicy, SupervisorPolicy, WorkerPolicy};
+use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as Generate;
+
+use super::*;
+use crate::NodeSnapshot;
+
+/// The shape of a tree: its supervisors, each with the number of its workers and, but for
+/// the first, the elder supervisor it is under.
+#[derive(Debug, Clone)]
+struct Shape {
+    supervisors: Vec<(Strategy, Vec<RestartKind>, prop::sample::Index)>,
+}
+
+#[derive(Debug, Clone)]
+enum Blow {
+    Worker(prop::sample::Index, u8),
+    Supervisor(prop::sample::Index),
+    Pause(u64),
+}
+
+fn shapes() -> impl Generate<Value = Shape> {
+    let strategy = prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)];
+    let kind = prop_oneof![4 => Just(RestartKind::Permanent), 1 => Just(RestartKind::Transient), 1 => Just(RestartKind::Temporary)];
+    let supervisor = (strategy, prop::collection::vec(kind, 0..4), any::<prop::sample::Index>());
+    prop::collection::vec(supervisor, 1..5).prop_map(|supervisors| Shape { supervisors })
+}
+
+fn blows() -> impl Generate<Value = Vec<Blow>> {
+    let index = any::<prop::sample::Index>;
+    let blow = prop_oneof![
+        6 => (index(), 0..5_u8).prop_map(|(worker, how)| Blow::Worker(worker, how)),
+        1 => index().prop_map(Blow::Supervisor),
+        4 => (0..3_000_u64).prop_map(Blow::Pause),
+    ];
+    prop::collection::vec(blow, 0..40)
+}
+
+fn policy(shape: &Shape) -> TreePolicy {
+    let mut nodes = std::collections::BTreeMap::new();
+    let mut children: Vec<Vec<String>> = vec![Vec::new(); shape.supervisors.len()];
+    for (at, (_, kinds, parent)) in shape.supervisors.iter().enumerate() {
+        if at > 0 {
+            children[parent.index(at)].push(format!("s{at}"));
+        }
+        for (number, kind) in kinds.iter().enumerate() {
+            let name = format!("w{at}{number}");
+            children[at].push(name.clone());
+            let backoff = Backoff { first: Span::from_millis(50 * number as u64), ..Backoff::default() };
+            let worker =
+                WorkerPolicy { restart: *kind, backoff, shutdown: Span::from_secs(1), ..WorkerPolicy::default() };
+            nodes.insert(name, NodePolicy::Worker(worker));
+        }
+    }
+    for (at, ((strategy, ..), children)) in shape.supervisors.iter().zip(children).enumerate() {
+        let intensity = Intensity { restarts: 4, within: Span::from_secs(5) };
+        let own = SupervisorPolicy { strategy: *strategy, intensity, children, ..SupervisorPolicy::default() };
+        nodes.insert(format!("s{at}"), NodePolicy::Supervisor(own));
+    }
+    TreePolicy { root: "s0".into(), nodes }
+}
+
+fn strike(yard: &Yard, at: prop::sample::Index, how: u8) {
+    if yard.slots.is_empty() {
+        return;
+    }
+    let slot = yard.slots.values().nth(at.index(yard.slots.len())).unwrap();
+    let Some(hand) = slot.current() else { return };
+    // Whether it still takes messages is its affair.
+    let _ = match how {
+        0 => hand.send_message(Do::Panic),
+        1 => hand.send_message(Do::Fail(FailureClass::ProviderDown)),
+        2 => hand.send_message(Do::End),
+        3 => hand.send_message(Do::Sleep(Duration::from_millis(700))),
+        _ => Ok(hand.kill()),
+    };
+}
+
+fn workers_up(node: &NodeSnapshot, found: &mut Vec<String>) {
+    if node.name.starts_with('w') && node.state == NodeState::Up {
+        found.push(node.name.clone());
+    }
+    node.children.iter().for_each(|child| workers_up(child, found));
+}
+
+fn is_at_rest(node: &NodeSnapshot) -> bool {
+    matches!(node.state, NodeState::Up | NodeState::Done) && node.children.iter().all(is_at_rest)
+}
+
+async fn run(shape: Shape, blows: Vec<Blow>, seed: u64) -> Result<(), proptest::test_runner::TestCaseError> {
+    let yard = Yard::of(policy(&shape), seed);
+    let tree = yard.start().await;
+    for blow in blows {
+        match blow {
+            Blow::Worker(at, how) => strike(&yard, at, how),
+            Blow::Supervisor(at) => {
+                let name = format!("s{}", at.index(shape.supervisors.len()));
+                if name != "s0" {
+                    let _ = tree.fault(&name, Fault::Kill).await;
+                }
+            }
+            Blow::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        }
+        // Fails by itself when two generations of one name live at once.
+        yard.live();
+    }
+    // Let the last blow land first.
+    tokio::time::sleep(SECOND).await;
+    until(&tree, "at rest", |picture| is_at_rest(&picture.root)).await;
+    let mut up = Vec::new();
+    workers_up(&tree.draw().root, &mut up);
+    up.sort();
+    prop_assert_eq!(up, yard.live(), "the picture shows exactly those that live");
+    yard.take_log();
+    let escalated = tree.escalated().is_some();
+    tree.shutdown().await;
+    prop_assert!(yard.live().is_empty(), "no orphan");
+    if !escalated {
+        let log = yard.take_log();
+        let stopped: Vec<_> = log.split(' ').filter_map(|entry| entry.strip_prefix('-')).collect();
+        let order = yard.policy.start_order().into_iter().rev();
+        let expected: Vec<_> = order.filter(|name| stopped.contains(name)).collect();
+        prop_assert_eq!(stopped, expected, "stopped in reverse start order");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
+    #[test]
+    fn no_orphan_no_double_and_order_kept(shape in shapes(), blows in blows(), seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(run(shape, blows, seed))?;
+    }
+}
