@@ -1,6 +1,7 @@
 //! Who does the work: agents with their models and tools, workflows and runs, the ledger, the context store, publishers and aggregators.
 
 pub mod agent;
+pub mod aggregator;
 pub mod conduct; // the conductor is written by the integrator, not with the ledger
 pub mod context;
 pub mod embed;
@@ -9,6 +10,7 @@ pub mod ledger;
 pub mod model;
 pub mod openai;
 pub mod publisher;
+pub mod run;
 pub mod scripted;
 pub mod secret;
 pub mod workflow;

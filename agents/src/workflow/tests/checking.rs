@@ -123,10 +123,10 @@ fn only_steps_that_are_done_can_be_used() {
     let both = format!("{{ id = \"p\", kind = \"parallel\", steps = [{}, {}] }}", compute("a", "1"), compute("b", "steps.a.x"));
     mistakes(
         &steps(&[both]),
-        &["3:134: step `b` uses step `a`, whose output cannot be seen from here; use the output of the step that contains it, which is there once all of it is done"],
+        &["3:137: step `b` uses step `a`, whose output cannot be seen from here; use the output of the step that contains it, which is there once all of it is done"],
     );
     let inside = format!("{{ id = \"p\", kind = \"sequence\", steps = [{}] }}", compute("a", "steps.p.b"));
-    mistakes(&steps(&[inside]), &["3:88: cycle: `a` → `p` → `a`; let one of them do without the other"]);
+    mistakes(&steps(&[inside]), &["3:85: cycle: `a` → `p` → `a`; let one of them do without the other"]);
 }
 
 #[test]

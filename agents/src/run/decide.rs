@@ -1,0 +1,317 @@
+//! What follows from a command: the events of one decision.
+//!
+//! Invariant: an outcome and the intents of what it makes ready go into one
+//! decision; an outcome that is recorded never changes; nothing starts in a
+//! run that has ended, and what is under way there is still resolved.
+
+use std::collections::BTreeMap;
+
+use policies::budget::ScopeId;
+use policies::failure::FailureClass;
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::retry::RetryDecision;
+use policies::span::Span;
+use policies::tokens::Usage;
+use storage::journal::{StreamId, Version};
+
+
+use super::command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
+use super::event::{
+    Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
+    Rejected, Resolved, Resumed, Settled, Then, WhenSpent,
+};
+use super::id::EffectKey;
+use super::state::{Phase, State};
+use crate::workflow::{Action, Approval, EvalError, OnReject, STEPS_MAX, StepPath, canonical};
+
+/// How often an effect may vanish without an outcome before its run fails:
+/// whatever kills its worker each time would go on doing so.
+pub const LOSSES_MAX: u32 = 32;
+
+/// Who approves where the policy does.
+pub const AUTOMATIC: &str = "policy:automatic";
+
+/// A decision in the making: the state as it will be, and the events that make
+/// it so.
+pub(super) struct Draft {
+    pub(super) state: State,
+    pub(super) events: Vec<Event>,
+    pub(super) preconditions: Vec<(StreamId, Version)>,
+    now: Timestamp,
+    chance: f64,
+}
+
+impl Draft {
+    /// Decides the command.
+    pub(super) fn of(state: &State, command: Command) -> Result<Self, Refusal> {
+        let Command { act, now, chance, grants } = command;
+        let mut draft = Self { state: state.clone(), events: Vec::new(), preconditions: Vec::new(), now, chance };
+        draft.act(act)?;
+        draft.carry_on(&grants);
+        Ok(draft)
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        let started = self.events.iter().filter_map(|event| match event {
+            Event::Intended(intent) => Some(Attempt { key: intent.key.clone(), number: intent.attempt }),
+            _ => None,
+        });
+        Reply { status: self.state.status(), started: started.collect() }
+    }
+
+    fn push(&mut self, event: Event) {
+        self.state.apply(&event);
+        self.events.push(event);
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Refusal> {
+        if let Act::Accept(order) = act {
+            return self.accept(*order);
+        }
+        if self.state.order.is_none() {
+            return Err(Refusal::Absent);
+        }
+        match act {
+            // What is under way is resolved, whatever became of the run.
+            Act::Outcome(outcome) => return self.outcome(*outcome),
+            Act::Lost { attempts, reason } => return self.lost(attempts, &reason),
+            Act::Settle { key, landed, by } => {
+                let path = self.in_doubt(&key)?;
+                let settled = landed.map_or(Settled::Again, |output| Settled::Landed { output });
+                self.push(Event::Resumed(Resumed { at: self.now, path, by, settled }));
+            }
+            _ if self.state.end.is_some() => return Err(Refusal::Ended(self.state.status())),
+            Act::Approve { path, by } => {
+                self.question(&path)?;
+                self.push(Event::Approved(Approved { at: self.now, path, by }));
+            }
+            Act::Reject { path, by, reason } => {
+                let ends = self.question(&path)?;
+                self.push(Event::Rejected(Rejected { at: self.now, path, by, reason, ends }));
+            }
+            Act::Resume { by } => self.resume(&by),
+            Act::Cancel { by, reason } => self.push(Event::Cancelled(Cancelled { at: self.now, by, reason })),
+            Act::StartReady | Act::Accept(_) => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, order: Order) -> Result<(), Refusal> {
+        if self.state.order.is_some() {
+            return Err(Refusal::Exists(order.id));
+        }
+        let inputs = order.workflow.bind(order.inputs).map_err(Refusal::Inputs)?;
+        self.push(Event::Accepted(Box::new(Accepted {
+            at: self.now,
+            id: order.id,
+            version: order.workflow.version(),
+            workflow: order.workflow,
+            inputs,
+            principal: order.principal,
+            terms: order.terms,
+        })));
+        Ok(())
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> Result<(), Refusal> {
+        let Outcome { of, outcome, cost, usage, remote_id, took } = outcome;
+        let intent = match self.state.open(&of) {
+            Some(intent) => intent.clone(),
+            None => return Err(self.not_open(of)),
+        };
+        let then = self.then(&intent, &outcome);
+        self.push(Event::Resolved(Box::new(Resolved {
+            at: self.now,
+            key: of.key,
+            path: intent.path.clone(),
+            attempt: of.number,
+            outcome: outcome.clone(),
+            cost,
+            usage,
+            remote_id,
+            took,
+            then,
+        })));
+        match (then, outcome) {
+            (Then::Park, EffectOutcome::Unknown { reason }) => {
+                let hold = Hold::Doubt { attempt: intent.attempt, reason, request: intent.request };
+                self.push(Event::Parked(Parked { at: self.now, path: intent.path, key: intent.key, hold }));
+            }
+            (Then::GiveUp, EffectOutcome::Failed { class, message, .. }) => self.fail(intent.path, class, message),
+            (Then::GiveUp, EffectOutcome::Unknown { reason }) => {
+                let message = format!("given up after {LOSSES_MAX} attempts that vanished; the last: {reason}");
+                self.fail(intent.path, FailureClass::Poison, message);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What follows from an outcome.
+    fn then(&self, intent: &Intended, outcome: &EffectOutcome) -> Then {
+        let leaf = self.state.leaves.get(&intent.path);
+        match outcome {
+            EffectOutcome::Ok { .. } => Then::Done,
+            EffectOutcome::Unknown { .. } if !intent.class.may_repeat() => Then::Park,
+            _ if self.state.end.is_some() => Then::GiveUp,
+            EffectOutcome::Unknown { .. } if leaf.is_some_and(|leaf| leaf.losses + 1 >= LOSSES_MAX) => Then::GiveUp,
+            EffectOutcome::Unknown { .. } => Then::Retry { at: self.now },
+            EffectOutcome::Failed { class, retry_after, .. } => {
+                let failures = leaf.map_or(0, |leaf| leaf.failures) + 1;
+                let retry = self.state.order.as_ref().map(|order| order.terms.retry).unwrap_or_default();
+                match retry.decide(*class, failures, retry_after.map(Span::duration), self.chance) {
+                    RetryDecision::After(delay) => Then::Retry { at: self.now.plus(delay) },
+                    RetryDecision::GiveUp => Then::GiveUp,
+                }
+            }
+        }
+    }
+
+    fn lost(&mut self, attempts: Vec<Attempt>, reason: &str) -> Result<(), Refusal> {
+        for of in attempts {
+            let cost = self.state.open(&of).map_or(Money::ZERO, |intent| intent.reserved);
+            self.outcome(Outcome {
+                of,
+                outcome: EffectOutcome::Unknown { reason: reason.to_owned() },
+                cost,
+                usage: Usage::default(),
+                remote_id: None,
+                took: Span::ZERO,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn not_open(&self, of: Attempt) -> Refusal {
+        let started = self.state.leaf_of(&of.key).is_some_and(|(_, leaf)| (1..=leaf.attempts).contains(&of.number));
+        let Attempt { key, number } = of;
+        if started { Refusal::Resolved { key, number } } else { Refusal::NeverStarted { key, number } }
+    }
+
+    /// Whether a "no" to the question at `path` ends the run.
+    fn question(&self, path: &StepPath) -> Result<bool, Refusal> {
+        match self.state.leaves.get(path).map(|leaf| &leaf.phase) {
+            Some(Phase::Asked(question)) => Ok(question.no_ends),
+            _ => Err(Refusal::NotAsked(path.clone())),
+        }
+    }
+
+    fn in_doubt(&self, key: &EffectKey) -> Result<StepPath, Refusal> {
+        match self.state.leaf_of(key) {
+            Some((path, leaf)) if matches!(leaf.phase, Phase::Parked(Hold::Doubt { .. })) => Ok(path.clone()),
+            _ => Err(Refusal::NotInDoubt(key.clone())),
+        }
+    }
+
+    fn resume(&mut self, by: &str) {
+        let held = self.state.leaves.iter().filter(|(_, leaf)| matches!(leaf.phase, Phase::Parked(Hold::Budget { .. })));
+        let held: Vec<StepPath> = held.map(|(path, _)| path.clone()).collect();
+        for path in held {
+            self.push(Event::Resumed(Resumed { at: self.now, path, by: by.to_owned(), settled: Settled::Again }));
+        }
+    }
+
+    fn fail(&mut self, path: StepPath, class: FailureClass, message: String) {
+        if self.state.end.is_none() {
+            self.push(Event::Failed(Failed { at: self.now, path, class, message, refusal: None }));
+        }
+    }
+
+    /// Takes the run as far as outcomes, approvals and grants allow.
+    fn carry_on(&mut self, grants: &[Grant]) {
+        for _ in 0..=STEPS_MAX {
+            if !self.state.is_going() {
+                return;
+            }
+            let next = match self.state.next() {
+                Ok(next) => next,
+                Err(EvalError { path, field, message }) => {
+                    return self.fail(path, FailureClass::Rejected, format!("{field}: {message}; mend the workflow or its inputs"));
+                }
+            };
+            if let Some(outputs) = next.finished {
+                return self.push(Event::Finished(Finished { at: self.now, outputs }));
+            }
+            let questions: Vec<(StepPath, Approval)> = next.ready.iter().filter_map(|step| match &step.action {
+                Action::Approve(question) if !self.state.leaves.contains_key(&step.path) => {
+                    Some((step.path.clone(), question.clone()))
+                }
+                _ => None,
+            }).collect();
+            if !self.ask(questions) {
+                let due = self.state.due_of(next, self.now);
+                return self.start(due, grants);
+            }
+        }
+    }
+
+    /// Puts questions to a person, or answers them by policy; whether any of
+    /// them has its answer now.
+    fn ask(&mut self, questions: Vec<(StepPath, Approval)>) -> bool {
+        use policies::approval::ApprovalPolicy;
+        let approval = self.state.order.as_ref().map(|order| order.terms.approval).unwrap_or_default();
+        let automatic = approval == ApprovalPolicy::Automatic;
+        let answered = automatic && !questions.is_empty();
+        for (path, Approval { what, on_reject }) in questions {
+            let at = self.now;
+            self.push(if automatic {
+                Event::Approved(Approved { at, path, by: AUTOMATIC.to_owned() })
+            } else {
+                Event::ApprovalAsked(ApprovalAsked { at, path, what, no_ends: on_reject == OnReject::End })
+            });
+        }
+        answered
+    }
+
+    /// Starts what is due and granted. What a budget refuses ends the run
+    /// before anything else of it starts, or is parked.
+    fn start(&mut self, due: Vec<Due>, grants: &[Grant]) {
+        let answers: BTreeMap<_, _> = grants.iter().map(|grant| ((&grant.path, grant.attempt), &grant.answer)).collect();
+        let when_spent = self.state.order.as_ref().map(|order| order.terms.when_spent).unwrap_or_default();
+        let answered = due.into_iter().filter_map(|due| {
+            let answer = *answers.get(&(&due.path, due.attempt))?;
+            Some((due, answer))
+        });
+        let answered: Vec<(Due, &Answer)> = answered.collect();
+        let refused = answered.iter().find_map(|(due, answer)| match answer {
+            Answer::Refused(refusal) => Some((due.path.clone(), refusal.clone())),
+            Answer::Reserved { .. } => None,
+        });
+        if let (WhenSpent::Fail, Some((path, refusal))) = (when_spent, refused) {
+            let message = refusal.to_string();
+            let class = FailureClass::BudgetSpent;
+            return self.push(Event::Failed(Failed { at: self.now, path, class, message, refusal: Some(refusal) }));
+        }
+        for (due, answer) in answered {
+            match answer {
+                Answer::Refused(refusal) => {
+                    let Due { key, path, .. } = due;
+                    let hold = Hold::Budget { refusal: refusal.clone() };
+                    self.push(Event::Parked(Parked { at: self.now, path, key, hold }));
+                }
+                Answer::Reserved { amount, scopes, condition } => {
+                    self.intend(due, *amount, scopes);
+                    let fresh = condition.iter().filter(|condition| !self.preconditions.contains(condition));
+                    let fresh: Vec<_> = fresh.cloned().collect();
+                    self.preconditions.extend(fresh);
+                }
+            }
+        }
+    }
+
+    fn intend(&mut self, due: Due, reserved: Money, scopes: &[ScopeId]) {
+        let Due { key, path, attempt, class, action } = due;
+        self.push(Event::Intended(Box::new(Intended {
+            at: self.now,
+            key,
+            path,
+            attempt,
+            class,
+            request_hash: canonical::hash(&action).to_hex().to_string(),
+            request: action,
+            reserved,
+            scopes: scopes.to_vec(),
+        })));
+    }
+}

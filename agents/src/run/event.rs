@@ -1,0 +1,354 @@
+//! What may happen to a run.
+//!
+//! Invariant: the events of a run, in order, are all there is to know of it.
+//! An intent holds the whole request, so that recovery needs nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policies::approval::ApprovalPolicy;
+use policies::budget::{Refusal, ScopeId};
+use policies::failure::FailureClass;
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::retry::RetryPolicy;
+use policies::span::Span;
+use policies::tokens::Usage;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::id::{EffectKey, RunId};
+use crate::workflow::{Action, EffectClass, StepPath, Workflow, WorkflowVersion};
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It will be carried out.
+    Accepted(Box<Accepted>),
+    /// An effect is about to start.
+    Intended(Box<Intended>),
+    /// An attempt at an effect has ended.
+    Resolved(Box<Resolved>),
+    /// A person is asked.
+    ApprovalAsked(ApprovalAsked),
+    /// The person, or the policy, said yes.
+    Approved(Approved),
+    /// The person said no.
+    Rejected(Rejected),
+    /// A step waits for a person to settle it.
+    Parked(Parked),
+    /// A parked step was settled, or may go on.
+    Resumed(Resumed),
+    /// Every step is done.
+    Finished(Finished),
+    /// A step failed for good, and the run with it.
+    Failed(Failed),
+    /// Someone stopped it.
+    Cancelled(Cancelled),
+}
+
+/// A run was accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// When.
+    pub at: Timestamp,
+    /// The run.
+    pub id: RunId,
+    /// What it does, pinned whole.
+    pub workflow: Arc<Workflow>,
+    /// The hash of that.
+    pub version: WorkflowVersion,
+    /// What it was given, defaults filled in.
+    pub inputs: BTreeMap<String, Value>,
+    /// Who asked for it.
+    pub principal: String,
+    /// How it is to be carried out.
+    pub terms: Terms,
+}
+
+/// How a run is to be carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// The most it may spend, if it has a limit of its own.
+    pub cost_max: Option<Money>,
+    /// Who approves.
+    pub approval: ApprovalPolicy,
+    /// How failed effects are tried again.
+    pub retry: RetryPolicy,
+    /// What a spent budget does.
+    pub when_spent: WhenSpent,
+}
+
+/// What a spent budget does to a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenSpent {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The step waits for a person.
+    Park,
+}
+
+/// An effect is about to start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intended {
+    /// When.
+    pub at: Timestamp,
+    /// The effect.
+    pub key: EffectKey,
+    /// Its step.
+    pub path: StepPath,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// What may be done about it after a crash.
+    pub class: EffectClass,
+    /// What is asked, whole.
+    pub request: Action,
+    /// The hash of that, in hexadecimal.
+    pub request_hash: String,
+    /// What is reserved for it.
+    pub reserved: Money,
+    /// In which scopes.
+    pub scopes: Vec<ScopeId>,
+}
+
+/// An attempt at an effect has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// When.
+    pub at: Timestamp,
+    /// The effect.
+    pub key: EffectKey,
+    /// Its step.
+    pub path: StepPath,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: EffectOutcome,
+    /// What it cost, or is charged.
+    pub cost: Money,
+    /// What it used.
+    pub usage: Usage,
+    /// The other side's name for it.
+    pub remote_id: Option<String>,
+    /// How long it took.
+    pub took: Span,
+    /// What follows from it.
+    pub then: Then,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectOutcome {
+    /// It was done.
+    Ok {
+        /// What came of it.
+        output: Value,
+    },
+    /// It was certainly not done.
+    Failed {
+        /// What kind of failure.
+        class: FailureClass,
+        /// What went wrong, and what to do.
+        message: String,
+        /// How long the other side asked to be left alone.
+        retry_after: Option<Span>,
+    },
+    /// It may have been done.
+    Unknown {
+        /// Why that is not known.
+        reason: String,
+    },
+}
+
+/// What follows from an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The step is done.
+    Done,
+    /// Another attempt, not before this.
+    Retry {
+        /// When.
+        at: Timestamp,
+    },
+    /// A person must settle it.
+    Park,
+    /// Nothing more is tried.
+    GiveUp,
+}
+
+/// A person is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalAsked {
+    /// When.
+    pub at: Timestamp,
+    /// The step.
+    pub path: StepPath,
+    /// What is to be approved.
+    pub what: String,
+    /// Whether a "no" ends the run.
+    pub no_ends: bool,
+}
+
+/// The answer is yes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approved {
+    /// When.
+    pub at: Timestamp,
+    /// The step.
+    pub path: StepPath,
+    /// Who said so.
+    pub by: String,
+}
+
+/// The answer is no.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// When.
+    pub at: Timestamp,
+    /// The step.
+    pub path: StepPath,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Whether the run ends with it.
+    pub ends: bool,
+}
+
+/// A step waits for a person to settle it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parked {
+    /// When.
+    pub at: Timestamp,
+    /// The step.
+    pub path: StepPath,
+    /// The effect.
+    pub key: EffectKey,
+    /// Why, with all that is known.
+    pub hold: Hold,
+}
+
+/// Why a step waits for a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// Nobody knows whether it was done.
+    Doubt {
+        /// Which attempt.
+        attempt: u32,
+        /// Why that is not known.
+        reason: String,
+        /// What was asked.
+        request: Action,
+    },
+    /// A budget does not cover it.
+    Budget {
+        /// Which, and what is missing.
+        refusal: Refusal,
+    },
+}
+
+/// A parked step was settled, or may go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// When.
+    pub at: Timestamp,
+    /// The step.
+    pub path: StepPath,
+    /// Who said so.
+    pub by: String,
+    /// What follows.
+    pub settled: Settled,
+}
+
+/// What a person settled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settled {
+    /// It was done.
+    Landed {
+        /// What came of it.
+        output: Value,
+    },
+    /// It was not done and may be tried again.
+    Again,
+}
+
+/// Every step is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// When.
+    pub at: Timestamp,
+    /// What the run hands back.
+    pub outputs: BTreeMap<String, Value>,
+}
+
+/// A step failed for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// When.
+    pub at: Timestamp,
+    /// The step; the root when it was the workflow's outputs.
+    pub path: StepPath,
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// What went wrong, and what to do.
+    pub message: String,
+    /// The budget that refused it, if one did.
+    pub refusal: Option<Refusal>,
+}
+
+/// Someone stopped the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Event {
+    /// The kind, as the journal names it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "run.accepted",
+            Self::Intended(_) => "run.intended",
+            Self::Resolved(_) => "run.resolved",
+            Self::ApprovalAsked(_) => "run.approval_asked",
+            Self::Approved(_) => "run.approved",
+            Self::Rejected(_) => "run.rejected",
+            Self::Parked(_) => "run.parked",
+            Self::Resumed(_) => "run.resumed",
+            Self::Finished(_) => "run.finished",
+            Self::Failed(_) => "run.failed",
+            Self::Cancelled(_) => "run.cancelled",
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Accepted(event) => event.at,
+            Self::Intended(event) => event.at,
+            Self::Resolved(event) => event.at,
+            Self::ApprovalAsked(event) => event.at,
+            Self::Approved(event) => event.at,
+            Self::Rejected(event) => event.at,
+            Self::Parked(event) => event.at,
+            Self::Resumed(event) => event.at,
+            Self::Finished(event) => event.at,
+            Self::Failed(event) => event.at,
+            Self::Cancelled(event) => event.at,
+        }
+    }
+}

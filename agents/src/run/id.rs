@@ -1,0 +1,66 @@
+//! Names of runs and of their effects.
+//!
+//! Invariant: an effect's key is made of the run, the place and the content,
+//! never of the attempt; so two attempts at one thing carry one key, and the
+//! other side can tell.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::workflow::canonical;
+use crate::workflow::{Action, StepPath};
+
+/// How much of a content hash a key holds, in hexadecimal digits.
+const KEY_DIGITS: usize = 32;
+
+/// The name of a run: what stands after `run/` in its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(String);
+
+impl RunId {
+    /// The run of that name.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an effect is known by, to us and to the other side:
+/// `<run>/<path>:<hash of what is asked>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EffectKey(String);
+
+impl EffectKey {
+    /// The key of an action at a place of a run.
+    #[must_use]
+    pub fn of(run: &RunId, path: &StepPath, action: &Action) -> Self {
+        let hash = canonical::hash(action).to_hex();
+        Self(format!("{run}/{path}:{}", &hash[..KEY_DIGITS]))
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EffectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,73 @@
+//! A run: one workflow carried out once, as an entity.
+//!
+//! A run is told commands and answers with events; the events fold into its
+//! state. What it asks of the world is in its `run.intended` events, what
+//! became of it in `run.resolved`.
+//!
+//! Invariant: a run knows no clock, no chance and no I/O. The host that carries
+//! it out previews a command with [`Run::after`], gathers the ledger's grants
+//! for what would become due, and hands them in with the command.
+
+mod command;
+mod decide;
+mod event;
+mod id;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use actors::entity::{Decided, Decision, Entity};
+
+pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
+pub use decide::{AUTOMATIC, LOSSES_MAX};
+pub use event::{
+    Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
+    Rejected, Resolved, Resumed, Settled, Terms, Then, WhenSpent,
+};
+pub use id::{EffectKey, RunId};
+pub use state::{End, Leaf, Phase, State, Status, Summary};
+
+use decide::Draft;
+
+/// The entity.
+#[derive(Clone, Copy, Debug)]
+pub struct Run;
+
+impl Run {
+    /// What would be due after `command`: what the host asks the ledger about
+    /// before it has the command decided. Nothing for a command that would be
+    /// refused.
+    #[must_use]
+    pub fn after(state: &State, command: &Command) -> Vec<Due> {
+        let preview = Command { grants: Vec::new(), ..command.clone() };
+        let draft = Draft::of(state, preview);
+        draft.ok().and_then(|draft| draft.state.due(command.now).ok()).unwrap_or_default()
+    }
+}
+
+impl Entity for Run {
+    const KIND: &'static str = "run";
+    const SCHEMA: u16 = 1;
+
+    type State = State;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Reply;
+    type Refusal = Refusal;
+
+    fn decide(state: &State, command: Command) -> Decided<Self> {
+        let draft = Draft::of(state, command)?;
+        let reply = draft.reply();
+        let preconditions = draft.preconditions;
+        Ok(Decision { preconditions, ..Decision::happens(draft.events, reply) })
+    }
+
+    fn evolve(state: &mut State, event: &Event) {
+        state.apply(event);
+    }
+
+    fn kind(event: &Event) -> &'static str {
+        event.kind()
+    }
+}

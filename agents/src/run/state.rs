@@ -1,0 +1,387 @@
+//! Where a run stands: the fold of its events.
+//!
+//! Invariant: only what cannot be computed is kept: the order, what became of
+//! each leaf, and the sums. Whose turn it is follows from those.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::tokens::Usage;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::command::{Attempt, Due};
+use super::event::{Accepted, ApprovalAsked, Event, Failed, Hold, Intended, Rejected, Resolved, Settled, Then};
+use super::event::{EffectOutcome, Resumed};
+use super::id::{EffectKey, RunId};
+use crate::workflow::{self, Action, EvalError, Given, Next, Outcomes, StepPath};
+
+/// The state of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What was accepted; nothing before that.
+    pub order: Option<Accepted>,
+    /// What became of each leaf that was begun.
+    pub leaves: BTreeMap<StepPath, Leaf>,
+    /// The outputs of the leaves that are done.
+    pub outcomes: Outcomes,
+    /// What all attempts cost together.
+    pub cost: Money,
+    /// What all attempts used together.
+    pub usage: Usage,
+    /// How many attempts were not the first of their effect.
+    pub retries: u32,
+    /// How it ended.
+    pub end: Option<End>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// What became of a leaf.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leaf {
+    /// The effect; nothing for a question.
+    pub key: Option<EffectKey>,
+    /// The attempts that were started.
+    pub attempts: u32,
+    /// Those that failed.
+    pub failures: u32,
+    /// Those that vanished.
+    pub losses: u32,
+    /// Where it stands.
+    pub phase: Phase,
+}
+
+/// Where a leaf stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// An attempt is under way.
+    Open(Box<Intended>),
+    /// Another attempt follows, not before this.
+    Again {
+        /// When.
+        due: Timestamp,
+    },
+    /// A person is asked.
+    Asked(ApprovalAsked),
+    /// A person must settle it.
+    Parked(Hold),
+    /// It is done.
+    Done,
+    /// Nothing more is tried.
+    Over,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Every step is done.
+    Finished {
+        /// What the run hands back.
+        outputs: BTreeMap<String, Value>,
+    },
+    /// A step failed for good.
+    Failed(Failed),
+    /// A person said no.
+    Rejected(Rejected),
+    /// Someone stopped it.
+    Cancelled {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a run stands, in a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nobody accepted it.
+    #[default]
+    Absent,
+    /// Something is under way or due.
+    Running,
+    /// Nothing but a person's approval is waited for.
+    Waiting,
+    /// Nothing moves until a person settles something.
+    Parked,
+    /// Every step is done.
+    Finished,
+    /// A step failed for good.
+    Failed,
+    /// A person said no.
+    Rejected,
+    /// Someone stopped it.
+    Cancelled,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Absent => "absent",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Parked => "parked",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// A run for lists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub id: RunId,
+    /// The name of its workflow.
+    pub workflow: String,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was accepted.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// What it cost so far.
+    pub cost: Money,
+    /// What it used so far.
+    pub usage: Usage,
+    /// How many attempts were not the first of their effect.
+    pub retries: u32,
+    /// The steps under way.
+    pub open: Vec<StepPath>,
+    /// The steps that wait for a person.
+    pub held: Vec<StepPath>,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+impl State {
+    /// Where the run stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.end {
+            _ if self.order.is_none() => Status::Absent,
+            Some(End::Finished { .. }) => Status::Finished,
+            Some(End::Failed(_)) => Status::Failed,
+            Some(End::Rejected(_)) => Status::Rejected,
+            Some(End::Cancelled { .. }) => Status::Cancelled,
+            None => self.movement(),
+        }
+    }
+
+    fn movement(&self) -> Status {
+        let any = |test: fn(&Phase) -> bool| self.leaves.values().any(|leaf| test(&leaf.phase));
+        if any(|phase| matches!(phase, Phase::Open(_) | Phase::Again { .. })) {
+            Status::Running
+        } else if any(|phase| matches!(phase, Phase::Parked(_))) {
+            Status::Parked
+        } else if any(|phase| matches!(phase, Phase::Asked(_))) {
+            Status::Waiting
+        } else {
+            Status::Running
+        }
+    }
+
+    /// Whether it was accepted and has not ended.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.order.is_some() && self.end.is_none()
+    }
+
+    /// The attempts under way, in the order of their paths: what recovery has
+    /// to settle.
+    pub fn open_intents(&self) -> impl Iterator<Item = &Intended> {
+        self.leaves.values().filter_map(|leaf| match &leaf.phase {
+            Phase::Open(intent) => Some(&**intent),
+            _ => None,
+        })
+    }
+
+    /// The questions that wait for an answer.
+    pub fn asked(&self) -> impl Iterator<Item = &ApprovalAsked> {
+        self.leaves.values().filter_map(|leaf| match &leaf.phase {
+            Phase::Asked(question) => Some(question),
+            _ => None,
+        })
+    }
+
+    /// When the next retry is due; the host then says [`super::Act::StartReady`].
+    #[must_use]
+    pub fn retry_due(&self) -> Option<Timestamp> {
+        let due = self.leaves.values().filter_map(|leaf| match leaf.phase {
+            Phase::Again { due } => Some(due),
+            _ => None,
+        });
+        if self.is_going() { due.min() } else { None }
+    }
+
+    /// The effects whose turn it is at `now` and that are not under way.
+    ///
+    /// # Errors
+    /// [`EvalError`] when the workflow cannot be evaluated.
+    pub fn due(&self, now: Timestamp) -> Result<Vec<Due>, EvalError> {
+        if !self.is_going() {
+            return Ok(Vec::new());
+        }
+        Ok(self.due_of(self.next()?, now))
+    }
+
+    pub(super) fn due_of(&self, next: Next, now: Timestamp) -> Vec<Due> {
+        let Some(order) = &self.order else { return Vec::new() };
+        let due = |step: workflow::ReadyStep| {
+            let leaf = self.leaves.get(&step.path);
+            let attempt = match leaf.map(|leaf| &leaf.phase) {
+                None => 1,
+                Some(Phase::Again { due }) if *due <= now => leaf.map_or(0, |leaf| leaf.attempts) + 1,
+                Some(_) => return None,
+            };
+            let class = step.action.class()?;
+            let key = EffectKey::of(&order.id, &step.path, &step.action);
+            Some(Due { key, path: step.path, attempt, class, action: step.action })
+        };
+        next.ready.into_iter().filter_map(due).collect()
+    }
+
+    /// What the workflow says comes next.
+    pub(super) fn next(&self) -> Result<Next, EvalError> {
+        let Some(order) = &self.order else { return Ok(Next::default()) };
+        let given = Given { run: order.id.as_str(), inputs: &order.inputs, outcomes: &self.outcomes };
+        workflow::advance(&order.workflow, given)
+    }
+
+    /// The intent of an attempt, if that is under way.
+    pub(super) fn open(&self, of: &Attempt) -> Option<&Intended> {
+        self.open_intents().find(|intent| intent.key == of.key && intent.attempt == of.number)
+    }
+
+    pub(super) fn leaf_of(&self, key: &EffectKey) -> Option<(&StepPath, &Leaf)> {
+        self.leaves.iter().find(|(_, leaf)| leaf.key.as_ref() == Some(key))
+    }
+
+    /// The run for lists; nothing before it is accepted.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        let order = self.order.as_ref()?;
+        let paths = |test: fn(&Phase) -> bool| {
+            self.leaves.iter().filter(|(_, leaf)| test(&leaf.phase)).map(|(path, _)| path.clone()).collect()
+        };
+        let failure = match &self.end {
+            Some(End::Failed(failed)) => Some(failed.message.clone()),
+            _ => None,
+        };
+        Some(Summary {
+            id: order.id.clone(),
+            workflow: order.workflow.name.clone(),
+            status: self.status(),
+            started: order.at,
+            finished: self.ended,
+            cost: self.cost,
+            usage: self.usage,
+            retries: self.retries,
+            open: paths(|phase| matches!(phase, Phase::Open(_))),
+            held: paths(|phase| matches!(phase, Phase::Asked(_) | Phase::Parked(_))),
+            failure,
+        })
+    }
+
+    /// The state after an event.
+    pub(super) fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Accepted(order) => self.order = Some((**order).clone()),
+            Event::Intended(intent) => self.intended(intent),
+            Event::Resolved(resolved) => self.resolved(resolved),
+            Event::ApprovalAsked(question) => {
+                self.leaf(&question.path, None).phase = Phase::Asked(question.clone());
+            }
+            Event::Approved(approved) => self.answered(&approved.path, true, &approved.by),
+            Event::Rejected(rejected) if rejected.ends => {
+                self.leaf(&rejected.path, None).phase = Phase::Over;
+                self.end(End::Rejected(rejected.clone()), rejected.at);
+            }
+            Event::Rejected(rejected) => self.answered(&rejected.path, false, &rejected.by),
+            Event::Parked(parked) => {
+                self.leaf(&parked.path, Some(&parked.key)).phase = Phase::Parked(parked.hold.clone());
+            }
+            Event::Resumed(resumed) => self.resumed(resumed),
+            Event::Finished(finished) => {
+                self.end(End::Finished { outputs: finished.outputs.clone() }, finished.at);
+            }
+            Event::Failed(failed) => self.end(End::Failed(failed.clone()), failed.at),
+            Event::Cancelled(cancelled) => {
+                let end = End::Cancelled { by: cancelled.by.clone(), reason: cancelled.reason.clone() };
+                self.end(end, cancelled.at);
+            }
+        }
+    }
+
+    fn intended(&mut self, intent: &Intended) {
+        let leaf = self.leaf(&intent.path, Some(&intent.key));
+        leaf.attempts = intent.attempt;
+        leaf.phase = Phase::Open(Box::new(intent.clone()));
+        self.retries += u32::from(intent.attempt > 1);
+    }
+
+    fn resolved(&mut self, resolved: &Resolved) {
+        let leaf = self.leaf(&resolved.path, Some(&resolved.key));
+        leaf.phase = match resolved.then {
+            Then::Done => Phase::Done,
+            Then::Retry { at } => Phase::Again { due: at },
+            // The event after this one says why it is parked.
+            Then::Park | Then::GiveUp => Phase::Over,
+        };
+        match &resolved.outcome {
+            EffectOutcome::Ok { output } => {
+                self.outcomes.insert(resolved.path.clone(), output.clone());
+            }
+            EffectOutcome::Failed { .. } => leaf.failures += 1,
+            EffectOutcome::Unknown { .. } => leaf.losses += 1,
+        }
+        self.cost = self.cost.saturating_add(resolved.cost);
+        self.usage = self.usage + resolved.usage;
+    }
+
+    fn answered(&mut self, path: &StepPath, approved: bool, by: &str) {
+        self.leaf(path, None).phase = Phase::Done;
+        self.outcomes.insert(path.clone(), serde_json::json!({ "approved": approved, "by": by }));
+    }
+
+    fn resumed(&mut self, resumed: &Resumed) {
+        let leaf = self.leaf(&resumed.path, None);
+        match &resumed.settled {
+            Settled::Again => leaf.phase = Phase::Again { due: resumed.at },
+            Settled::Landed { output } => {
+                leaf.phase = Phase::Done;
+                self.outcomes.insert(resumed.path.clone(), output.clone());
+            }
+        }
+    }
+
+    fn end(&mut self, end: End, at: Timestamp) {
+        self.end = Some(end);
+        self.ended = Some(at);
+    }
+
+    fn leaf(&mut self, path: &StepPath, key: Option<&EffectKey>) -> &mut Leaf {
+        let leaf = self.leaves.entry(path.clone());
+        let fresh = || Leaf { key: key.cloned(), attempts: 0, failures: 0, losses: 0, phase: Phase::Over };
+        leaf.or_insert_with(fresh)
+    }
+}
+
+impl Hold {
+    /// What was asked, where it is in doubt.
+    #[must_use]
+    pub fn request(&self) -> Option<&Action> {
+        match self {
+            Self::Doubt { request, .. } => Some(request),
+            Self::Budget { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs carried out by hand: a host whose ledger grants everything, and whose
+//! journal is a list.
+
+mod deciding;
+mod laws;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use policies::budget::{Refusal as BudgetRefusal, ScopeId};
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::span::Span;
+use policies::tokens::Usage;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::workflow::{self, Action, EffectClass, Known, Workflow, canonical};
+
+/// What each attempt is granted and costs here.
+const PRICE: Money = Money::from_nanos(10);
+
+/// A host without a world.
+#[derive(Clone)]
+struct Host {
+    state: State,
+    /// The events of each append.
+    appends: Vec<Vec<Event>>,
+    now: i64,
+    /// Whether the ledger answers; if not, nothing starts.
+    grants: bool,
+    refusal: Option<BudgetRefusal>,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self { state: State::default(), appends: Vec::new(), now: 0, grants: true, refusal: None }
+    }
+
+    fn accepted(workflow: &Arc<Workflow>, terms: Terms) -> Self {
+        let mut host = Self::new();
+        host.tell(Act::Accept(order(workflow, terms))).unwrap();
+        host
+    }
+
+    /// Has a command prepared, decided, written, read back and folded.
+    fn tell(&mut self, act: Act) -> Result<Reply, Refusal> {
+        self.now += 1_000_000;
+        let mut command = Command { now: Timestamp::from_micros(self.now), ..Command::new(act) };
+        if self.grants {
+            let answer = match &self.refusal {
+                Some(refusal) => Answer::Refused(refusal.clone()),
+                None => Answer::Reserved {
+                    amount: PRICE,
+                    scopes: vec![ScopeId::Run("r".to_owned())],
+                    condition: None,
+                },
+            };
+            let due = Run::after(&self.state, &command);
+            let grant = |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone() };
+            command.grants = due.into_iter().map(grant).collect();
+        }
+        let decision = Run::decide(&self.state, command)?;
+        for event in &decision.events {
+            let stored = serde_json::to_vec(event).unwrap();
+            let event = Run::decode(event.kind(), Run::SCHEMA, &stored).unwrap();
+            Run::evolve(&mut self.state, &event);
+        }
+        if !decision.events.is_empty() {
+            self.appends.push(decision.events);
+        }
+        Ok(decision.reply)
+    }
+
+    fn open(&self) -> Vec<Intended> {
+        self.state.open_intents().cloned().collect()
+    }
+
+    fn resolve(&mut self, intent: &Intended, outcome: EffectOutcome) -> Result<Reply, Refusal> {
+        self.tell(Act::Outcome(Box::new(Outcome {
+            of: attempt(intent),
+            outcome,
+            cost: PRICE,
+            usage: Usage::default(),
+            remote_id: None,
+            took: Span::from_millis(3),
+        })))
+    }
+
+    /// Resolves everything in order until nothing is under way.
+    fn play(&mut self) {
+        while let Some(intent) = self.open().first() {
+            self.resolve(intent, answer(&intent.request)).unwrap();
+        }
+    }
+
+    fn outputs(&self) -> Value {
+        match &self.state.end {
+            Some(End::Finished { outputs }) => json!(outputs),
+            other => panic!("not finished: {other:?} {:?}", self.state.status()),
+        }
+    }
+
+    fn kinds(&self) -> Vec<Vec<&'static str>> {
+        self.appends.iter().map(|events| events.iter().map(Event::kind).collect()).collect()
+    }
+}
+
+fn order(workflow: &Arc<Workflow>, terms: Terms) -> Box<Order> {
+    Box::new(Order {
+        id: RunId::new("r"),
+        workflow: Arc::clone(workflow),
+        inputs: BTreeMap::new(),
+        principal: "ann".to_owned(),
+        terms,
+    })
+}
+
+fn workflow(text: &str) -> Arc<Workflow> {
+    let mut known = Known::new(["writer"], ["feed"]);
+    known.tools.insert("mail.send".to_owned(), EffectClass::Once);
+    Arc::new(workflow::check("w.toml", text, &known).unwrap_or_else(|errors| panic!("{errors:#?}\n{text}")))
+}
+
+fn attempt(intent: &Intended) -> Attempt {
+    Attempt { key: intent.key.clone(), number: intent.attempt }
+}
+
+/// What the world answers here: a text made of what was asked.
+fn answer(action: &Action) -> EffectOutcome {
+    let hash = canonical::hash(action).to_hex();
+    EffectOutcome::Ok { output: json!({ "text": &hash[..8] }) }
+}
