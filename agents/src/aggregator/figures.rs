@@ -1,0 +1,253 @@
+//! What is counted. Invariant: every figure is a sum over events, so that folding
+//! them one by one or many at once gives the same.
+
+use std::collections::BTreeMap;
+
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::span::Span;
+use policies::tokens::Usage;
+use serde::{Deserialize, Serialize};
+
+use crate::run::{Accepted, EffectOutcome, Event, Intended, Resolved, Settled, Status, Then};
+use crate::workflow::{Action, StepPath};
+
+/// The figures of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFigures {
+    /// The run.
+    pub id: String,
+    /// The name of its workflow.
+    pub workflow: String,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was accepted.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// What it cost.
+    pub cost: Money,
+    /// What it used.
+    pub usage: Usage,
+    /// Attempts that were not the first of their effect.
+    pub retries: u32,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The steps that were begun, by path.
+    pub steps: BTreeMap<StepPath, StepFigures>,
+    /// The posts that are out, in the order in which they were made.
+    pub posts: Vec<PostFigures>,
+    /// Restarts in the whole tree before it began …
+    pub(super) restarts_before: u64,
+    /// … and before it ended.
+    pub(super) restarts_at_end: Option<u64>,
+}
+
+/// The figures of one step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepFigures {
+    /// The agent, tool or publisher; empty for a question.
+    pub target: String,
+    /// Where it stands.
+    pub phase: StepPhase,
+    /// Attempts that were started.
+    pub attempts: u32,
+    /// The time that its attempts took together.
+    pub took: Span,
+    /// What it used.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost: Money,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepPhase {
+    /// An attempt is under way.
+    #[default]
+    Open,
+    /// Another attempt follows.
+    Again,
+    /// A person is asked.
+    Asked,
+    /// A person must settle it.
+    Parked,
+    /// It is done.
+    Done,
+    /// Nothing more is tried.
+    Over,
+}
+
+/// A post that is out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PostFigures {
+    /// The step that made it.
+    pub path: StepPath,
+    /// The publisher.
+    pub publisher: String,
+    /// Its title.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+    /// The platform's name for it.
+    pub remote_id: Option<String>,
+    /// When it was out.
+    pub at: Timestamp,
+}
+
+/// The figures of everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Runs that were accepted.
+    pub runs: u64,
+    /// Those that finished.
+    pub finished: u64,
+    /// Those that failed, were rejected or were cancelled.
+    pub unfinished: u64,
+    /// Posts that are out.
+    pub posts: u64,
+    /// What all cost.
+    pub cost: Money,
+    /// What all used.
+    pub usage: Usage,
+    /// Attempts that were not the first of their effect.
+    pub retries: u64,
+    /// Restarts in the supervision tree.
+    pub restarts: u64,
+    /// The same, by child.
+    pub restarts_by_child: BTreeMap<String, u64>,
+}
+
+impl RunFigures {
+    pub(super) fn new(run: &Accepted, restarts_before: u64) -> Self {
+        Self {
+            id: run.id.to_string(),
+            workflow: run.workflow.name.clone(),
+            status: Status::Running,
+            started: run.at,
+            finished: None,
+            cost: Money::ZERO,
+            usage: Usage::default(),
+            retries: 0,
+            failure: None,
+            steps: BTreeMap::new(),
+            posts: Vec::new(),
+            restarts_before,
+            restarts_at_end: None,
+        }
+    }
+
+    /// Counts one event of the run, here and in the totals.
+    pub(super) fn count(&mut self, event: &Event, totals: &mut Totals) {
+        match event {
+            // Counted when the figures were made.
+            Event::Accepted(_) => {}
+            Event::Intended(intent) => self.intended(intent, totals),
+            Event::Resolved(outcome) => self.resolved(outcome, totals),
+            Event::ApprovalAsked(question) => self.step(&question.path).phase = StepPhase::Asked,
+            Event::Approved(approved) => self.step(&approved.path).phase = StepPhase::Done,
+            Event::Rejected(rejected) if rejected.ends => {
+                self.step(&rejected.path).phase = StepPhase::Over;
+                self.end(Status::Rejected, rejected.at, totals);
+            }
+            Event::Rejected(rejected) => self.step(&rejected.path).phase = StepPhase::Done,
+            Event::Parked(parked) => self.step(&parked.path).phase = StepPhase::Parked,
+            Event::Resumed(resumed) => match resumed.settled {
+                Settled::Landed { .. } => {
+                    self.step(&resumed.path).phase = StepPhase::Done;
+                    totals.posts += self.posts.iter().filter(|post| post.path == resumed.path).count() as u64;
+                }
+                Settled::Again => self.step(&resumed.path).phase = StepPhase::Again,
+            },
+            Event::Finished(finished) => self.end(Status::Finished, finished.at, totals),
+            Event::Failed(failed) => {
+                self.failure = Some(failed.message.clone());
+                self.end(Status::Failed, failed.at, totals);
+            }
+            Event::Cancelled(cancelled) => self.end(Status::Cancelled, cancelled.at, totals),
+        }
+        if self.finished.is_none() {
+            self.status = self.movement();
+        }
+    }
+
+    fn intended(&mut self, intent: &Intended, totals: &mut Totals) {
+        let retry = intent.attempt > 1;
+        self.retries += u32::from(retry);
+        totals.retries += u64::from(retry);
+        let step = self.step(&intent.path);
+        intent.request.target().clone_into(&mut step.target);
+        step.attempts = intent.attempt;
+        step.phase = StepPhase::Open;
+        if let Action::Publish(draft) = &intent.request {
+            self.posts.retain(|post| post.path != intent.path);
+            self.posts.push(PostFigures {
+                path: intent.path.clone(),
+                publisher: draft.publisher.clone(),
+                title: draft.title.clone(),
+                text: draft.text.clone(),
+                remote_id: None,
+                at: intent.at,
+            });
+        }
+    }
+
+    fn resolved(&mut self, outcome: &Resolved, totals: &mut Totals) {
+        let step = self.step(&outcome.path);
+        step.took = Span(step.took.0.saturating_add(outcome.took.0));
+        step.usage = step.usage + outcome.usage;
+        step.cost = step.cost.saturating_add(outcome.cost);
+        step.phase = match outcome.then {
+            Then::Done => StepPhase::Done,
+            Then::Retry { .. } => StepPhase::Again,
+            Then::Park => StepPhase::Parked,
+            Then::GiveUp => StepPhase::Over,
+        };
+        self.usage = self.usage + outcome.usage;
+        self.cost = self.cost.saturating_add(outcome.cost);
+        totals.usage = totals.usage + outcome.usage;
+        totals.cost = totals.cost.saturating_add(outcome.cost);
+        if let EffectOutcome::Ok { .. } = outcome.outcome {
+            for post in self.posts.iter_mut().filter(|post| post.path == outcome.path) {
+                post.remote_id.clone_from(&outcome.remote_id);
+                post.at = outcome.at;
+                totals.posts += 1;
+            }
+        }
+    }
+
+    fn end(&mut self, status: Status, at: Timestamp, totals: &mut Totals) {
+        self.status = status;
+        self.finished = Some(at);
+        self.restarts_at_end = Some(totals.restarts);
+        match status {
+            Status::Finished => totals.finished += 1,
+            _ => totals.unfinished += 1,
+        }
+    }
+
+    /// Whether it has work to do, or an attempt whose outcome is not recorded:
+    /// that one must be settled even when the run has ended.
+    pub(super) fn is_moving(&self) -> bool {
+        self.status == Status::Running || self.steps.values().any(|step| step.phase == StepPhase::Open)
+    }
+
+    /// As the run itself sees it.
+    fn movement(&self) -> Status {
+        let any = |phases: &[StepPhase]| self.steps.values().any(|step| phases.contains(&step.phase));
+        if any(&[StepPhase::Open, StepPhase::Again]) {
+            Status::Running
+        } else if any(&[StepPhase::Parked]) {
+            Status::Parked
+        } else if any(&[StepPhase::Asked]) {
+            Status::Waiting
+        } else {
+            Status::Running
+        }
+    }
+
+    fn step(&mut self, path: &StepPath) -> &mut StepFigures {
+        self.steps.entry(path.clone()).or_default()
+    }
+}

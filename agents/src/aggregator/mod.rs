@@ -1,0 +1,16 @@
+//! The aggregator: figures of runs, for reports and lists. Invariant: the figures
+//! are the exact fold of the journal up to the sequence that lies beside them, so
+//! each event counts once, over any restarts; decisions never read them.
+
+mod actor;
+mod figures;
+mod fold;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+pub use actor::{AggregatorActor, AggregatorArguments, AggregatorMsg};
+pub use figures::{PostFigures, RunFigures, StepFigures, StepPhase, Totals};
+pub use fold::{Figures, SUPERVISION};
+pub use report::{Cursor, PageError, Page, PostReport, Report, Reports};

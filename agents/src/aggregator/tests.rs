@@ -1,0 +1,212 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use policies::budget::ScopeId;
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::span::Span;
+use policies::tokens::Tokens;
+use proptest::prelude::*;
+use ractor::{Actor, ActorRef};
+use serde_json::json;
+use storage::views::memory::MemoryShelves;
+use storage::views::{Fold, Shelf, Shelves};
+
+use super::*;
+use crate::fixture::{self, Ground};
+use crate::run::{Accepted, EffectOutcome, Event, Finished, Resolved, RunId, Status, Terms, Then};
+use crate::workflow::{Action, PostDraft, StepPath, Workflow};
+
+fn shelf() -> Arc<dyn Shelf> {
+    MemoryShelves::new().open("figures", Figures.version()).unwrap()
+}
+
+fn accepted(id: &str, micros: i64) -> Event {
+    let workflow = Workflow {
+        name: "announce".to_owned(),
+        description: String::new(),
+        inputs: Default::default(),
+        data: Default::default(),
+        steps: Vec::new(),
+        outputs: Default::default(),
+    };
+    Event::Accepted(Box::new(Accepted {
+        at: Timestamp::from_micros(micros),
+        id: RunId::new(id),
+        version: workflow.version(),
+        workflow: Arc::new(workflow),
+        inputs: Default::default(),
+        principal: "test".to_owned(),
+        terms: Terms::default(),
+    }))
+}
+
+fn intended(path: &str, attempt: u32) -> Event {
+    let scopes = vec![ScopeId::Workspace("main".to_owned())];
+    Event::Intended(Box::new(fixture::intended(path, path, attempt, Money::from_nanos(9), scopes)))
+}
+
+fn publishing(path: &str) -> Event {
+    let mut intent = fixture::intended(path, path, 1, Money::ZERO, Vec::new());
+    intent.request = Action::Publish(PostDraft {
+        publisher: "feed".to_owned(),
+        title: "Title".to_owned(),
+        text: "Text".to_owned(),
+        link: None,
+    });
+    Event::Intended(Box::new(intent))
+}
+
+fn resolved(path: &str, attempt: u32, then: Then) -> Event {
+    let outcome = match then {
+        Then::Done => EffectOutcome::Ok { output: json!({}) },
+        _ => EffectOutcome::Unknown { reason: "lost".to_owned() },
+    };
+    let remote_id = Some("urn:x".to_owned());
+    Event::Resolved(Box::new(Resolved { outcome, then, remote_id, ..fixture::resolved(path, path, attempt, Money::from_nanos(5)) }))
+}
+
+fn finished(micros: i64) -> Event {
+    Event::Finished(Finished { at: Timestamp::from_micros(micros), outputs: Default::default() })
+}
+
+async fn start(ground: &Ground, reports: &Reports) -> ActorRef<AggregatorMsg> {
+    let arguments = AggregatorArguments { journal: ground.journal.clone(), reports: reports.clone() };
+    Actor::spawn(None, AggregatorActor::new(ground.world.clone()), arguments).await.unwrap().0
+}
+
+async fn restart_of(ground: &mut Ground, child: &str) {
+    let payload = json!({"event": "restarting", "child": child, "class": "bug", "generation": 2});
+    ground.append("supervision/main", "supervision.restarting", &payload, None).await.unwrap();
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_report_sums_up_each_step_and_each_post() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    start(&ground, &reports).await;
+    restart_of(&mut ground, "writer").await;
+    let retry = Then::Retry { at: Timestamp::EPOCH };
+    for event in [
+        accepted("a", 1_000_000),
+        intended("posts[0]/write", 1),
+        intended("posts[1]/write", 1),
+        resolved("posts[0]/write", 1, retry),
+        intended("posts[0]/write", 2),
+        resolved("posts[0]/write", 2, Then::Done),
+        resolved("posts[1]/write", 1, Then::Done),
+        publishing("posts[0]/publish"),
+        resolved("posts[0]/publish", 1, Then::Done),
+        publishing("posts[1]/publish"),
+    ] {
+        ground.run("a", &event, None).await.unwrap();
+    }
+    restart_of(&mut ground, "writer").await;
+    let seq = ground.run("a", &finished(3_000_000), None).await.unwrap();
+    restart_of(&mut ground, "reviewer").await;
+    assert!(reports.reach(seq.next(), SECOND).await);
+
+    let report = reports.report("a").unwrap().unwrap();
+    assert_eq!((report.run.status, report.restarts, report.run.retries), (Status::Finished, 1, 1));
+    assert_eq!((report.run.cost.nanos(), report.run.usage.output), (20, Tokens(12)));
+    let write = &report.run.steps[&StepPath::from("posts[0]/write")];
+    assert_eq!((write.attempts, write.target.as_str(), write.took), (2, "writer", Span::from_millis(500)));
+    assert_eq!(report.posts.len(), 1, "the second post is not out");
+    let post = &report.posts[0];
+    assert_eq!((post.cost.nanos(), post.took, post.post.remote_id.as_deref()), (15, Span::from_millis(750), Some("urn:x")));
+    assert!(reports.report("b").unwrap().is_none());
+
+    let totals = reports.totals().unwrap();
+    assert_eq!((totals.runs, totals.finished, totals.posts, totals.restarts, totals.retries), (1, 1, 1, 3, 1));
+    assert_eq!(totals.restarts_by_child["writer"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_are_listed_page_by_page_the_newest_first() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    start(&ground, &reports).await;
+    let mut seq = Default::default();
+    for (id, micros) in [("c", 3), ("a", 1), ("b", 2), ("d", 3)] {
+        seq = ground.run(id, &accepted(id, micros), None).await.unwrap();
+    }
+    assert!(reports.reach(seq, SECOND).await);
+    let mut ids = Vec::new();
+    let mut after = None;
+    loop {
+        let page = reports.runs(after.as_ref(), 3).unwrap();
+        ids.extend(page.runs.into_iter().map(|run| run.id));
+        let Some(next) = page.next else { break };
+        after = Some(next.to_string().parse().unwrap());
+    }
+    assert_eq!(ids, ["c", "d", "b", "a"]);
+    assert!("xyz".parse::<Cursor>().is_err() && "00".parse::<Cursor>().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_outside_a_map_belong_to_the_post_beside_them() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    start(&ground, &reports).await;
+    ground.run("a", &accepted("a", 1), None).await.unwrap();
+    let mut seq = Default::default();
+    for path in ["research", "article/draft#1/write", "short/write"] {
+        seq = ground.run("a", &intended(path, 1), None).await.unwrap();
+        ground.run("a", &resolved(path, 1, Then::Done), None).await.unwrap();
+    }
+    ground.run("a", &publishing("article/publish"), None).await.unwrap();
+    seq = seq.max(ground.run("a", &resolved("article/publish", 1, Then::Done), None).await.unwrap());
+    assert!(reports.reach(seq, SECOND).await);
+    assert_eq!(reports.report("a").unwrap().unwrap().posts[0].cost.nanos(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_stops_it_before_the_figures_are_wrong() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    let actor = start(&ground, &reports).await;
+    let seq = ground.run("a", &accepted("a", 1), None).await.unwrap();
+    ground.append("run/a", "run.unheard_of", &json!({"unheard_of": 1}), None).await.unwrap();
+    actor.wait(None).await.unwrap();
+    assert!(reports.reached.borrow().0 <= seq.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_event_counts_once_over_any_restarts(
+        events in prop::collection::vec((0..3_usize, 0..4_u32, any::<bool>()), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut ground = Ground::new(3);
+            let (broken, whole) = (Reports::new(shelf()), Reports::new(shelf()));
+            let mut actor = start(&ground, &broken).await;
+            for run in 0..3 {
+                ground.run(&run.to_string(), &accepted(&run.to_string(), 1 + run), None).await.unwrap();
+            }
+            for (run, what, restart) in events {
+                let id = run.to_string();
+                match what {
+                    0 => ground.run(&id, &intended("write", 2), None).await.unwrap(),
+                    1 => ground.run(&id, &resolved("write", 1, Then::Done), None).await.unwrap(),
+                    2 => ground.run(&id, &publishing("publish"), None).await.unwrap(),
+                    _ => ground.run(&id, &resolved("publish", 1, Then::Done), None).await.unwrap(),
+                };
+                restart_of(&mut ground, &id).await;
+                if restart {
+                    actor.kill();
+                    actor = start(&ground, &broken).await;
+                }
+            }
+            start(&ground, &whole).await;
+            let head = ground.journal.head();
+            assert!(broken.reach(head, SECOND).await && whole.reach(head, SECOND).await);
+            assert_eq!(broken.totals().unwrap(), whole.totals().unwrap());
+            assert_eq!(broken.runs(None, 9).unwrap(), whole.runs(None, 9).unwrap());
+        });
+    }
+}
