@@ -50,7 +50,9 @@ const NESTED: &str = r#"
 async fn starts_in_order_and_shuts_down_in_reverse() {
     let yard = Yard::new(NESTED);
     let slow = Habit { start_takes: SECOND, stop_takes: SECOND, ..Habit::default() };
-    ["a", "b", "c", "z"].map(|name| yard.habit(name, slow.clone()));
+    for name in ["a", "b", "c", "z"] {
+        yard.habit(name, slow.clone());
+    }
     let tree = yard.start().await;
     tree.ready().await.unwrap();
     assert!(tree.is_up());
