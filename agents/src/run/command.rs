@@ -6,6 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::event::{EffectOutcome, Terms};
+use super::id::{EffectKey, RunId};
+use super::state::Status;
+use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
@@ -13,10 +17,6 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use serde_json::Value;
 use storage::journal::{StreamId, Version};
-use super::event::{EffectOutcome, Terms};
-use super::id::{EffectKey, RunId};
-use super::state::Status;
-use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow};
 
 /// An order to a run, with what its host brings from the world.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,6 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use storage::journal::{StreamId, Version};
 
-
 use super::command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 use super::event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
@@ -205,7 +204,8 @@ impl Draft {
     }
 
     fn resume(&mut self, by: &str) {
-        let held = self.state.leaves.iter().filter(|(_, leaf)| matches!(leaf.phase, Phase::Parked(Hold::Budget { .. })));
+        let held =
+            self.state.leaves.iter().filter(|(_, leaf)| matches!(leaf.phase, Phase::Parked(Hold::Budget { .. })));
         let held: Vec<StepPath> = held.map(|(path, _)| path.clone()).collect();
         for path in held {
             self.push(Event::Resumed(Resumed { at: self.now, path, by: by.to_owned(), settled: Settled::Again }));
@@ -227,18 +227,26 @@ impl Draft {
             let next = match self.state.next() {
                 Ok(next) => next,
                 Err(EvalError { path, field, message }) => {
-                    return self.fail(path, FailureClass::Rejected, format!("{field}: {message}; mend the workflow or its inputs"));
+                    return self.fail(
+                        path,
+                        FailureClass::Rejected,
+                        format!("{field}: {message}; mend the workflow or its inputs"),
+                    );
                 }
             };
             if let Some(outputs) = next.finished {
                 return self.push(Event::Finished(Finished { at: self.now, outputs }));
             }
-            let questions: Vec<(StepPath, Approval)> = next.ready.iter().filter_map(|step| match &step.action {
-                Action::Approve(question) if !self.state.leaves.contains_key(&step.path) => {
-                    Some((step.path.clone(), question.clone()))
-                }
-                _ => None,
-            }).collect();
+            let questions: Vec<(StepPath, Approval)> = next
+                .ready
+                .iter()
+                .filter_map(|step| match &step.action {
+                    Action::Approve(question) if !self.state.leaves.contains_key(&step.path) => {
+                        Some((step.path.clone(), question.clone()))
+                    }
+                    _ => None,
+                })
+                .collect();
             if !self.ask(questions) {
                 let due = self.state.due_of(next, self.now);
                 return self.start(due, grants);
@@ -267,7 +275,8 @@ impl Draft {
     /// Starts what is due and granted. What a budget refuses ends the run
     /// before anything else of it starts, or is parked.
     fn start(&mut self, due: Vec<Due>, grants: &[Grant]) {
-        let answers: BTreeMap<_, _> = grants.iter().map(|grant| ((&grant.path, grant.attempt), &grant.answer)).collect();
+        let answers: BTreeMap<_, _> =
+            grants.iter().map(|grant| ((&grant.path, grant.attempt), &grant.answer)).collect();
         let when_spent = self.state.order.as_ref().map(|order| order.terms.when_spent).unwrap_or_default();
         let answered = due.into_iter().filter_map(|due| {
             let answer = *answers.get(&(&due.path, due.attempt))?;

@@ -84,7 +84,8 @@ pub fn advance(workflow: &Workflow, given: Given<'_>) -> Result<Next, EvalError>
         Some(_) => {
             let context = scope.context();
             let output = |(name, formula): (&String, &Formula)| {
-                let value = formula.json(&context).map_err(|message| fault(&root, &format!("output `{name}`"), message))?;
+                let value =
+                    formula.json(&context).map_err(|message| fault(&root, &format!("output `{name}`"), message))?;
                 Ok((name.clone(), value))
             };
             Some(workflow.outputs.iter().map(output).collect::<Result<_, _>>()?)
@@ -179,7 +180,8 @@ impl Walk<'_> {
             StepKind::Sequence { steps } => Ok(self.in_turn(steps, path, &mut scope.clone())?.as_ref().map(map)),
             StepKind::Map { over, item, steps } => self.map(over, item, steps, path, scope),
             StepKind::Branch { when, then, otherwise } => {
-                let (taken, steps) = if holds(when, "when", path, scope)? { ("then", then) } else { ("else", otherwise) };
+                let (taken, steps) =
+                    if holds(when, "when", path, scope)? { ("then", then) } else { ("else", otherwise) };
                 let outputs = self.in_turn(steps, path, &mut scope.clone())?;
                 Ok(outputs.map(|outputs| with_note(outputs, "taken", Value::from(taken))))
             }

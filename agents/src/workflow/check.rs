@@ -81,7 +81,8 @@ fn read<'a>(table: &'a DeTable<'a>, known: &'a Known, problems: &mut Problems<'a
     let name = section.need_text("name", problems);
     let description = section.text("description", problems);
     let inputs = inputs(section.entries("inputs", problems), problems);
-    let data: BTreeMap<_, _> = section.entries("data", problems).into_iter().map(|(k, v)| (k.text.to_owned(), json(v.get_ref()))).collect();
+    let data: BTreeMap<_, _> =
+        section.entries("data", problems).into_iter().map(|(k, v)| (k.text.to_owned(), json(v.get_ref()))).collect();
     let mut names = Names::new(inputs.keys(), data.keys());
     let list = section.need("steps", problems);
     if let Some(list) = list {
@@ -132,7 +133,11 @@ fn inputs<'a>(declared: Vec<(Text<'a>, Located<'a>)>, problems: &mut Problems<'a
                 problems.add(default.span(), format!("the default of `{}` is no {}", key.text, kind.name()), "");
             }
             if required == Some(true) {
-                problems.add(default.span(), format!("`{}` is required, so its default is never used", key.text), "drop one of the two");
+                problems.add(
+                    default.span(),
+                    format!("`{}` is required, so its default is never used", key.text),
+                    "drop one of the two",
+                );
             }
         }
         let input = Input {

@@ -202,16 +202,16 @@ pub enum StepKind {
 
 impl StepKind {
     /// All kinds, as a workflow spells them.
-    pub const NAMES: [&str; 11] = [
-        "agent", "tool", "compute", "check", "parallel", "sequence", "map", "branch", "loop", "approve", "publish",
-    ];
+    pub const NAMES: [&str; 11] =
+        ["agent", "tool", "compute", "check", "parallel", "sequence", "map", "branch", "loop", "approve", "publish"];
 
     /// The children of a composite, in order; none for a leaf.
     pub fn children(&self) -> impl Iterator<Item = &Step> {
         let (first, second): (&[Step], &[Step]) = match self {
-            Self::Parallel { steps } | Self::Sequence { steps } | Self::Map { steps, .. } | Self::Loop { steps, .. } => {
-                (steps, &[])
-            }
+            Self::Parallel { steps }
+            | Self::Sequence { steps }
+            | Self::Map { steps, .. }
+            | Self::Loop { steps, .. } => (steps, &[]),
             Self::Branch { then, otherwise, .. } => (then, otherwise),
             _ => (&[], &[]),
         };

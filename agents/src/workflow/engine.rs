@@ -32,6 +32,7 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     engine.add_filter("sentences", |s: String| text::sentences(&s));
     engine.add_filter("chunks", |s: String, chars_max: usize| text::chunks(&s, chars_max));
     engine.add_filter("fit", |s: String, graphemes_max: usize| text::fit(&s, graphemes_max));
+    engine.add_filter("complete", |s: String| text::complete(&s));
     engine.add_filter("graphemes", |s: String| text::graphemes(&s));
     engine.add_filter("section", |s: String, heading: String| text::section(&s, &heading));
     engine.add_filter("bullets", |s: String| text::bullets(&s));
@@ -65,13 +66,71 @@ pub(super) fn names(language: Language, source: &str) -> Result<BTreeSet<String>
     }
     let engine: &Environment<'_> = &ENGINE;
     let found = match language {
-        Language::Expression => engine.compile_expression_owned(source.to_owned()).map(|e| e.undeclared_variables(true)),
+        Language::Expression => {
+            engine.compile_expression_owned(source.to_owned()).map(|e| e.undeclared_variables(true))
+        }
         Language::Template => engine.template_from_str(source).map(|t| t.undeclared_variables(true)),
     };
+    if let Some(fault) = unknown_word(engine, language, source) {
+        return Err(fault);
+    }
     match found {
         Ok(names) => Ok(names.into_iter().filter(|name| !is_function(engine, name)).collect()),
         Err(error) => Err(SyntaxFault { offset: offset(&error, source), message: message(&error) }),
     }
+}
+
+/// The first filter or test that the engine does not have. The engine itself
+/// would only miss it when the source is evaluated.
+fn unknown_word(engine: &Environment<'_>, language: Language, source: &str) -> Option<SyntaxFault> {
+    let mut code = language == Language::Expression;
+    let mut quote = None;
+    let mut before = "";
+    let mut at = 0;
+    while let Some(c) = source[at..].chars().next() {
+        let rest = &source[at..];
+        let word = rest.len() - rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_').len();
+        let length = match (code, quote) {
+            (false, _) if rest.starts_with("{#") => rest.find("#}")?,
+            (false, _) => {
+                code = rest.starts_with("{{") || rest.starts_with("{%");
+                if code { 2 } else { c.len_utf8() }
+            }
+            (true, Some(open)) => {
+                quote = (c != open).then_some(open);
+                if c == '\\' { 1 + rest[1..].chars().next().map_or(0, char::len_utf8) } else { c.len_utf8() }
+            }
+            (true, None) if word > 0 => {
+                let name = &rest[..word];
+                let kind = if before == "|" { "filter" } else { "test" };
+                let asked = before == "|" || (before == "is" && name != "not");
+                if asked && !has(engine, kind, name) {
+                    return Some(SyntaxFault { offset: at, message: format!("there is no {kind} `{name}`") });
+                }
+                // `is not` asks for the test after it.
+                before = if before == "is" && name == "not" { "is" } else { name };
+                word
+            }
+            (true, None) => {
+                let ends = language == Language::Template && (rest.starts_with("}}") || rest.starts_with("%}"));
+                code = !ends;
+                quote = matches!(c, '\'' | '"').then_some(c);
+                if !c.is_whitespace() {
+                    before = &rest[..c.len_utf8()];
+                }
+                if ends { 2 } else { c.len_utf8() }
+            }
+        };
+        at += length;
+    }
+    None
+}
+
+fn has(engine: &Environment<'_>, kind: &str, name: &str) -> bool {
+    use minijinja::ErrorKind;
+    let source = if kind == "filter" { format!("none|{name}") } else { format!("none is {name}") };
+    let tried = engine.compile_expression_owned(source).and_then(|expression| expression.eval(()));
+    !tried.is_err_and(|error| matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest))
 }
 
 /// The value of an expression.
@@ -139,7 +198,8 @@ mod tests {
 
     #[test]
     fn names_are_those_that_must_come_from_outside() {
-        let source = "{% for s in steps.find.hits %}{{ s.text }}{{ loop.index }}{{ range(3) }}{% endfor %}{{ inputs.x|fit(3) }}";
+        let source =
+            "{% for s in steps.find.hits %}{{ s.text }}{{ loop.index }}{{ range(3) }}{% endfor %}{{ inputs.x|fit(3) }}";
         let found = names(Language::Template, source).unwrap();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["inputs.x", "steps.find.hits"]);
     }
@@ -150,6 +210,17 @@ mod tests {
         assert!(fault.offset >= 4, "{fault:?}");
         assert!(names(Language::Expression, "a > > b").is_err());
         assert!(names(Language::Expression, &"a ".repeat(SOURCE_BYTES_MAX)).is_err());
+    }
+
+    #[test]
+    fn an_unknown_filter_or_test_is_found_without_evaluating() {
+        let message = |language, source| names(language, source).err().map(|fault| (fault.offset, fault.message));
+        let unknown = |at: usize, what: &str| Some((at, format!("there is no {what}")));
+        assert_eq!(message(Language::Expression, "a|fit(3)|lenght"), unknown(9, "filter `lenght`"));
+        assert_eq!(message(Language::Expression, "a is not defind"), unknown(9, "test `defind`"));
+        assert_eq!(message(Language::Expression, "a is not defined and 'x|y \\'|z' is string"), None);
+        assert_eq!(message(Language::Template, "é a|b {# |c #} is d {{ a | frist }}"), unknown(28, "filter `frist`"));
+        assert_eq!(message(Language::Template, "a|b {% if a is none %}|c is d{% endif %}"), None);
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Formula {
             Self::Literal(value) => Ok(Value::from(Serde(value))),
             Self::Expression(source) => engine::value(source, context),
             Self::Template(source) => engine::text(source, context).map(Value::from),
-            Self::List(items) => items.iter().map(|item| item.value(context)).collect::<Result<Vec<_>, _>>().map(Value::from),
+            Self::List(items) => {
+                items.iter().map(|item| item.value(context)).collect::<Result<Vec<_>, _>>().map(Value::from)
+            }
             Self::Map(entries) => {
                 let pairs = entries.iter().map(|(key, item)| Ok((key.clone(), item.value(context)?)));
                 Ok(Value::from_pairs(pairs.collect::<Result<Vec<_>, String>>()?))

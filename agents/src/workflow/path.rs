@@ -52,11 +52,7 @@ impl StepPath {
     /// The step `id` inside this one.
     #[must_use]
     pub fn child(&self, id: &StepId) -> Self {
-        if self.0.is_empty() {
-            Self(id.0.clone())
-        } else {
-            Self(format!("{}/{id}", self.0))
-        }
+        if self.0.is_empty() { Self(id.0.clone()) } else { Self(format!("{}/{id}", self.0)) }
     }
 
     /// The item `index` of this map, counted from 0.

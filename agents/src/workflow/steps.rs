@@ -123,7 +123,8 @@ impl<'a> Reader<'a, '_> {
         let reserved = ["taken", "iterations"].contains(&id.text);
         let step_id = StepId::new(id.text).filter(|_| !reserved);
         if step_id.is_none() {
-            let help = "use a lower-case letter, then lower-case letters, digits and underscores; not `taken` or `iterations`";
+            let help =
+                "use a lower-case letter, then lower-case letters, digits and underscores; not `taken` or `iterations`";
             self.problems.add(id.span.clone(), format!("`{}` cannot be the id of a step", id.text), help);
         }
         step_id
@@ -256,7 +257,13 @@ impl<'a> Reader<'a, '_> {
         Some(StepKind::Publish { publisher: publisher?, post: PostFormula { title: title?, text: text?, link } })
     }
 
-    fn children(&mut self, key: &'static str, section: &mut Section<'a>, mut visible: Visible, depth: usize) -> Option<Vec<Step>> {
+    fn children(
+        &mut self,
+        key: &'static str,
+        section: &mut Section<'a>,
+        mut visible: Visible,
+        depth: usize,
+    ) -> Option<Vec<Step>> {
         let list = section.need(key, self.problems)?;
         self.list(key, list, &mut visible, depth + 1)
     }
@@ -276,7 +283,13 @@ impl<'a> Reader<'a, '_> {
         Some(name.text.to_owned())
     }
 
-    fn source(&mut self, key: &'static str, language: Language, section: &mut Section<'a>, visible: &Visible) -> Option<String> {
+    fn source(
+        &mut self,
+        key: &'static str,
+        language: Language,
+        section: &mut Section<'a>,
+        visible: &Visible,
+    ) -> Option<String> {
         let text = section.need_text(key, self.problems)?;
         self.names.check(key, language, &text, visible, self.problems);
         Some(text.text.to_owned())
@@ -290,7 +303,8 @@ impl<'a> Reader<'a, '_> {
 
     fn with(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<BTreeMap<String, Formula>> {
         let entries = section.entries("with", self.problems);
-        let mut read = |(key, value): (Text<'a>, _)| Some((key.text.to_owned(), self.formula(key.text, value, visible)?));
+        let mut read =
+            |(key, value): (Text<'a>, _)| Some((key.text.to_owned(), self.formula(key.text, value, visible)?));
         entries.into_iter().map(&mut read).collect()
     }
 
@@ -309,7 +323,9 @@ impl<'a> Reader<'a, '_> {
                 Formula::List(items.iter().map(|item| self.formula(key, item, visible)).collect::<Option<_>>()?)
             }
             DeValue::Table(table) => {
-                let read = |(name, value): (Text<'a>, _)| Some((name.text.to_owned(), self.formula(name.text, value, visible)?));
+                let read = |(name, value): (Text<'a>, _)| {
+                    Some((name.text.to_owned(), self.formula(name.text, value, visible)?))
+                };
                 Formula::Map(entries(table).into_iter().map(read).collect::<Option<_>>()?)
             }
             plain => Formula::Literal(json(plain)),

@@ -63,6 +63,22 @@ pub(super) fn fit(text: &str, graphemes_max: usize) -> String {
     if out.is_empty() { cut(text, graphemes_max) } else { out }
 }
 
+/// The text without a last sentence that breaks off; a text that is nothing
+/// but such a sentence gets a full stop.
+pub(super) fn complete(text: &str) -> String {
+    let mut sentences = sentences(text);
+    let broken = |sentence: &String| !sentence.trim_end_matches(['"', '”', '’', ')']).ends_with(['.', '!', '?', '…']);
+    if sentences.len() > 1 && sentences.last().is_some_and(broken) {
+        sentences.pop();
+    }
+    let text = sentences.join(" ");
+    if text.is_empty() || !broken(&text) {
+        text
+    } else {
+        format!("{}.", text.trim_end_matches([',', ';', ':', '-', ' ']))
+    }
+}
+
 /// The length of a text as a reader counts it.
 pub(super) fn graphemes(text: &str) -> usize {
     text.graphemes(true).count()
@@ -127,8 +143,7 @@ fn paragraphs(text: &str) -> Vec<String> {
 fn split_sentences(paragraph: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut start = 0;
-    let mut chars = paragraph.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
+    for (at, c) in paragraph.char_indices() {
         if !matches!(c, '.' | '!' | '?') {
             continue;
         }
@@ -220,8 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_breaks_off_ends_before_that() {
+        assert_eq!(complete("It is here. It plans. It also c"), "It is here. It plans.");
+        assert_eq!(complete("It is here, and"), "It is here, and.");
+        assert_eq!(complete("Ready!"), "Ready!");
+        assert_eq!(complete(" "), "");
+    }
+
+    #[test]
     fn a_guide_gives_its_lists_by_heading() {
-        let guide = "# Guide\n\n## Words we do not use\n\n- seamless\n* unlock\n\n### More\n\n- perfect\n\n## Always\n\n- link";
+        let guide =
+            "# Guide\n\n## Words we do not use\n\n- seamless\n* unlock\n\n### More\n\n- perfect\n\n## Always\n\n- link";
         assert_eq!(bullets(&section(guide, "words we do not use")), ["seamless", "unlock", "perfect"]);
         assert_eq!(section(guide, "Absent"), "");
     }

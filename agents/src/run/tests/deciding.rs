@@ -8,8 +8,13 @@ use super::*;
 use crate::workflow::StepPath;
 
 fn steps(count: usize) -> Arc<Workflow> {
-    let step = |n: usize| format!("[[steps]]\nid = \"s{n}\"\nkind = \"tool\"\ntool = \"context.search\"\nwith = {{ n = {n} }}\n");
-    workflow(&format!("name = \"noop\"\n{}[outputs]\nlast = \"steps.s0.text\"\n", (0..count).map(step).collect::<String>()))
+    let step = |n: usize| {
+        format!("[[steps]]\nid = \"s{n}\"\nkind = \"tool\"\ntool = \"context.search\"\nwith = {{ n = {n} }}\n")
+    };
+    workflow(&format!(
+        "name = \"noop\"\n{}[outputs]\nlast = \"steps.s0.text\"\n",
+        (0..count).map(step).collect::<String>()
+    ))
 }
 
 const POST: &str = r#"
@@ -132,7 +137,8 @@ steps = [
 #[test]
 fn a_lost_call_is_charged_and_made_again_at_once() {
     let mut host = Host::accepted(&steps(1), Terms::default());
-    let lost = |host: &Host| Act::Lost { attempts: host.open().iter().map(attempt).collect(), reason: "crash".to_owned() };
+    let lost =
+        |host: &Host| Act::Lost { attempts: host.open().iter().map(attempt).collect(), reason: "crash".to_owned() };
     for number in 1..LOSSES_MAX {
         host.tell(lost(&host)).unwrap();
         assert_eq!(host.open()[0].attempt, number + 1);
@@ -250,9 +256,13 @@ fn a_run_is_accepted_once_and_only_with_its_inputs() {
     assert!(matches!(host.tell(Act::Accept(order(&steps(1), Terms::default()))), Err(Refusal::Exists(_))));
     let mut fresh = Host::new();
     assert!(matches!(fresh.tell(Act::StartReady), Err(Refusal::Absent)));
-    let text = "name = \"t\"\ninputs = { a = { type = \"text\" } }\nsteps = [{ id = \"x\", kind = \"compute\", with = {} }]\n";
+    let text =
+        "name = \"t\"\ninputs = { a = { type = \"text\" } }\nsteps = [{ id = \"x\", kind = \"compute\", with = {} }]\n";
     let refusal = fresh.tell(Act::Accept(order(&workflow(text), Terms::default()))).unwrap_err();
-    assert_eq!(refusal.to_string(), "the inputs do not fit the workflow: the input `a` is required; give it with the run");
+    assert_eq!(
+        refusal.to_string(),
+        "the inputs do not fit the workflow: the input `a` is required; give it with the run"
+    );
 }
 
 #[test]

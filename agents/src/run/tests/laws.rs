@@ -85,7 +85,9 @@ impl Printer {
             Shape::Compute => format!("kind = \"compute\", with = {{ v = \"{seen}\" }}"),
             Shape::Approve => format!("kind = \"approve\", what = \"{{{{ {seen} }}}}\""),
             Shape::Publish => {
-                format!("kind = \"publish\", publisher = \"feed\", post = {{ title = \"'t'\", text = \"{seen}|string\" }}")
+                format!(
+                    "kind = \"publish\", publisher = \"feed\", post = {{ title = \"'t'\", text = \"{seen}|string\" }}"
+                )
             }
             Shape::Parallel(shapes) => {
                 let texts: Vec<String> = shapes.iter().map(|shape| self.step(shape, last).1).collect();

@@ -36,7 +36,9 @@ fn ids_are_unique_and_can_be_said_in_expressions() {
     );
     mistakes(
         "[[steps]]\nid = \"my-step\"\nkind = \"compute\"\nwith = { x = 1 }\n",
-        &["3:6: `my-step` cannot be the id of a step; use a lower-case letter, then lower-case letters, digits and underscores; not `taken` or `iterations`"],
+        &[
+            "3:6: `my-step` cannot be the id of a step; use a lower-case letter, then lower-case letters, digits and underscores; not `taken` or `iterations`",
+        ],
     );
 }
 
@@ -72,7 +74,9 @@ fn names_of_others_must_be_known() {
 fn a_template_error_has_its_line_inside_the_text() {
     mistakes(
         "[[steps]]\nid = \"a\"\nkind = \"approve\"\nwhat = \"\"\"\none\ntwo {{ inputs. }}\n\"\"\"\n",
-        &["7:16: the template `what` does not parse: syntax error: unexpected end of variable block, expected identifier or integer"],
+        &[
+            "7:16: the template `what` does not parse: syntax error: unexpected end of variable block, expected identifier or integer",
+        ],
     );
     mistakes(
         "[[steps]]\nid = \"a\"\nkind = \"branch\"\nwhen = \"1 >\"\nthen = [{ id = \"b\", kind = \"compute\", with = {} }]\n",
@@ -83,7 +87,9 @@ fn a_template_error_has_its_line_inside_the_text() {
 #[test]
 fn an_undeclared_input_is_found_where_it_is_used() {
     mistakes(
-        &format!("[inputs.topic]\ntype = \"text\"\n{STEP}[[steps]]\nid = \"b\"\nkind = \"approve\"\nwhat = \"Go: {{{{ inputs.topik }}}}\"\n"),
+        &format!(
+            "[inputs.topic]\ntype = \"text\"\n{STEP}[[steps]]\nid = \"b\"\nkind = \"approve\"\nwhat = \"Go: {{{{ inputs.topik }}}}\"\n"
+        ),
         &["11:16: the workflow declares no input `topik`; did you mean `inputs.topic`?"],
     );
     mistakes(
@@ -120,10 +126,16 @@ fn only_steps_that_are_done_can_be_used() {
         &steps(&[compute("a", "1"), compute("b", "steps.a.y")]),
         &["4:45: the output of step `a` has no `y`; known here: `x`"],
     );
-    let both = format!("{{ id = \"p\", kind = \"parallel\", steps = [{}, {}] }}", compute("a", "1"), compute("b", "steps.a.x"));
+    let both = format!(
+        "{{ id = \"p\", kind = \"parallel\", steps = [{}, {}] }}",
+        compute("a", "1"),
+        compute("b", "steps.a.x")
+    );
     mistakes(
         &steps(&[both]),
-        &["3:137: step `b` uses step `a`, whose output cannot be seen from here; use the output of the step that contains it, which is there once all of it is done"],
+        &[
+            "3:137: step `b` uses step `a`, whose output cannot be seen from here; use the output of the step that contains it, which is there once all of it is done",
+        ],
     );
     let inside = format!("{{ id = \"p\", kind = \"sequence\", steps = [{}] }}", compute("a", "steps.p.b"));
     mistakes(&steps(&[inside]), &["3:85: cycle: `a` → `p` → `a`; let one of them do without the other"]);
@@ -132,7 +144,9 @@ fn only_steps_that_are_done_can_be_used() {
 #[test]
 fn a_loop_needs_a_bound() {
     let repeat = |times: &str| {
-        format!("[[steps]]\nid = \"l\"\nkind = \"loop\"\n{times}until = \"steps.b.x > loop.iteration\"\nsteps = [{{ id = \"b\", kind = \"compute\", with = {{ x = 1 }} }}]\n")
+        format!(
+            "[[steps]]\nid = \"l\"\nkind = \"loop\"\n{times}until = \"steps.b.x > loop.iteration\"\nsteps = [{{ id = \"b\", kind = \"compute\", with = {{ x = 1 }} }}]\n"
+        )
     };
     mistakes(&repeat("times_max = 3\n"), &[]);
     mistakes(&repeat(""), &["2:1: step `l` has no `times_max`; add `times_max = …`"]);
@@ -146,7 +160,9 @@ fn a_loop_needs_a_bound() {
 #[test]
 fn inputs_and_data_are_checked() {
     mistakes(
-        &format!("[inputs]\na = {{ type = \"txt\" }}\nb = {{ type = \"number\", default = \"1\" }}\nc = {{ type = \"list\", required = true, default = [] }}\n{STEP}"),
+        &format!(
+            "[inputs]\na = {{ type = \"txt\" }}\nb = {{ type = \"number\", default = \"1\" }}\nc = {{ type = \"list\", required = true, default = [] }}\n{STEP}"
+        ),
         &[
             "3:14: `txt` is no type of input; did you mean `text`?",
             "4:34: the default of `b` is no number",
