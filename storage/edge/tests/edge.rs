@@ -115,8 +115,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Harms a copy of `original` and opens it: all is there, or nothing and the
-/// sequence says so; and after a replay all is there again.
-async fn survives(original: &Path, harm: impl FnOnce(&Path)) -> Option<Seq> {
+/// sequence says so.
+async fn after(original: &Path, harm: impl FnOnce(&Path)) -> (tempfile::TempDir, Option<Seq>) {
     let folder = tempfile::tempdir().unwrap();
     copy(original, folder.path());
     harm(folder.path());
@@ -124,6 +124,14 @@ async fn survives(original: &Path, harm: impl FnOnce(&Path)) -> Option<Seq> {
     let sequence = index.sequence().await.unwrap();
     let expected = if sequence.is_some() { 300 } else { 0 };
     assert_eq!(index.count().await.unwrap(), expected);
+    (folder, sequence)
+}
+
+/// The same, and then replays the journal: all is there again, and stays.
+async fn survives(original: &Path, harm: impl FnOnce(&Path)) -> Option<Seq> {
+    let (folder, sequence) = after(original, harm).await;
+    let index = open(folder.path());
+    assert_eq!(index.sequence().await.unwrap(), sequence);
     index.upsert(points(0..300)).await.unwrap();
     index.delete(vec![299]).await.unwrap();
     index.commit(Seq(301)).await.unwrap();
@@ -134,59 +142,62 @@ async fn survives(original: &Path, harm: impl FnOnce(&Path)) -> Option<Seq> {
     sequence
 }
 
+fn cut(path: &Path, length: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(length).unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
 #[tokio::test]
 async fn starts_empty_after_any_file_is_deleted_cut_short_or_changed() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
-    assert_eq!(survives(folder.path(), |_| ()).await, Some(Seq(300)));
-    for (name, length) in seal::lengths(folder.path()).unwrap() {
-        // The lock holds no data, and without the seal the rest is as it was.
-        let matters = name != "lock" && !name.ends_with("callboard.seal") && length > 0;
-        let harmed = survives(folder.path(), |path| fs::remove_file(path.join(&name)).unwrap());
-        assert_eq!(harmed.await.is_none(), matters, "{name} deleted");
-        let harmed = survives(folder.path(), |path| {
-            let file = OpenOptions::new().write(true).open(path.join(&name)).unwrap();
-            file.set_len(length / 2).unwrap();
-        });
-        assert_eq!(harmed.await.is_none(), matters, "{name} cut");
-        let harmed = survives(folder.path(), |path| {
-            let mut bytes = fs::read(path.join(&name)).unwrap();
-            if let Some(byte) = bytes.get_mut(length as usize / 2) {
-                *byte ^= 0x10;
-            }
-            fs::write(path.join(&name), bytes).unwrap();
-        });
-        assert_eq!(harmed.await.is_none(), matters, "{name} flipped");
+    let original = folder.path();
+    assert_eq!(survives(original, |_| ()).await, Some(Seq(300)));
+    for (name, length) in seal::lengths(original).unwrap() {
+        if name == "lock" || name.ends_with("callboard.seal") {
+            continue;
+        }
+        let at = |path: &Path| path.join(&name);
+        let (_, sequence) = after(original, |path| fs::remove_file(at(path)).unwrap()).await;
+        assert_eq!(sequence, None, "{name} deleted");
+        if length > 0 {
+            let (_, sequence) = after(original, |path| cut(&at(path), length / 2)).await;
+            assert_eq!(sequence, None, "{name} cut");
+            let (_, sequence) = after(original, |path| flip(&at(path))).await;
+            assert_eq!(sequence, None, "{name} flipped");
+        }
     }
     let nothing = |path: &Path| fs::remove_dir_all(path).unwrap();
-    assert_eq!(survives(folder.path(), nothing).await, None);
+    assert_eq!(survives(original, nothing).await, None);
 }
 
 #[tokio::test]
 async fn survives_a_crash_and_then_files_that_are_gone_or_short() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
+    let original = folder.path();
     let crash = |path: &Path| fs::remove_file(path.join("shard/callboard.seal")).unwrap();
-    assert_eq!(survives(folder.path(), crash).await, Some(Seq(300)));
-    for (name, length) in seal::lengths(&folder.path().join("shard/segments")).unwrap() {
-        let at = |path: &Path| path.join("shard/segments").join(&name);
-        let harmed = survives(folder.path(), |path| {
+    assert_eq!(survives(original, crash).await, Some(Seq(300)));
+    for (name, length) in seal::lengths(&original.join("shard/segments")).unwrap() {
+        let harmed = after(original, |path| {
             crash(path);
-            fs::remove_file(at(path)).unwrap();
+            let path = path.join("shard/segments").join(&name);
+            match length {
+                0 => fs::remove_file(path).unwrap(),
+                _ => cut(&path, length - 1),
+            }
         });
-        assert_eq!(harmed.await, None, "{name} deleted");
-        if length == 0 {
-            continue;
-        }
-        let harmed = survives(folder.path(), |path| {
-            crash(path);
-            let file = OpenOptions::new().write(true).open(at(path)).unwrap();
-            file.set_len(length - 1).unwrap();
-        });
-        assert_eq!(harmed.await, None, "{name} cut");
+        assert_eq!(harmed.await.1, None, "{name}");
     }
     for gone in ["shard", "shard/segments", "shard/wal"] {
-        let harmed = survives(folder.path(), |path| {
+        let harmed = survives(original, |path| {
             crash(path);
             fs::remove_dir_all(path.join(gone)).unwrap();
         });

@@ -142,6 +142,14 @@ pub enum IndexError {
         /// What it said.
         reason: String,
     },
+    /// The server cannot be reached now, or has no room for the call.
+    #[error("the context index is out of reach and could not {action} ({reason}); it is safe to repeat")]
+    Unavailable {
+        /// What was asked.
+        action: &'static str,
+        /// What the way there said.
+        reason: String,
+    },
     /// The work was given to a place that went away before answering.
     #[error("the context index stopped while a call was under way; it is safe to repeat")]
     Stopped,
