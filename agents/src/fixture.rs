@@ -6,16 +6,24 @@ use std::sync::Arc;
 use actors::guard::{Guards, Permit};
 use actors::transport;
 use actors::world::World;
+use policies::budget::ScopeId;
 use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::span::Span;
+use policies::tokens::{Tokens, Usage};
 use ractor::{Actor, ActorRef};
 use serde_json::Value;
 use storage::disk::sim::{Loss, SimDisk};
-use storage::journal::{Batch, Event, INDEX_VERSION, Journal, NewEvent, Options, RecordId, Seq, StreamId, TraceId, Version, Write};
+use storage::journal::{
+    Batch, Event, INDEX_VERSION, Journal, NewEvent, Options, RecordId, Seq, StreamId, TraceId, Version, Write,
+};
 use storage::snapshots::Snapshots;
 use storage::views::Shelves;
 use storage::views::memory::MemoryShelves;
 
 use crate::front::Front;
+use crate::run::{EffectKey, EffectOutcome, Intended, Resolved, Then};
+use crate::workflow::{Action, AgentCall, EffectClass, StepPath};
 
 /// A system's ground. The world must be made within a runtime.
 pub(crate) struct Ground {
@@ -72,6 +80,39 @@ impl Ground {
         self.journal.append(batch).await.map(|appended| appended.last)
     }
 
+    /// Appends an event of a run, as its actor does.
+    pub(crate) async fn run(
+        &mut self,
+        run: &str,
+        event: &crate::run::Event,
+        precondition: Option<(StreamId, Version)>,
+    ) -> Result<Seq, storage::journal::AppendError> {
+        let payload = serde_json::to_value(event).unwrap();
+        self.append(&format!("run/{run}"), event.kind(), &payload, precondition).await
+    }
+
+    /// Appends so many events that mean nothing to anybody.
+    pub(crate) async fn fill(&mut self, count: usize) {
+        const BATCH: usize = 1000;
+        for from in (0..count).step_by(BATCH) {
+            self.records += 1;
+            let event = NewEvent {
+                kind: "test.noise".to_owned(),
+                schema: 1,
+                time: self.world.now(),
+                principal: "test".to_owned(),
+                trace: TraceId(1),
+                cause: None,
+                subject: None,
+                payload: b"null".to_vec(),
+            };
+            let events = vec![event; BATCH.min(count - from)];
+            let writes = vec![Write { stream: StreamId::from("noise"), expected: None, events }];
+            let batch = Batch { id: RecordId(u128::MAX - self.records), writes, preconditions: Vec::new() };
+            self.journal.append(batch).await.unwrap();
+        }
+    }
+
     /// Every event.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.journal.read(Seq::FIRST, usize::MAX >> 1).unwrap()
@@ -96,4 +137,49 @@ pub(crate) async fn start<A: Actor>(front: &Front<A::Msg>, actor: A, arguments: 
 /// A permit of a guard that nothing else uses.
 pub(crate) fn permit(world: &World) -> Permit {
     Guards::new(world.clone(), policies::guard::Guards::builtin().unwrap()).get("test").try_admit().unwrap()
+}
+
+/// An intent of a model call at that path.
+pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, scopes: Vec<ScopeId>) -> Intended {
+    let request = Action::Agent(AgentCall {
+        agent: "writer".to_owned(),
+        prompt: "Write.".to_owned(),
+        system: None,
+        prefill: None,
+        stop: Vec::new(),
+        output_max: Tokens(10),
+        temperature: None,
+        seed: 0,
+    });
+    Intended {
+        at: Timestamp::EPOCH,
+        key: as_key(key),
+        path: StepPath::from(path),
+        attempt,
+        class: EffectClass::Model,
+        request,
+        request_hash: String::new(),
+        reserved,
+        scopes,
+    }
+}
+
+/// The end of an attempt that went well.
+pub(crate) fn resolved(path: &str, key: &str, attempt: u32, cost: Money) -> Resolved {
+    Resolved {
+        at: Timestamp::EPOCH,
+        key: as_key(key),
+        path: StepPath::from(path),
+        attempt,
+        outcome: EffectOutcome::Ok { output: Value::Null },
+        cost,
+        usage: Usage { input: Tokens(7), output: Tokens(3), ..Usage::default() },
+        remote_id: None,
+        took: Span::from_millis(250),
+        then: Then::Done,
+    }
+}
+
+fn as_key(key: &str) -> EffectKey {
+    serde_json::from_value(key.into()).unwrap()
 }

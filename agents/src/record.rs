@@ -24,7 +24,12 @@ impl Recorder {
     }
 
     /// An event whose payload is `payload` as JSON.
-    pub(crate) fn event(&mut self, kind: &str, subject: Option<String>, payload: &impl Serialize) -> Result<NewEvent, serde_json::Error> {
+    pub(crate) fn event(
+        &mut self,
+        kind: &str,
+        subject: Option<String>,
+        payload: &impl Serialize,
+    ) -> Result<NewEvent, serde_json::Error> {
         Ok(NewEvent {
             kind: kind.to_owned(),
             schema: 1,
@@ -38,8 +43,17 @@ impl Recorder {
     }
 
     /// Appends the events to one stream, which must be at `expected` if given.
-    pub(crate) async fn append(&mut self, stream: StreamId, expected: Option<Version>, events: Vec<NewEvent>) -> Result<Appended, AppendError> {
-        let batch = Batch { id: RecordId(self.chance.id()), writes: vec![Write { stream, expected, events }], preconditions: Vec::new() };
+    pub(crate) async fn append(
+        &mut self,
+        stream: StreamId,
+        expected: Option<Version>,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended, AppendError> {
+        let batch = Batch {
+            id: RecordId(self.chance.id()),
+            writes: vec![Write { stream, expected, events }],
+            preconditions: Vec::new(),
+        };
         let mut repeats = 0;
         loop {
             match self.journal.append(batch.clone()).await {

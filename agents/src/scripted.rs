@@ -90,7 +90,10 @@ impl Scripted {
     fn answer(&self, request: &ModelRequest) -> Answer {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.calls += 1;
-        let found = self.lines.iter().position(|line| request.messages.iter().any(|message| message.text.contains(&line.holds)));
+        let found = self
+            .lines
+            .iter()
+            .position(|line| request.messages.iter().any(|message| message.text.contains(&line.holds)));
         let Some(at) = found else { return Answer::fail(FailureClass::Rejected) };
         asked.uses.resize(self.lines.len(), 0);
         let used = asked.uses[at];

@@ -114,15 +114,22 @@ impl Actor for AgentActor {
         Ok(Books { spec, calls: BTreeMap::new(), next: 0 })
     }
 
-    async fn handle(&self, me: ActorRef<AgentMsg>, message: AgentMsg, books: &mut Books) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<AgentMsg>,
+        message: AgentMsg,
+        books: &mut Books,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             AgentMsg::Perform { reply, .. } if reply.is_abandoned() => {}
             AgentMsg::Perform { job, permit, progress, reply } => {
                 let number = books.next;
                 books.next += 1;
-                let call = perform(Arc::clone(&books.spec), job.clone(), permit, progress.clone(), reply, self.world.clone());
+                let call =
+                    perform(Arc::clone(&books.spec), job.clone(), permit, progress.clone(), reply, self.world.clone());
                 let task = self.world.spawn("agent/call", async move {
-                    let panic = AssertUnwindSafe(call).catch_unwind().await.err().map(|panic| message_of(panic.as_ref()));
+                    let panic =
+                        AssertUnwindSafe(call).catch_unwind().await.err().map(|panic| message_of(panic.as_ref()));
                     // An agent that is gone has dropped its books already.
                     let _ = me.cast(AgentMsg::Ended { number, panic });
                 });

@@ -65,8 +65,12 @@ async fn a_job_is_done_within_the_agents_bounds() {
     start(&world, &agent).await;
     let outcome = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
     assert!(matches!(outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"));
-    let request = agent.spec().request(&AgentCall { system: Some("Be odd.".to_owned()), temperature: Some(1.0), ..call("x") });
-    assert_eq!((request.messages[0].text.as_str(), request.temperature, request.output_max), ("Be odd.", 1.0, Tokens(50)));
+    let request =
+        agent.spec().request(&AgentCall { system: Some("Be odd.".to_owned()), temperature: Some(1.0), ..call("x") });
+    assert_eq!(
+        (request.messages[0].text.as_str(), request.temperature, request.output_max),
+        ("Be odd.", 1.0, Tokens(50))
+    );
     assert_eq!(agent.spec().request(&call("x")).messages[0].text, "You write.");
 }
 

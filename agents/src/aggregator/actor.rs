@@ -51,7 +51,11 @@ impl Actor for AggregatorActor {
     type State = Running;
     type Arguments = AggregatorArguments;
 
-    async fn pre_start(&self, me: ActorRef<AggregatorMsg>, arguments: AggregatorArguments) -> Result<Running, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<AggregatorMsg>,
+        arguments: AggregatorArguments,
+    ) -> Result<Running, ActorProcessingErr> {
         let AggregatorArguments { journal, reports } = arguments;
         let projector = Projector::new(journal, Arc::new(Figures), Arc::clone(&reports.shelf));
         let mut reached = projector.reached();
@@ -69,7 +73,12 @@ impl Actor for AggregatorActor {
         Ok(Running(tether))
     }
 
-    async fn handle(&self, _: ActorRef<AggregatorMsg>, message: AggregatorMsg, _: &mut Running) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<AggregatorMsg>,
+        message: AggregatorMsg,
+        _: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
         let AggregatorMsg::Broken(reason) = message;
         Err(Failure::new(FailureClass::Bug, format!("the aggregator cannot go on: {reason}")).into())
     }

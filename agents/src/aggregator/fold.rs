@@ -104,7 +104,12 @@ fn started_key(micros: i64, id: &str) -> Vec<u8> {
     [STARTED, &age.to_be_bytes(), id.as_bytes()].concat()
 }
 
-fn read<T: DeserializeOwned>(changes: &Changes, shelf: &dyn Shelf, key: &[u8], event: &Event) -> Result<Option<T>, FoldError> {
+fn read<T: DeserializeOwned>(
+    changes: &Changes,
+    shelf: &dyn Shelf,
+    key: &[u8],
+    event: &Event,
+) -> Result<Option<T>, FoldError> {
     let bytes = changes.read(shelf, key).map_err(FoldError::Shelf)?;
     bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| payload(event, &error))).transpose()
 }

@@ -119,7 +119,8 @@ impl Reports {
         // The first key after the cursor's is that with one more zero byte.
         let from = after.map_or_else(|| STARTED.to_vec(), |cursor| [cursor.0.as_slice(), &[0]].concat());
         let to = after_prefix(STARTED);
-        let mut entries = self.shelf.range(from.as_slice()..to.as_slice(), limit + 1, false).map_err(PageError::Shelf)?;
+        let mut entries =
+            self.shelf.range(from.as_slice()..to.as_slice(), limit + 1, false).map_err(PageError::Shelf)?;
         let more = entries.len() > limit;
         entries.truncate(limit);
         let next = entries.last().filter(|_| more).map(|(key, _)| Cursor(key.clone()));
@@ -164,7 +165,8 @@ impl RunFigures {
 
     fn post(&self, post: &PostFigures) -> PostReport {
         let steps = self.steps.iter().filter(|(path, _)| leads_to(path, &post.path)).map(|(_, step)| step);
-        let mut report = PostReport { post: post.clone(), took: Span::ZERO, usage: Usage::default(), cost: Money::ZERO };
+        let mut report =
+            PostReport { post: post.clone(), took: Span::ZERO, usage: Usage::default(), cost: Money::ZERO };
         for step in steps {
             report.took = Span(report.took.0.saturating_add(step.took.0));
             report.usage = report.usage + step.usage;

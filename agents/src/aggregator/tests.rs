@@ -63,7 +63,12 @@ fn resolved(path: &str, attempt: u32, then: Then) -> Event {
         _ => EffectOutcome::Unknown { reason: "lost".to_owned() },
     };
     let remote_id = Some("urn:x".to_owned());
-    Event::Resolved(Box::new(Resolved { outcome, then, remote_id, ..fixture::resolved(path, path, attempt, Money::from_nanos(5)) }))
+    Event::Resolved(Box::new(Resolved {
+        outcome,
+        then,
+        remote_id,
+        ..fixture::resolved(path, path, attempt, Money::from_nanos(5))
+    }))
 }
 
 fn finished(micros: i64) -> Event {
@@ -115,7 +120,10 @@ async fn a_report_sums_up_each_step_and_each_post() {
     assert_eq!((write.attempts, write.target.as_str(), write.took), (2, "writer", Span::from_millis(500)));
     assert_eq!(report.posts.len(), 1, "the second post is not out");
     let post = &report.posts[0];
-    assert_eq!((post.cost.nanos(), post.took, post.post.remote_id.as_deref()), (15, Span::from_millis(750), Some("urn:x")));
+    assert_eq!(
+        (post.cost.nanos(), post.took, post.post.remote_id.as_deref()),
+        (15, Span::from_millis(750), Some("urn:x"))
+    );
     assert!(reports.report("b").unwrap().is_none());
 
     let totals = reports.totals().unwrap();

@@ -105,7 +105,11 @@ impl Actor for ContextActor {
     type State = Store;
     type Arguments = ContextArguments;
 
-    async fn pre_start(&self, me: ActorRef<ContextMsg>, arguments: ContextArguments) -> Result<Store, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<ContextMsg>,
+        arguments: ContextArguments,
+    ) -> Result<Store, ActorProcessingErr> {
         let (sender, reached) = watch::channel(Seq::default());
         let indexer = Indexer {
             world: self.world.clone(),
@@ -129,7 +133,12 @@ impl Actor for ContextActor {
         })
     }
 
-    async fn handle(&self, _: ActorRef<ContextMsg>, message: ContextMsg, store: &mut Store) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<ContextMsg>,
+        message: ContextMsg,
+        store: &mut Store,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             ContextMsg::Remember { remember, reply } => reply.send(store.remember(&remember).await),
             ContextMsg::Forget { collection, forget, reply } => reply.send(store.forget(&collection, forget).await),
@@ -140,7 +149,11 @@ impl Actor for ContextActor {
             }
             ContextMsg::Broken(error) => {
                 let failure = Failure::classify(&error);
-                return Err(Failure::new(FailureClass::Bug, format!("the context store cannot index: {}", failure.message)).into());
+                return Err(Failure::new(
+                    FailureClass::Bug,
+                    format!("the context store cannot index: {}", failure.message),
+                )
+                .into());
             }
         }
         Ok(())
@@ -176,7 +189,12 @@ impl Store {
         Ok(count)
     }
 
-    async fn append(&mut self, collection: &str, stream: StreamId, events: Vec<storage::journal::NewEvent>) -> Result<Option<Seq>, ContextError> {
+    async fn append(
+        &mut self,
+        collection: &str,
+        stream: StreamId,
+        events: Vec<storage::journal::NewEvent>,
+    ) -> Result<Option<Seq>, ContextError> {
         if events.is_empty() {
             return Ok(None);
         }
@@ -192,7 +210,8 @@ impl Store {
         let mut after = Version::default();
         loop {
             let (journal, of) = (self.arguments.journal.clone(), stream.clone());
-            let read = self.world.blocking("context/read", move || journal.read_stream(&of, after, READ_EVENTS_MAX)).await;
+            let read =
+                self.world.blocking("context/read", move || journal.read_stream(&of, after, READ_EVENTS_MAX)).await;
             let events = read.map_err(ContextError::Lost)?.map_err(ContextError::Read)?;
             let Some(last) = events.last() else { return Ok(known) };
             after = last.version;
@@ -218,10 +237,10 @@ impl Store {
 impl Written {
     fn note(&mut self, collection: &str, seq: Seq) {
         self.by_collection.insert(collection.to_owned(), seq);
-        if self.by_collection.len() > COLLECTIONS_MAX {
-            if let Some((_, seq)) = self.by_collection.pop_first() {
-                self.others = self.others.max(seq);
-            }
+        if self.by_collection.len() > COLLECTIONS_MAX
+            && let Some((_, seq)) = self.by_collection.pop_first()
+        {
+            self.others = self.others.max(seq);
         }
     }
 
@@ -237,7 +256,8 @@ async fn answer(
     wanted: Seq,
     search: Search,
 ) -> Result<Vec<Found>, ContextError> {
-    let caught_up = tokio::time::timeout(SEARCH_WAIT_MAX, reached.wait_for(|at| *at >= wanted)).await.is_ok_and(|at| at.is_ok());
+    let caught_up =
+        tokio::time::timeout(SEARCH_WAIT_MAX, reached.wait_for(|at| *at >= wanted)).await.is_ok_and(|at| at.is_ok());
     if !caught_up {
         return Err(ContextError::Behind { reached: *reached.borrow(), wanted });
     }

@@ -38,7 +38,9 @@ pub enum IndexerError {
     #[error("the embedder failed")]
     Lost(#[source] Lost),
     /// The embedder's vectors are not the index's.
-    #[error("the embedder {embedder} makes vectors of {given} numbers and the index holds {held}; use another folder for the index")]
+    #[error(
+        "the embedder {embedder} makes vectors of {given} numbers and the index holds {held}; use another folder for the index"
+    )]
     Dimension {
         /// The embedder's id.
         embedder: String,
@@ -176,7 +178,9 @@ fn points(embedder: &dyn Embedder, notes: Vec<Unembedded>) -> Result<Vec<Point>,
             for note in notes {
                 match embedder.embed(&[&note.text]) {
                     Ok(vectors) => points.extend(vectors.into_iter().next().map(|vector| point(note, vector))),
-                    Err(EmbedError::Text(reason)) => tracing::warn!(note = %super::NoteId(note.id), reason, "a note cannot be found by meaning"),
+                    Err(EmbedError::Text(reason)) => {
+                        tracing::warn!(note = %super::NoteId(note.id), reason, "a note cannot be found by meaning")
+                    }
                     Err(error) => return Err(error),
                 }
             }

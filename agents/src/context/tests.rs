@@ -43,8 +43,11 @@ impl Embedder for Words {
 
 async fn start(ground: &Ground, index: &Arc<MemoryIndex>) -> (ContextHandle, ActorRef<ContextMsg>) {
     let handle = ContextHandle::new();
-    let arguments =
-        ContextArguments { journal: ground.journal.clone(), index: Arc::clone(index) as Arc<dyn ContextIndex>, embedder: Arc::new(Words) };
+    let arguments = ContextArguments {
+        journal: ground.journal.clone(),
+        index: Arc::clone(index) as Arc<dyn ContextIndex>,
+        embedder: Arc::new(Words),
+    };
     let actor = fixture::start(handle.front(), ContextActor::new(ground.world.clone()), arguments).await;
     (handle, actor)
 }
@@ -54,7 +57,8 @@ fn index() -> Arc<MemoryIndex> {
 }
 
 fn notes(texts: &[&str]) -> Remember {
-    let note = |text: &&str| NewNote { text: (*text).to_owned(), source: "brief.md".to_owned(), kind: "fact".to_owned() };
+    let note =
+        |text: &&str| NewNote { text: (*text).to_owned(), source: "brief.md".to_owned(), kind: "fact".to_owned() };
     Remember {
         collection: "main".to_owned(),
         run: "a".to_owned(),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::world::World;
-use policies::budget::{Accounts, BudgetPolicy, Refusal};
+use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
+use policies::money::Money;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::Serialize;
 use storage::journal::{Event, Journal, Seq};
@@ -36,6 +37,13 @@ pub enum LedgerMsg {
         reserve: Reserve,
         /// Where the answer goes.
         reply: Reply<Result<Grant, Refusal>>,
+    },
+    /// This scope has a limit of its own.
+    Limit {
+        /// The scope.
+        scope: ScopeId,
+        /// The most it may spend.
+        limit: Money,
     },
     /// This was granted and will not be used.
     Release(HoldId),
@@ -106,10 +114,10 @@ impl Actor for LedgerActor {
         let mut snapshot_at = Seq::default();
         let (name, snapshots) = (stream(&arguments.workspace), Arc::clone(&arguments.snapshots));
         let kept = self.world.blocking("ledger/snapshot", move || snapshots.get(name.as_str(), FOLD_VERSION)).await??;
-        if let Some((at, bytes)) = kept.filter(|(at, _)| *at <= arguments.journal.head()) {
-            if book.restore(at, &bytes) {
-                snapshot_at = at;
-            }
+        if let Some((at, bytes)) = kept.filter(|(at, _)| *at <= arguments.journal.head())
+            && book.restore(at, &bytes)
+        {
+            snapshot_at = at;
         }
         let opened = open(&mut recorder, &arguments.workspace, &mut book).await?;
         catch_up(&self.world, &arguments.journal, &mut book, opened).await?;
@@ -118,14 +126,20 @@ impl Actor for LedgerActor {
         Ok(Open { arguments, recorder, book, snapshot_at, check_due: false, _tether: tether })
     }
 
-    async fn handle(&self, me: ActorRef<LedgerMsg>, message: LedgerMsg, open: &mut Open) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<LedgerMsg>,
+        message: LedgerMsg,
+        open: &mut Open,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
             LedgerMsg::Reserve { reserve, reply } => {
                 reply.send(open.book.reserve(reserve, self.world.elapsed()));
                 open.watch(&me);
             }
-            LedgerMsg::Release(hold) => open.book.release(&hold),
+            LedgerMsg::Limit { scope, limit } => open.book.limit_own(scope, limit),
+            LedgerMsg::Release(hold) => open.book.release(hold, open.arguments.journal.head()),
             LedgerMsg::Accounts(reply) => reply.send(open.book.accounts().clone()),
             LedgerMsg::Tail { events, folded } => {
                 for event in &events {
@@ -178,7 +192,8 @@ impl Open {
         self.snapshot_at = at;
         let (name, snapshots) = (stream(&self.arguments.workspace), Arc::clone(&self.arguments.snapshots));
         let Ok(bytes) = self.book.keep() else { return };
-        let kept = world.blocking("ledger/snapshot", move || snapshots.put(name.as_str(), at, FOLD_VERSION, &bytes)).await;
+        let kept =
+            world.blocking("ledger/snapshot", move || snapshots.put(name.as_str(), at, FOLD_VERSION, &bytes)).await;
         // Without a snapshot the next start folds more, and is as right.
         match kept {
             Ok(Ok(())) => {}

@@ -2,31 +2,31 @@
 //! Invariant: what is reserved in the accounts is the sum of the open intents and
 //! the holds, so that nothing leaks and nothing counts twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use actors::entity::Entity;
 use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
 use storage::journal::{Event, Seq, StreamId, Version};
 
 use super::{Grant, HoldId, Reserve, stream};
+use crate::run::{Event as RunEvent, Intended, Resolved, Run};
 
 /// Raise it when the same events would make another book.
 pub(super) const FOLD_VERSION: u32 = 1;
-/// The newest schema of the runs' events that is understood.
-const RUN_SCHEMA_MAX: u16 = 1;
 
 pub(super) const OPENED: &str = "ledger.opened";
-const INTENDED: &str = "run.intended";
-const RESOLVED: &str = "run.resolved";
+/// What the kinds of all events of runs begin with.
+const RUN: &str = "run.";
 
 /// An event that the book cannot be kept with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BookError {
     /// It cannot be read, or is too new.
-    #[error("event {seq} ({kind}, schema {schema}) cannot be read by the ledger: {reason}; run the version of callboard that wrote it, or a newer one")]
-    Event { seq: Seq, kind: String, schema: u16, reason: String },
+    #[error("the ledger stops at event {seq}: {reason}")]
+    Event { seq: Seq, reason: String },
     /// Another ledger has opened since.
     #[error("another ledger of the workspace {0} has opened; this one ends")]
     Fenced(String),
@@ -54,6 +54,12 @@ pub(super) struct Book {
     accounts: Accounts,
     intents: BTreeMap<HoldId, Reservation>,
     holds: BTreeMap<HoldId, Hold>,
+    /// Holds that go once the fold is there, unless it brings their intents.
+    leaving: BTreeSet<(Seq, HoldId)>,
+    /// Limits that going runs brought along.
+    own: BTreeMap<ScopeId, Money>,
+    /// Runs that have ended with intents still open.
+    ended: BTreeSet<ScopeId>,
     generation: Version,
     at: Seq,
 }
@@ -63,21 +69,8 @@ pub(super) struct Book {
 struct Kept {
     accounts: Accounts,
     intents: Vec<(HoldId, Reservation)>,
-}
-
-#[derive(Deserialize)]
-struct Intended {
-    #[serde(flatten)]
-    hold: HoldId,
-    reserved: Money,
-    scopes: Vec<ScopeId>,
-}
-
-#[derive(Deserialize)]
-struct Resolved {
-    #[serde(flatten)]
-    hold: HoldId,
-    cost: Money,
+    own: BTreeMap<ScopeId, Money>,
+    ended: BTreeSet<ScopeId>,
 }
 
 impl Book {
@@ -89,6 +82,9 @@ impl Book {
             accounts: Accounts::default(),
             intents: BTreeMap::new(),
             holds: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            own: BTreeMap::new(),
+            ended: BTreeSet::new(),
             generation: Version::default(),
             at: Seq::default(),
         }
@@ -99,6 +95,8 @@ impl Book {
         let Ok(kept) = serde_json::from_slice::<Kept>(bytes) else { return false };
         self.accounts = kept.accounts;
         self.intents = kept.intents.into_iter().collect();
+        self.own = kept.own;
+        self.ended = kept.ended;
         self.at = at;
         let scopes: Vec<_> = self.accounts.iter().map(|(scope, _)| scope.clone()).collect();
         self.limit(&scopes);
@@ -112,7 +110,7 @@ impl Book {
             accounts.release(&hold.reservation.scopes, hold.reservation.amount);
         }
         let intents = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation.clone())).collect();
-        serde_json::to_vec(&Kept { accounts, intents })
+        serde_json::to_vec(&Kept { accounts, intents, own: self.own.clone(), ended: self.ended.clone() })
     }
 
     /// The last event folded.
@@ -137,7 +135,7 @@ impl Book {
             held.generation == self.generation && held.reservation.amount == amount && held.reservation.scopes == scopes
         });
         if !repeated {
-            self.release(&hold);
+            self.free(&hold);
             self.limit(&scopes);
             self.accounts.reserve(&scopes, amount)?;
             let reservation = Reservation { scopes: scopes.clone(), amount };
@@ -146,8 +144,21 @@ impl Book {
         Ok(Grant { hold, scopes, reserved: amount, stream: self.stream.clone(), generation: self.generation })
     }
 
-    /// Forgets a hold; an intent in its place stays.
-    pub(super) fn release(&mut self, id: &HoldId) {
+    /// Gives a hold back, once the fold has reached `head`: should its intent be
+    /// in the journal all the same, that takes its place first.
+    pub(super) fn release(&mut self, id: HoldId, head: Seq) {
+        self.leaving.insert((head, id));
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        while let Some((_, id)) = self.leaving.first().filter(|(head, _)| *head <= self.at).cloned() {
+            self.free(&id);
+            self.leaving.pop_first();
+        }
+    }
+
+    fn free(&mut self, id: &HoldId) {
         if let Some(hold) = self.holds.remove(id) {
             self.accounts.release(&hold.reservation.scopes, hold.reservation.amount);
         }
@@ -160,13 +171,14 @@ impl Book {
 
     /// Folds one event in.
     pub(super) fn fold(&mut self, event: &Event) -> Result<(), BookError> {
-        match event.kind.as_str() {
-            INTENDED => self.intended(read(event)?),
-            RESOLVED => self.resolved(&read(event)?),
-            OPENED if event.stream == self.stream => self.opened(event.version)?,
-            _ => {}
+        if event.kind.starts_with(RUN) {
+            let unreadable = |reason| BookError::Event { seq: event.seq, reason };
+            self.run(Run::decode(&event.kind, event.schema, &event.payload).map_err(unreadable)?, &event.stream);
+        } else if event.kind == OPENED && event.stream == self.stream {
+            self.opened(event.version)?;
         }
         self.at = event.seq;
+        self.let_go();
         Ok(())
     }
 
@@ -174,20 +186,54 @@ impl Book {
         if version > self.generation && self.generation != Version::default() {
             return Err(BookError::Fenced(self.workspace.clone()));
         }
-        let stale: Vec<_> = self.holds.iter().filter(|(_, hold)| hold.generation < version).map(|(id, _)| id.clone()).collect();
+        let stale: Vec<_> =
+            self.holds.iter().filter(|(_, hold)| hold.generation < version).map(|(id, _)| id.clone()).collect();
         for id in &stale {
-            tracing::warn!(key = id.key, attempt = id.attempt, "a hold was granted and its intent never written; it is released");
-            self.release(id);
+            tracing::warn!(
+                key = id.key,
+                attempt = id.attempt,
+                "a hold was granted and its intent never written; it is released"
+            );
+            self.free(id);
         }
         Ok(())
+    }
+
+    fn run(&mut self, event: RunEvent, stream: &StreamId) {
+        let scope = || ScopeId::Run(stream.as_str().trim_start_matches("run/").to_owned());
+        match event {
+            RunEvent::Accepted(run) => {
+                if let Some(limit) = run.terms.cost_max {
+                    self.limit_own(scope(), limit);
+                }
+            }
+            RunEvent::Intended(intent) => self.intended(*intent),
+            RunEvent::Resolved(outcome) => self.resolved(&outcome),
+            RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_) => self.ended(scope()),
+            RunEvent::Rejected(rejected) if rejected.ends => self.ended(scope()),
+            _ => {}
+        }
+    }
+
+    /// A run's account goes when the run has ended and owes nothing: what it
+    /// spent stays in the agents' and the workspace's.
+    fn ended(&mut self, scope: ScopeId) {
+        if self.accounts.account(&scope).reserved.is_zero() {
+            self.accounts.remove(&scope);
+            self.own.remove(&scope);
+            self.ended.remove(&scope);
+        } else {
+            self.ended.insert(scope);
+        }
     }
 
     fn intended(&mut self, intent: Intended) {
         if !intent.scopes.iter().any(|scope| matches!(scope, ScopeId::Workspace(name) if *name == self.workspace)) {
             return;
         }
+        let id = HoldId { key: intent.key.to_string(), attempt: intent.attempt };
         let reservation = Reservation { scopes: intent.scopes, amount: intent.reserved };
-        match self.holds.remove(&intent.hold) {
+        match self.holds.remove(&id) {
             Some(hold) if hold.reservation == reservation => {}
             hold => {
                 if let Some(Hold { reservation, .. }) = hold {
@@ -196,13 +242,19 @@ impl Book {
                 self.commit(&reservation);
             }
         }
-        self.intents.insert(intent.hold, reservation);
+        self.intents.insert(id, reservation);
     }
 
     fn resolved(&mut self, outcome: &Resolved) {
-        let Some(Reservation { scopes, amount }) = self.intents.remove(&outcome.hold) else { return };
+        let id = HoldId { key: outcome.key.to_string(), attempt: outcome.attempt };
+        let Some(Reservation { scopes, amount }) = self.intents.remove(&id) else { return };
         if let Some(overrun) = self.accounts.settle(&scopes, amount, outcome.cost) {
-            tracing::warn!(key = outcome.hold.key, %overrun, "a call cost more than its worst case");
+            tracing::warn!(key = id.key, %overrun, "a call cost more than its worst case");
+        }
+        for scope in scopes {
+            if self.ended.contains(&scope) {
+                self.ended(scope);
+            }
         }
     }
 
@@ -217,17 +269,17 @@ impl Book {
         self.limit(&reservation.scopes);
     }
 
+    /// Holds a scope to a limit that it brought along.
+    pub(super) fn limit_own(&mut self, scope: ScopeId, limit: Money) {
+        self.own.insert(scope.clone(), limit);
+        self.limit(&[scope]);
+    }
+
+    /// A run's own limit holds beside the policy's, never in its place.
     fn limit(&mut self, scopes: &[ScopeId]) {
         for scope in scopes {
-            self.accounts.set_limit(scope.clone(), self.policy.limit(scope));
+            let limits = [self.policy.limit(scope), self.own.get(scope).copied()];
+            self.accounts.set_limit(scope.clone(), limits.into_iter().flatten().min());
         }
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(event: &Event) -> Result<T, BookError> {
-    let unreadable = |reason: String| BookError::Event { seq: event.seq, kind: event.kind.clone(), schema: event.schema, reason };
-    if event.schema > RUN_SCHEMA_MAX {
-        return Err(unreadable(format!("schemas up to {RUN_SCHEMA_MAX} are known")));
-    }
-    serde_json::from_slice(&event.payload).map_err(|error| unreadable(error.to_string()))
 }

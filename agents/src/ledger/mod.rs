@@ -112,6 +112,15 @@ impl LedgerHandle {
         Ok(granted?)
     }
 
+    /// Holds a run to a limit of its own, beside the policy's, before its first
+    /// events say so: its acceptance and its first intents are one batch.
+    pub fn limit_run(&self, run: &str, limit: Money) {
+        // A ledger that comes up later grants nothing of what this one would have.
+        if let Some(ledger) = self.front.slot().current() {
+            let _ = ledger.cast(LedgerMsg::Limit { scope: ScopeId::Run(run.to_owned()), limit });
+        }
+    }
+
     /// Gives a grant back whose intent was certainly not written.
     pub fn release(&self, hold: HoldId) {
         // A ledger that is down holds nothing.

@@ -11,13 +11,18 @@ use storage::journal::AppendError;
 
 use super::*;
 use crate::fixture::{self, Ground};
+use crate::run::{Cancelled, Event};
 
 fn scopes(run: &str) -> Vec<ScopeId> {
     vec![ScopeId::Workspace("main".to_owned()), ScopeId::Agent("writer".to_owned()), ScopeId::Run(run.to_owned())]
 }
 
 fn policy(workspace: u64, run: u64) -> BudgetPolicy {
-    BudgetPolicy { workspace: Some(Money::from_nanos(workspace)), run: Some(Money::from_nanos(run)), ..BudgetPolicy::default() }
+    BudgetPolicy {
+        workspace: Some(Money::from_nanos(workspace)),
+        run: Some(Money::from_nanos(run)),
+        ..BudgetPolicy::default()
+    }
 }
 
 fn hold(key: &str) -> HoldId {
@@ -41,13 +46,14 @@ async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRe
 }
 
 async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
-    let payload = json!({"key": grant.hold.key, "attempt": grant.hold.attempt, "reserved": grant.reserved, "scopes": grant.scopes, "more": 1});
-    let precondition = Some((grant.stream.clone(), grant.generation));
-    ground.append("run/x", "run.intended", &payload, precondition).await.map(|_| ())
+    let Grant { hold, scopes, reserved, stream, generation } = grant.clone();
+    let intent = fixture::intended("write", &hold.key, hold.attempt, reserved, scopes);
+    ground.run("x", &Event::Intended(Box::new(intent)), Some((stream, generation))).await.map(|_| ())
 }
 
 async fn resolve(ground: &mut Ground, key: &str, cost: u64) {
-    ground.append("run/x", "run.resolved", &json!({"key": key, "attempt": 1, "cost": cost}), None).await.unwrap();
+    let outcome = fixture::resolved("write", key, 1, Money::from_nanos(cost));
+    ground.run("x", &Event::Resolved(Box::new(outcome)), None).await.unwrap();
 }
 
 /// Lets the tail reach what was written.
@@ -131,8 +137,9 @@ async fn a_second_ledger_ends_the_first() {
 async fn other_workspaces_are_not_counted() {
     let mut ground = Ground::new(1);
     let (ledger, _) = start(&ground, &policy(100, 50)).await;
-    let payload = json!({"key": "k", "attempt": 1, "reserved": 70, "scopes": ["workspace/other"]});
-    ground.append("run/y", "run.intended", &payload, None).await.unwrap();
+    let others = vec![ScopeId::Workspace("other".to_owned())];
+    let intent = fixture::intended("write", "k", 1, Money::from_nanos(70), others);
+    ground.run("y", &Event::Intended(Box::new(intent)), None).await.unwrap();
     settle().await;
     assert_eq!(workspace(&ledger).await, (0, 0));
 }
@@ -143,6 +150,64 @@ async fn an_event_too_new_ends_the_ledger() {
     let (_, actor) = start(&ground, &policy(100, 50)).await;
     ground.append("run/y", "run.intended", &json!({"key": 1}), None).await.unwrap();
     actor.wait(None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_run_goes_once_the_run_has_ended_and_owes_nothing() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(ask("k", "x", 40)).await.unwrap();
+    intend(&mut ground, &grant).await.unwrap();
+    let cancelled = Cancelled { at: ground.world.now(), by: "me".to_owned(), reason: "no".to_owned() };
+    ground.run("x", &Event::Cancelled(cancelled), None).await.unwrap();
+    settle().await;
+    let scope = ScopeId::Run("x".to_owned());
+    assert_eq!(ledger.accounts().await.unwrap().account(&scope).reserved.nanos(), 40);
+    resolve(&mut ground, "k", 40).await;
+    settle().await;
+    assert!(ledger.accounts().await.unwrap().iter().all(|(named, _)| *named != scope));
+    assert_eq!(workspace(&ledger).await, (40, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_keeps_to_its_own_limit_even_before_it_is_accepted() {
+    let ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    ledger.limit_run("a", Money::from_nanos(30));
+    ledger.limit_run("b", Money::from_nanos(70));
+    assert!(ledger.reserve(ask("k", "a", 31)).await.is_err());
+    ledger.reserve(ask("l", "a", 30)).await.unwrap();
+    assert!(ledger.reserve(ask("m", "b", 51)).await.is_err(), "never above the policy's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_given_back_by_mistake_still_counts_once_its_intent_is_seen() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    intend(&mut ground, &grant).await.unwrap();
+    ledger.release(grant.hold);
+    assert!(ledger.reserve(ask("l", "a", 40)).await.is_err());
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (0, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_starts_from_a_snapshot_without_its_holds() {
+    let mut ground = Ground::new(1);
+    let (ledger, actor) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    intend(&mut ground, &grant).await.unwrap();
+    ledger.reserve(ask("held", "b", 30)).await.unwrap();
+    ground.fill(10_001).await;
+    settle().await;
+    assert!(ground.snapshots.get("ledger/main", book::FOLD_VERSION).unwrap().is_some());
+    actor.kill();
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    assert_eq!(workspace(&ledger).await, (0, 40));
+    resolve(&mut ground, "k", 5).await;
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (5, 0));
 }
 
 #[derive(Clone, Debug)]
@@ -177,14 +242,12 @@ const RUN_MAX: u64 = 60;
 fn journalled(ground: &Ground, scope: &ScopeId) -> (u64, u64) {
     let mut open: BTreeMap<String, u64> = BTreeMap::new();
     let mut spent = 0;
-    for event in ground.events() {
-        let payload: serde_json::Value = serde_json::from_slice(&event.payload).unwrap();
-        let key = || payload["key"].as_str().unwrap().to_owned();
-        match event.kind.as_str() {
-            "run.intended" if payload["scopes"].as_array().unwrap().contains(&json!(scope.to_string())) => {
-                open.insert(key(), payload["reserved"].as_u64().unwrap());
+    for event in ground.events().iter().filter(|event| event.kind.starts_with("run.")) {
+        match serde_json::from_slice(&event.payload).unwrap() {
+            Event::Intended(intent) if intent.scopes.contains(scope) => {
+                open.insert(intent.key.to_string(), intent.reserved.nanos());
             }
-            "run.resolved" if open.remove(&key()).is_some() => spent += payload["cost"].as_u64().unwrap(),
+            Event::Resolved(outcome) if open.remove(outcome.key.as_str()).is_some() => spent += outcome.cost.nanos(),
             _ => {}
         }
     }
@@ -209,7 +272,9 @@ async fn law_holds(steps: Vec<Step>) {
                     intended.push(grant);
                 }
             }
-            Step::Release(at) if !granted.is_empty() => ledger.release(granted.swap_remove(at.index(granted.len())).hold),
+            Step::Release(at) if !granted.is_empty() => {
+                ledger.release(granted.swap_remove(at.index(granted.len())).hold)
+            }
             Step::Resolve(at, share) if !intended.is_empty() => {
                 let grant = intended.swap_remove(at.index(intended.len()));
                 let cost = (grant.reserved.nanos() as f64 * share) as u64;

@@ -14,7 +14,8 @@ use crate::model::{Billed, ModelError};
 /// What a server's words may take of a message.
 const WORDS_CHARS_MAX: usize = 300;
 /// No money left: time does not heal these.
-const SPENT: &[&str] = &["insufficient_quota", "billing_hard_limit_reached", "enforced_spend_limit_reached", "spend_limit_reached"];
+const SPENT: &[&str] =
+    &["insufficient_quota", "billing_hard_limit_reached", "enforced_spend_limit_reached", "spend_limit_reached"];
 const CROWDED: &[&str] = &["rate_limit_exceeded", "rate_limit_error", "requests", "tokens"];
 
 /// The request did not get through.
@@ -57,9 +58,8 @@ pub(super) fn told(url: &Uri, fault: &Fault) -> ModelError {
 pub(super) fn refused(url: &Uri, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ModelError {
     let fault = serde_json::from_slice::<FaultBody>(body).ok().map(|body| body.error);
     let class = class(status, fault.as_ref());
-    let words = fault
-        .as_ref()
-        .map_or_else(|| String::from_utf8_lossy(body).into_owned(), |fault| fault.message().to_owned());
+    let words =
+        fault.as_ref().map_or_else(|| String::from_utf8_lossy(body).into_owned(), |fault| fault.message().to_owned());
     let advice = advice(status, class);
     ModelError {
         class,
@@ -91,7 +91,9 @@ fn advice(status: StatusCode, class: FailureClass) -> &'static str {
         300..=399 => "; set base_url to the address it points to",
         401 | 403 => "; check the api_key and what it may do",
         404 => "; check base_url and the model's name",
-        402 | 429 if class == FailureClass::Rejected => "; the account has no quota left: raise it, or take another model",
+        402 | 429 if class == FailureClass::Rejected => {
+            "; the account has no quota left: raise it, or take another model"
+        }
         _ => "",
     }
 }

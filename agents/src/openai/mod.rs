@@ -119,7 +119,9 @@ pub enum OptionsError {
         url: String,
     },
     /// Not a key that a header can carry.
-    #[error("the api_key for {url} holds a line break or another character that cannot be sent; check how it was copied")]
+    #[error(
+        "the api_key for {url} holds a line break or another character that cannot be sent; check how it was copied"
+    )]
     ApiKey {
         /// The server it is for.
         url: String,
@@ -160,9 +162,7 @@ impl OpenAi {
         let body = serde_json::to_vec(&wire::Request::new(&self.options, request))
             .map_err(|error| unsendable(error.to_string()))?;
         let accept = if self.options.stream { "text/event-stream" } else { "application/json" };
-        let mut http = Request::post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, accept);
+        let mut http = Request::post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(ACCEPT, accept);
         if let Some(authorization) = &self.authorization {
             http = http.header(AUTHORIZATION, authorization.clone());
         }
@@ -220,9 +220,7 @@ impl Model for OpenAi {
     fn count(&self, request: &ModelRequest) -> Tokens {
         let texts = request.messages.iter().map(|message| message.text.len());
         let prefill = request.prefill.iter().map(|words| words.len() + wire::ASK_BYTES);
-        let (turns, bytes) = texts
-            .chain(prefill)
-            .fold((1, 0), |(turns, bytes), len| (turns + 1, bytes + len as u64));
+        let (turns, bytes) = texts.chain(prefill).fold((1, 0), |(turns, bytes), len| (turns + 1, bytes + len as u64));
         Tokens(bytes + turns * MESSAGE_TOKENS_MAX)
     }
 

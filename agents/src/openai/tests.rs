@@ -31,7 +31,12 @@ fn reset() -> TransportError {
 }
 
 /// A server that answers everything so, byte by byte, and then maybe breaks off.
-fn server(status: u16, headers: &'static [(&'static str, &'static str)], body: &'static str, broken: bool) -> Arc<dyn Transport> {
+fn server(
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+    broken: bool,
+) -> Arc<dyn Transport> {
     transport::scripted(move |_| async move {
         let bytes = body.as_bytes().chunks(1).map(|byte| Ok(Bytes::from_static(byte)));
         let pieces: Vec<_> = bytes.chain(broken.then(|| Err(reset()))).collect();
@@ -81,7 +86,10 @@ async fn reads_a_whole_reply_even_if_a_stream_was_asked_for() {
 async fn a_stream_that_ends_early_may_have_been_billed() {
     let begun = "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\"}}]}\n\n";
     for broken in [false, true] {
-        assert_eq!(fails(server(200, &[("content-type", SSE)], begun, broken)).await, (FailureClass::ProviderDown, Billed::Unknown, None));
+        assert_eq!(
+            fails(server(200, &[("content-type", SSE)], begun, broken)).await,
+            (FailureClass::ProviderDown, Billed::Unknown, None)
+        );
     }
 }
 
@@ -99,14 +107,24 @@ async fn a_finished_stream_without_usage_is_charged_at_most() {
 async fn an_error_in_the_middle_of_a_stream_is_classified() {
     let begun = "data: {\"choices\":[{\"delta\":{\"content\":\"Hel\"}}]}\n\n";
     for (error, class) in [
-        ("data: {\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n", FailureClass::ProviderDown),
-        ("data: {\"error\":{\"message\":\"x\",\"type\":\"insufficient_quota\",\"code\":\"insufficient_quota\"}}\n\n", FailureClass::Rejected),
+        (
+            "data: {\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n",
+            FailureClass::ProviderDown,
+        ),
+        (
+            "data: {\"error\":{\"message\":\"x\",\"type\":\"insufficient_quota\",\"code\":\"insufficient_quota\"}}\n\n",
+            FailureClass::Rejected,
+        ),
         ("data: {\"error\":{\"message\":\"x\",\"code\":\"rate_limit_exceeded\"}}\n\n", FailureClass::RateLimited),
         ("data: {\"error\":{\"message\":\"x\",\"type\":\"BadRequest\",\"code\":400}}\n\n", FailureClass::Rejected),
         ("{\"error\":\"model runner has stopped\"}\n", FailureClass::ProviderDown),
     ] {
         let body: &'static str = Box::leak(format!("{begun}{error}").into_boxed_str());
-        assert_eq!(fails(server(200, &[("content-type", SSE)], body, false)).await, (class, Billed::Unknown, None), "{error}");
+        assert_eq!(
+            fails(server(200, &[("content-type", SSE)], body, false)).await,
+            (class, Billed::Unknown, None),
+            "{error}"
+        );
     }
 }
 
@@ -149,7 +167,9 @@ async fn what_was_never_sent_is_not_billed() {
 
 #[tokio::test(start_paused = true)]
 async fn nonsense_under_200_is_an_error() {
-    for (kind, body) in [(JSON, "<html>"), (JSON, "{}"), (JSON, "[]"), (SSE, "data: nope\n\n"), (SSE, ""), (SSE, "data: [DONE]\n\n")] {
+    for (kind, body) in
+        [(JSON, "<html>"), (JSON, "{}"), (JSON, "[]"), (SSE, "data: nope\n\n"), (SSE, ""), (SSE, "data: [DONE]\n\n")]
+    {
         let headers: &'static [_] = if kind == JSON { &[("content-type", JSON)] } else { &[("content-type", SSE)] };
         assert_eq!(fails(server(200, headers, body, false)).await.0, FailureClass::ProviderDown, "{body}");
     }
@@ -158,7 +178,10 @@ async fn nonsense_under_200_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_the_model_is_an_error() {
     let body = r#"{"choices":[{"message":{"content":null,"refusal":"I cannot"},"finish_reason":"stop"}]}"#;
-    assert_eq!(fails(server(200, &[("content-type", JSON)], body, false)).await, (FailureClass::Rejected, Billed::Unknown, None));
+    assert_eq!(
+        fails(server(200, &[("content-type", JSON)], body, false)).await,
+        (FailureClass::Rejected, Billed::Unknown, None)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,9 +196,14 @@ async fn a_cancelled_call_ends_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_reply_begins_with_the_prefill_and_ends_before_a_stop_word() {
     for (said, expected) in [("Hi: there END more", "Hi: there "), (" there\nmore", "Hi: there"), ("", "Hi:")] {
-        let body = serde_json::json!({"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}).to_string();
+        let body =
+            serde_json::json!({"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}).to_string();
         let body: &'static str = Box::leak(body.into_boxed_str());
-        let asked = ModelRequest { prefill: Some("Hi:".to_owned()), stop: vec!["END".to_owned(), "\n".to_owned()], ..request() };
+        let asked = ModelRequest {
+            prefill: Some("Hi:".to_owned()),
+            stop: vec!["END".to_owned(), "\n".to_owned()],
+            ..request()
+        };
         let reply = call(server(200, &[("content-type", JSON)], body, false), asked).await.unwrap();
         assert_eq!(reply.text, expected, "{said}");
     }
@@ -199,12 +227,16 @@ async fn seen(options: Options, request: ModelRequest) -> (Request<Bytes>, serde
 #[tokio::test(start_paused = true)]
 async fn sends_what_each_dialect_knows() {
     let asked = ModelRequest { prefill: Some("So".to_owned()), stop: vec!["x".to_owned(); 6], ..request() };
-    let options = Options { api_key: Some(Secret::new("sk-1")), prefill: Prefill::Continue, ..Options::new("http://h/v1", "m") };
+    let options =
+        Options { api_key: Some(Secret::new("sk-1")), prefill: Prefill::Continue, ..Options::new("http://h/v1", "m") };
     let (http, body) = seen(options, asked.clone()).await;
     assert_eq!(http.uri(), "http://h/v1/chat/completions");
     assert_eq!(http.headers()["authorization"], "Bearer sk-1");
     assert!(!format!("{http:?}").contains("sk-1"));
-    assert_eq!((&body["model"], &body["max_tokens"], &body["stream_options"]["include_usage"]), (&"m".into(), &20.into(), &true.into()));
+    assert_eq!(
+        (&body["model"], &body["max_tokens"], &body["stream_options"]["include_usage"]),
+        (&"m".into(), &20.into(), &true.into())
+    );
     assert_eq!(body["stop"].as_array().unwrap().len(), 4);
     assert_eq!(body["messages"][2], serde_json::json!({"role": "assistant", "content": "So"}));
 

@@ -51,7 +51,11 @@ impl PublisherActor {
         Self { world, timeout }
     }
 
-    async fn guarded<T>(&self, permit: Permit, call: impl Future<Output = Result<T, PublishError>>) -> Result<T, PublishError> {
+    async fn guarded<T>(
+        &self,
+        permit: Permit,
+        call: impl Future<Output = Result<T, PublishError>>,
+    ) -> Result<T, PublishError> {
         let started = self.world.elapsed();
         let outcome = tokio::time::timeout(self.timeout, call).await.unwrap_or_else(|_| Err(timed_out(self.timeout)));
         permit.finish(CallOutcome {
@@ -67,11 +71,20 @@ impl Actor for PublisherActor {
     type State = Arc<dyn Publisher>;
     type Arguments = Arc<dyn Publisher>;
 
-    async fn pre_start(&self, _: ActorRef<PublisherMsg>, platform: Self::Arguments) -> Result<Self::State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _: ActorRef<PublisherMsg>,
+        platform: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
         Ok(platform)
     }
 
-    async fn handle(&self, _: ActorRef<PublisherMsg>, message: PublisherMsg, platform: &mut Self::State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<PublisherMsg>,
+        message: PublisherMsg,
+        platform: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             PublisherMsg::Publish { post, permit, reply } => {
                 reply.send(self.guarded(permit, platform.publish(post)).await);

@@ -30,7 +30,8 @@ impl Archives {
             let strange = || Fault::foreign(path, &format!("names the archive {name:?}, which is none of its own"));
             // Numbers fall along the chain, so that it ends.
             let number = number(path, &file).filter(|&number| number < below).ok_or_else(strange)?;
-            let feed = read(disk, &file)?.ok_or_else(|| Fault::foreign(&file, "is missing, though the feed names it"))?;
+            let feed =
+                read(disk, &file)?.ok_or_else(|| Fault::foreign(&file, "is missing, though the feed names it"))?;
             archives.last = archives.last.max(number);
             archives.ids.extend(feed.entries.iter().map(|entry| entry.id.clone()));
             next = document::archive_before(&feed).map(str::to_owned);
@@ -49,7 +50,10 @@ impl Archives {
     pub(super) fn roll(&mut self, disk: &dyn Disk, path: &str, feed: &mut Feed, count: usize) -> Result<(), Fault> {
         let number = self.last + 1;
         if number > ARCHIVES_MAX {
-            return Err(Fault::foreign(path, &format!("has {ARCHIVES_MAX} archives, the most there can be; begin a new feed")));
+            return Err(Fault::foreign(
+                path,
+                &format!("has {ARCHIVES_MAX} archives, the most there can be; begin a new feed"),
+            ));
         }
         let file = name(path, number);
         // A leftover of ours is overwritten; anybody else's file is not.

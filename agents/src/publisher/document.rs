@@ -37,7 +37,8 @@ pub(super) fn empty(options: &FeedOptions, now: Timestamp) -> Feed {
 /// The entry of a post.
 pub(super) fn entry(post: &Post) -> Entry {
     let link = |href: &String| Link { href: printable(href), rel: "alternate".to_owned(), ..Link::default() };
-    let content = Content { value: Some(html(&post.text)), content_type: Some("html".to_owned()), ..Content::default() };
+    let content =
+        Content { value: Some(html(&post.text)), content_type: Some("html".to_owned()), ..Content::default() };
     Entry {
         title: Text::plain(printable(&post.title)),
         id: entry_id(&post.key),
@@ -96,7 +97,9 @@ fn date(timestamp: Timestamp) -> FixedDateTime {
 
 /// XML 1.0 has no way to write most control characters.
 fn printable(text: &str) -> String {
-    text.chars().filter(|&c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)).collect()
+    text.chars()
+        .filter(|&c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..))
+        .collect()
 }
 
 /// Plain text as HTML, since readers join the lines of plain text.

@@ -68,7 +68,8 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn foreign(path: &str, reason: &str) -> Self {
-        let message = format!("the feed document {path} {reason}; it is left as it is: move it away, or publish to another path");
+        let message =
+            format!("the feed document {path} {reason}; it is left as it is: move it away, or publish to another path");
         Self { class: FailureClass::Rejected, message }
     }
 
@@ -78,7 +79,8 @@ impl Fault {
     }
 
     pub(super) fn unwritable(path: &str, reason: &str) -> Self {
-        let message = format!("the feed document {path} cannot be written ({reason}); check free space and permissions");
+        let message =
+            format!("the feed document {path} cannot be written ({reason}); check free space and permissions");
         Self { class: FailureClass::ProviderDown, message }
     }
 

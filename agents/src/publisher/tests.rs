@@ -64,7 +64,10 @@ async fn any_reader_can_read_the_feed() {
     assert_eq!(newest.links[0].href, "https://example.org/?a=1&b=2");
     let content = newest.content.as_ref().unwrap();
     assert_eq!(content.content_type.as_deref(), Some("html"));
-    assert_eq!(content.value.as_deref(), Some("<p>First line<br/>second &amp; &lt;b&gt;line&lt;/b&gt; 2</p>\n<p>A paragraph.</p>"));
+    assert_eq!(
+        content.value.as_deref(),
+        Some("<p>First line<br/>second &amp; &lt;b&gt;line&lt;/b&gt; 2</p>\n<p>A paragraph.</p>")
+    );
     assert_eq!(feed.updated, newest.updated);
     assert!(!feed.authors.is_empty() && !feed.id.is_empty());
 }
@@ -148,7 +151,8 @@ async fn its_actor_publishes_and_finds() {
     let disk = SimDisk::new();
     let platform: Arc<dyn Publisher> = Arc::new(publisher(&disk, 10));
     let handle = PublisherHandle::new(platform.capabilities());
-    let (actor, running) = Actor::spawn(None, PublisherActor::new(world(), Duration::from_secs(5)), platform).await.unwrap();
+    let (actor, running) =
+        Actor::spawn(None, PublisherActor::new(world(), Duration::from_secs(5)), platform).await.unwrap();
     handle.front().slot().publish(actor.clone());
     let published = handle.publish(post(1), permit()).await.unwrap();
     assert_eq!(handle.find(post(1).key, permit()).await.unwrap(), Some(published));
