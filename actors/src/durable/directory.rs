@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::StartError;
 use super::handle::{AskError, Asked, Handle, NotTaken, Origin};
@@ -56,10 +56,12 @@ struct Shared<E: Entity> {
     slots: Mutex<BTreeMap<String, Slot<E>>>,
 }
 
-type Woken<E> = Option<Result<Handle<E>, WakeError>>;
+type Woken<E> = Result<Handle<E>, WakeError>;
 
 enum Slot<E: Entity> {
-    Waking(watch::Sender<Woken<E>>),
+    /// Who waits for it, in the order they came. Not a `watch` channel: that one wakes those who
+    /// wait on it in an order drawn by chance, which no seed can repeat.
+    Waking(Vec<oneshot::Sender<Woken<E>>>),
     Live(Handle<E>),
 }
 
@@ -98,27 +100,23 @@ impl<E: Entity> Directory<E> {
     /// # Errors
     /// [`WakeError`], when it cannot be started.
     pub async fn live(&self, id: &str) -> Result<Handle<E>, WakeError> {
-        let mut woken = {
-            let mut slots = self.slots();
-            match slots.get(id) {
-                Some(Slot::Live(handle)) => return Ok(handle.clone()),
-                Some(Slot::Waking(woken)) => woken.subscribe(),
-                None => {
-                    let (sender, woken) = watch::channel(None);
-                    slots.insert(id.to_owned(), Slot::Waking(sender));
-                    drop(slots);
-                    self.wake(id.to_owned(), woken.clone());
-                    woken
-                }
+        let (waits, woken) = oneshot::channel();
+        let mut slots = self.slots();
+        match slots.get_mut(id) {
+            Some(Slot::Live(handle)) => return Ok(handle.clone()),
+            Some(Slot::Waking(waiting)) => waiting.push(waits),
+            None => {
+                slots.insert(id.to_owned(), Slot::Waking(vec![waits]));
+                self.wake(id.to_owned());
             }
-        };
-        let woken = woken.wait_for(Option::is_some).await.map(|woken| woken.clone());
-        woken.ok().flatten().unwrap_or_else(|| Err(WakeError::Failed("the system stops".to_owned())))
+        }
+        drop(slots);
+        woken.await.unwrap_or_else(|_| Err(WakeError::Failed("the system stops".to_owned())))
     }
 
     /// Starts the actor in a task of its own, so that no caller's cancellation can leave it half
     /// started.
-    fn wake(&self, id: String, mut woken: watch::Receiver<Woken<E>>) {
+    fn wake(&self, id: String) {
         let this = self.clone();
         self.0.world.spawn("wake", async move {
             let spawning = AssertUnwindSafe((this.0.spawner)(this.clone(), id.clone())).catch_unwind();
@@ -126,8 +124,7 @@ impl<E: Entity> Directory<E> {
                 // It counts only while nobody has published another.
                 Ok(handle) => this.install(&id, handle, |slot| matches!(slot, Some(Slot::Waking(_)))),
                 Err(WakeError::Elsewhere) => {
-                    let published = woken.wait_for(Option::is_some);
-                    if tokio::time::timeout(ELSEWHERE_MAX, published).await.is_err() {
+                    if tokio::time::timeout(ELSEWHERE_MAX, this.live(&id)).await.is_err() {
                         this.fail(&id, WakeError::Failed(format!("not started within {ELSEWHERE_MAX:?}")));
                     }
                 }
@@ -150,9 +147,7 @@ impl<E: Entity> Directory<E> {
         }
         let earlier = slots.insert(id.to_owned(), Slot::Live(handle.clone()));
         drop(slots);
-        if let Some(Slot::Waking(woken)) = earlier {
-            woken.send_replace(Some(Ok(handle.clone())));
-        }
+        answer(earlier, &Ok(handle.clone()));
         let (this, id) = (self.clone(), id.to_owned());
         self.0.world.spawn("watch", async move {
             handle.stopped().await;
@@ -162,11 +157,9 @@ impl<E: Entity> Directory<E> {
 
     fn fail(&self, id: &str, error: WakeError) {
         let mut slots = self.slots();
-        if let Some(Slot::Waking(_)) = slots.get(id)
-            && let Some(Slot::Waking(woken)) = slots.remove(id)
-        {
-            woken.send_replace(Some(Err(error)));
-        }
+        let waking = matches!(slots.get(id), Some(Slot::Waking(_))).then(|| slots.remove(id));
+        drop(slots);
+        answer(waking.flatten(), &Err(error));
     }
 
     /// Removes this life's entry, if it is still the one.
@@ -195,5 +188,14 @@ impl<E: Entity> Directory<E> {
     /// A panic elsewhere cannot leave the slots half changed, so a poisoned lock is still good.
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot<E>>> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells those who waited on a slot how it ended. They may have gone away.
+fn answer<E: Entity>(slot: Option<Slot<E>>, woken: &Woken<E>) {
+    if let Some(Slot::Waking(waiting)) = slot {
+        for waits in waiting {
+            let _ = waits.send(woken.clone());
+        }
     }
 }
