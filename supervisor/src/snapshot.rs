@@ -4,10 +4,10 @@
 
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole tree at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TreeSnapshot {
     /// When the picture was taken.
     pub at: Timestamp,
@@ -23,7 +23,7 @@ impl TreeSnapshot {
 }
 
 /// One node of the tree.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeSnapshot {
     /// Its name, unique in the tree.
     pub name: String,
@@ -71,7 +71,7 @@ impl NodeSnapshot {
 }
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
     /// Keeps its declared children.
@@ -83,7 +83,7 @@ pub enum NodeKind {
 }
 
 /// Where a node is in its life. Every node is in exactly one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Down; starts when those before it are up.
@@ -101,7 +101,7 @@ pub enum NodeState {
 }
 
 /// A node's latest failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastFailure {
     /// Its class.
     pub class: FailureClass,
@@ -112,7 +112,7 @@ pub struct LastFailure {
 }
 
 /// How full a mailbox is, in messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depth {
     /// Messages waiting.
     pub queued: usize,
