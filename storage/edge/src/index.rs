@@ -40,11 +40,7 @@ impl EdgeIndex {
     /// # Errors
     /// When the folder is in use by another process, or the disk refuses.
     pub fn open(options: Options, executor: Executor) -> Result<Self, IndexError> {
-        Ok(Self {
-            dimension: options.dimension,
-            store: Arc::new(Store::open(options)?),
-            executor,
-        })
+        Ok(Self { dimension: options.dimension, store: Arc::new(Store::open(options)?), executor })
     }
 
     async fn run<T: Send + 'static>(
@@ -81,15 +77,9 @@ impl ContextIndex for EdgeIndex {
         self.run(move |store| store.delete(ids)).await
     }
 
-    async fn search(
-        &self,
-        vector: Vec<f32>,
-        filter: Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, IndexError> {
+    async fn search(&self, vector: Vec<f32>, filter: Filter, limit: usize) -> Result<Vec<Hit>, IndexError> {
         check_vector(self.dimension, &vector)?;
-        self.run(move |store| store.search(vector, &filter, limit))
-            .await
+        self.run(move |store| store.search(vector, &filter, limit)).await
     }
 
     async fn count(&self) -> Result<u64, IndexError> {

@@ -5,9 +5,9 @@
 use qdrant_edge::external::serde_json::{Map, Value};
 use qdrant_edge::external::uuid::Uuid;
 use qdrant_edge::{
-    Condition, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeVectorParamsBuilder, FieldCondition,
-    JsonPath, Match, NamedQuery, PointId, PointStruct, PointStructPersisted, QueryEnum,
-    QueryRequest, ScoredPoint, ScoringQuery, ValueVariants, VectorInternal, WalOptions, WithVector,
+    Condition, DEFAULT_VECTOR_NAME, Distance, EdgeConfig, EdgeVectorParamsBuilder, FieldCondition, JsonPath, Match,
+    NamedQuery, PointId, PointStruct, PointStructPersisted, QueryEnum, QueryRequest, ScoredPoint, ScoringQuery,
+    ValueVariants, VectorInternal, WalOptions, WithVector,
 };
 use storage::index::{Filter, Hit, IndexError, Payload, Point};
 
@@ -20,10 +20,7 @@ pub(crate) fn config(dimension: usize) -> EdgeConfig {
     let vectors = EdgeVectorParamsBuilder::new(dimension, Distance::Cosine).build();
     EdgeConfig::builder()
         .vector(DEFAULT_VECTOR_NAME, vectors)
-        .wal_options(WalOptions {
-            segment_capacity: LOG_SEGMENT_BYTES,
-            ..WalOptions::default()
-        })
+        .wal_options(WalOptions { segment_capacity: LOG_SEGMENT_BYTES, ..WalOptions::default() })
         .build()
 }
 
@@ -32,39 +29,23 @@ pub(crate) fn id(id: u128) -> PointId {
 }
 
 pub(crate) fn point(point: Point) -> PointStructPersisted {
-    let payload: Map<String, Value> = point
-        .payload
-        .into_iter()
-        .map(|(field, value)| (field, Value::String(value)))
-        .collect();
+    let payload: Map<String, Value> =
+        point.payload.into_iter().map(|(field, value)| (field, Value::String(value))).collect();
     PointStruct::new(id(point.id), point.vector, Value::Object(payload)).into()
 }
 
 /// A field's name as a path; quoted, so that dots in it are part of the name.
 pub(crate) fn path(field: &str) -> Result<JsonPath, IndexError> {
-    format!("\"{field}\"")
-        .parse()
-        .map_err(|()| refusal("take the field's name", field))
+    format!("\"{field}\"").parse().map_err(|()| refusal("take the field's name", field))
 }
 
-pub(crate) fn query(
-    vector: Vec<f32>,
-    filter: &Filter,
-    limit: usize,
-) -> Result<QueryRequest, IndexError> {
+pub(crate) fn query(vector: Vec<f32>, filter: &Filter, limit: usize) -> Result<QueryRequest, IndexError> {
     let equals = |(field, value): &(String, String)| {
         let value = Match::new_value(ValueVariants::String(value.clone()));
         Ok(Condition::Field(FieldCondition::new_match(path(field)?, value)))
     };
-    let must: Vec<Condition> = filter
-        .equalities()
-        .iter()
-        .map(equals)
-        .collect::<Result<_, IndexError>>()?;
-    let nearest = NamedQuery {
-        query: VectorInternal::Dense(vector),
-        using: None,
-    };
+    let must: Vec<Condition> = filter.equalities().iter().map(equals).collect::<Result<_, IndexError>>()?;
+    let nearest = NamedQuery { query: VectorInternal::Dense(vector), using: None };
     Ok(QueryRequest {
         prefetches: Vec::new(),
         query: Some(ScoringQuery::Vector(QueryEnum::Nearest(nearest))),

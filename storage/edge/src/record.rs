@@ -29,11 +29,7 @@ pub(crate) struct Record {
 impl Record {
     /// Describes `shard`, which was just flushed.
     pub(crate) fn of(shard: &Path, dimension: usize, sequence: Seq) -> io::Result<Self> {
-        Ok(Self {
-            sequence,
-            dimension,
-            files: seal::lengths(&shard.join(SEGMENTS))?,
-        })
+        Ok(Self { sequence, dimension, files: seal::lengths(&shard.join(SEGMENTS))? })
     }
 
     /// Whether `shard` can still hold what it held.
@@ -41,10 +37,7 @@ impl Record {
         let Ok(found) = seal::lengths(&shard.join(SEGMENTS)) else {
             return false;
         };
-        let whole = self
-            .files
-            .iter()
-            .all(|(name, length)| found.get(name).is_some_and(|now| now >= length));
+        let whole = self.files.iter().all(|(name, length)| found.get(name).is_some_and(|now| now >= length));
         let log = seal::lengths(&shard.join(LOG)).is_ok_and(|files| !files.is_empty());
         whole && log && self.dimension == dimension
     }
@@ -78,10 +71,7 @@ pub(crate) fn remove(disk: &dyn Disk) -> io::Result<()> {
 pub(crate) fn trim_log(shard: &Path) -> io::Result<()> {
     let log = shard.join(LOG);
     let number = |name: &str| name.strip_prefix("closed-")?.parse::<u64>().ok();
-    let mut closed: Vec<u64> = seal::lengths(&log)?
-        .keys()
-        .filter_map(|name| number(name))
-        .collect();
+    let mut closed: Vec<u64> = seal::lengths(&log)?.keys().filter_map(|name| number(name)).collect();
     closed.sort_unstable();
     closed.pop();
     for number in closed {

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::{fs, io};
 
 use qdrant_edge::{
-    CountRequest, CreateIndex, EdgeShard, FieldIndexOperations, PayloadFieldSchema,
-    PayloadSchemaType, PointInsertOperations, PointOperations, UpdateOperation,
+    CountRequest, CreateIndex, EdgeShard, FieldIndexOperations, PayloadFieldSchema, PayloadSchemaType,
+    PointInsertOperations, PointOperations, UpdateOperation,
 };
 use storage::disk::Disk;
 use storage::disk::files::FileDisk;
@@ -24,17 +24,26 @@ const SHARD: &str = "shard";
 const LOCK: &str = "lock";
 /// Points given to the shard in one operation.
 const UPSERT_BATCH: usize = 256;
+/// Operations between two flushes. The shard numbers them and skips what is older
+/// than a point already is; a power cut may take the numbers and leave the points.
+const OPERATIONS_UNFLUSHED_MAX: u32 = 256;
 
 pub(crate) struct Store {
     options: Options,
     disk: FileDisk,
     /// `None` only while a reset fails half-way; the next reset mends it.
     shard: RwLock<Option<EdgeShard>>,
-    /// The committed sequence. Held by whoever writes: the shard panics when it
-    /// is flushed and written to at once.
-    sequence: Mutex<Option<Seq>>,
+    /// Held by whoever writes: the shard panics when it is flushed and written to
+    /// at once.
+    written: Mutex<Written>,
     /// Let go last; see the order of fields.
     _lock: Mutex<Box<dyn Send>>,
+}
+
+struct Written {
+    /// As committed.
+    sequence: Option<Seq>,
+    operations_unflushed: u32,
 }
 
 impl Store {
@@ -43,9 +52,7 @@ impl Store {
         let failed = |source: io::Error| io_error(&options, source);
         disk.create_dir_all("").map_err(failed)?;
         let lock = disk.lock(LOCK).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => IndexError::Locked {
-                path: options.path.display().to_string(),
-            },
+            io::ErrorKind::WouldBlock => IndexError::Locked { path: options.path.display().to_string() },
             _ => failed(source),
         })?;
         let (shard, sequence) = match kept(&options, &disk) {
@@ -55,41 +62,48 @@ impl Store {
         Ok(Self {
             disk,
             shard: RwLock::new(Some(shard)),
-            sequence: Mutex::new(sequence),
+            written: Mutex::new(Written { sequence, operations_unflushed: 0 }),
             _lock: Mutex::new(lock),
             options,
         })
     }
 
     pub(crate) fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        let _writing = self.writing();
+        let mut written = self.writing();
         let mut points = points.into_iter().map(mapping::point).peekable();
         while points.peek().is_some() {
             let batch = points.by_ref().take(UPSERT_BATCH).collect();
             let insert = PointInsertOperations::PointsList(batch);
-            self.update("remember", PointOperations::UpsertPoints(insert))?;
+            let upsert = PointOperations::UpsertPoints(insert);
+            self.update(&mut written, "remember", upsert)?;
         }
         Ok(())
     }
 
     pub(crate) fn delete(&self, ids: Vec<u128>) -> Result<(), IndexError> {
-        let _writing = self.writing();
         let ids = ids.into_iter().map(mapping::id).collect();
-        self.update("forget", PointOperations::DeletePoints { ids })
+        let delete = PointOperations::DeletePoints { ids };
+        self.update(&mut self.writing(), "forget", delete)
     }
 
-    fn update(&self, action: &'static str, change: PointOperations) -> Result<(), IndexError> {
-        self.on_shard(action, |shard| {
-            shard.update(UpdateOperation::PointOperation(change))
-        })
+    fn update(&self, written: &mut Written, action: &'static str, change: PointOperations) -> Result<(), IndexError> {
+        if written.operations_unflushed >= OPERATIONS_UNFLUSHED_MAX {
+            self.flush(written)?;
+        }
+        written.operations_unflushed += 1;
+        self.on_shard(action, |shard| shard.update(UpdateOperation::PointOperation(change)))
     }
 
-    pub(crate) fn search(
-        &self,
-        vector: Vec<f32>,
-        filter: &Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, IndexError> {
+    fn flush(&self, written: &mut Written) -> Result<(), IndexError> {
+        self.on_shard("flush", |shard| {
+            shard.flush();
+            Ok(())
+        })?;
+        written.operations_unflushed = 0;
+        Ok(())
+    }
+
+    pub(crate) fn search(&self, vector: Vec<f32>, filter: &Filter, limit: usize) -> Result<Vec<Hit>, IndexError> {
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -101,36 +115,30 @@ impl Store {
     }
 
     pub(crate) fn count(&self) -> Result<u64, IndexError> {
-        let request = CountRequest {
-            filter: None,
-            exact: true,
-        };
+        let request = CountRequest { filter: None, exact: true };
         let count = self.on_shard("count", |shard| shard.count(request))?;
         Ok(count as u64)
     }
 
     pub(crate) fn sequence(&self) -> Option<Seq> {
-        *self.writing()
+        self.writing().sequence
     }
 
     pub(crate) fn commit(&self, seq: Seq) -> Result<(), IndexError> {
-        let mut sequence = self.writing();
-        self.on_shard("flush", |shard| {
-            shard.flush();
-            Ok(())
-        })?;
+        let mut written = self.writing();
+        self.flush(&mut written)?;
         let path = self.options.path.join(SHARD);
         Record::of(&path, self.options.dimension, seq)
             .and_then(|record| record.write(&self.disk))
             .map_err(|source| io_error(&self.options, source))?;
-        *sequence = Some(seq);
+        written.sequence = Some(seq);
         record::trim_log(&path).map_err(|source| io_error(&self.options, source))
     }
 
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
-        let mut sequence = self.writing();
+        let mut written = self.writing();
         let mut shard = self.shard.write().unwrap_or_else(PoisonError::into_inner);
-        *sequence = None;
+        written.sequence = None;
         close(shard.take());
         *shard = Some(start_anew(&self.options, &self.disk)?);
         Ok(())
@@ -149,8 +157,8 @@ impl Store {
     }
 
     /// The engine's panics are caught below this lock, so a poisoned one is sound.
-    fn writing(&self) -> MutexGuard<'_, Option<Seq>> {
-        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writing(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,6 +199,9 @@ fn kept(options: &Options, disk: &FileDisk) -> Option<(EdgeShard, Seq)> {
     let loaded = engine::run("load", || {
         let shard = EdgeShard::load(&path, Some(config))?;
         index_fields(&shard, options)?;
+        if seal == Seal::Absent {
+            skip_lost_numbers(&shard)?;
+        }
         Ok::<_, qdrant_edge::OperationError>(shard)
     });
     match loaded {
@@ -225,23 +236,27 @@ fn start_anew(options: &Options, disk: &FileDisk) -> Result<EdgeShard, IndexErro
     })
 }
 
+/// Numbers empty operations until no point can be ahead; see
+/// [`OPERATIONS_UNFLUSHED_MAX`].
+fn skip_lost_numbers(shard: &EdgeShard) -> qdrant_edge::OperationResult<()> {
+    for _ in 0..OPERATIONS_UNFLUSHED_MAX {
+        let nothing = PointOperations::DeletePoints { ids: Vec::new() };
+        shard.update(UpdateOperation::PointOperation(nothing))?;
+    }
+    Ok(())
+}
+
 fn index_fields(shard: &EdgeShard, options: &Options) -> qdrant_edge::OperationResult<()> {
     for field in &options.keywords {
-        let field_name = mapping::path(field)
-            .map_err(|error| qdrant_edge::OperationError::service_error(error.to_string()))?;
+        let field_name =
+            mapping::path(field).map_err(|error| qdrant_edge::OperationError::service_error(error.to_string()))?;
         let keyword = PayloadFieldSchema::FieldType(PayloadSchemaType::Keyword);
-        let create = FieldIndexOperations::CreateIndex(CreateIndex {
-            field_name,
-            field_schema: Some(keyword),
-        });
+        let create = FieldIndexOperations::CreateIndex(CreateIndex { field_name, field_schema: Some(keyword) });
         shard.update(UpdateOperation::FieldIndexOperation(create))?;
     }
     Ok(())
 }
 
 fn io_error(options: &Options, source: io::Error) -> IndexError {
-    IndexError::Io {
-        path: options.path.display().to_string(),
-        source,
-    }
+    IndexError::Io { path: options.path.display().to_string(), source }
 }

@@ -12,11 +12,7 @@ use storage::views::seal;
 use storage_edge::{EdgeIndex, Executor, Options};
 
 fn options(path: &Path) -> Options {
-    Options {
-        path: path.to_owned(),
-        dimension: DIMENSION,
-        keywords: KEYWORDS.map(str::to_owned).to_vec(),
-    }
+    Options { path: path.to_owned(), dimension: DIMENSION, keywords: KEYWORDS.map(str::to_owned).to_vec() }
 }
 
 fn inline() -> Executor {
@@ -64,10 +60,7 @@ async fn a_second_owner_is_refused_and_harms_nothing() {
 async fn starts_empty_for_vectors_of_another_length() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
-    let longer = Options {
-        dimension: DIMENSION + 1,
-        ..options(folder.path())
-    };
+    let longer = Options { dimension: DIMENSION + 1, ..options(folder.path()) };
     let index = EdgeIndex::open(longer, inline()).unwrap();
     assert_eq!(index.sequence().await.unwrap(), None);
     assert_eq!(index.count().await.unwrap(), 0);
@@ -203,6 +196,41 @@ async fn survives_a_crash_and_then_files_that_are_gone_or_short() {
         });
         assert_eq!(harmed.await, None, "{gone} deleted");
     }
+}
+
+#[tokio::test]
+async fn a_kill_loses_nothing_that_was_committed() {
+    let (folder, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let index = open(folder.path());
+    index.upsert(points(0..300)).await.unwrap();
+    index.commit(Seq(300)).await.unwrap();
+    index.upsert(points(300..350)).await.unwrap();
+    index.delete(vec![7]).await.unwrap();
+    // What a killed process leaves behind.
+    copy(folder.path(), image.path());
+    let index = open(image.path());
+    assert_eq!(index.sequence().await.unwrap(), Some(Seq(300)));
+    index.upsert(points(300..350)).await.unwrap();
+    index.delete(vec![7]).await.unwrap();
+    assert_eq!(index.count().await.unwrap(), 349);
+}
+
+#[tokio::test]
+async fn a_power_cut_that_takes_the_engines_log_makes_no_write_pass_for_an_old_one() {
+    let (folder, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let index = open(folder.path());
+    index.upsert(points(0..10)).await.unwrap();
+    index.commit(Seq(10)).await.unwrap();
+    copy(folder.path(), image.path());
+    for _ in 0..200 {
+        index.upsert(points([5])).await.unwrap();
+    }
+    // The points of now with the log and the record of the commit.
+    copy(&folder.path().join("shard/segments"), &image.path().join("shard/segments"));
+    let index = open(image.path());
+    assert_eq!(index.sequence().await.unwrap(), Some(Seq(10)));
+    index.delete(vec![5]).await.unwrap();
+    assert_eq!(index.count().await.unwrap(), 9);
 }
 
 #[tokio::test]

@@ -38,10 +38,7 @@ fn of_status(action: &'static str, status: &Status) -> IndexError {
         | Code::Aborted
         | Code::Cancelled
         | Code::Internal
-        | Code::Unknown => IndexError::Unavailable {
-            action,
-            reason: format!("{code}: {message}"),
-        },
+        | Code::Unknown => IndexError::Unavailable { action, reason: format!("{code}: {message}") },
         _ => refusal(action, format!("{code}: {message}")),
     }
 }

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::vectors_config::Config;
 use qdrant_client::qdrant::{
-    CountPointsBuilder, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder,
-    DeletePointsBuilder, Distance, FieldType, GetPointsBuilder, PointId, PointStruct,
-    PointsIdsList, QueryPointsBuilder, UpsertPointsBuilder, VectorParamsBuilder,
+    CountPointsBuilder, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, DeletePointsBuilder, Distance,
+    FieldType, GetPointsBuilder, PointId, PointStruct, PointsIdsList, QueryPointsBuilder, UpsertPointsBuilder,
+    VectorParamsBuilder,
 };
 use qdrant_client::{Payload, Qdrant};
 use storage::index::{ContextIndex, Filter, Hit, IndexError, Point, check_vector, sort_hits};
@@ -82,11 +82,7 @@ impl ServerIndex {
             .skip_compatibility_check();
         let client = failure::of("connect", async { config.build() }).await?;
         let sequences = format!("{}-sequence", options.collection);
-        let index = Self {
-            client,
-            options,
-            sequences,
-        };
+        let index = Self { client, options, sequences };
         if index.exists(&index.options.collection).await? {
             index.check_dimension().await?;
             index.index_fields().await?;
@@ -103,9 +99,7 @@ impl ServerIndex {
     async fn check_dimension(&self) -> Result<(), IndexError> {
         let info = self.client.collection_info(&self.options.collection);
         let info = failure::of("read its collection", info).await?;
-        let params = info
-            .result
-            .and_then(|info| info.config?.params?.vectors_config?.config);
+        let params = info.result.and_then(|info| info.config?.params?.vectors_config?.config);
         match params {
             Some(Config::Params(params)) if params.size == self.options.dimension as u64 => Ok(()),
             Some(Config::Params(params)) => Err(IndexError::Dimension {
@@ -114,10 +108,7 @@ impl ServerIndex {
             }),
             _ => Err(failure::refusal(
                 "use its collection",
-                format!(
-                    "{} was not made by callboard; configure another name",
-                    self.options.collection
-                ),
+                format!("{} was not made by callboard; configure another name", self.options.collection),
             )),
         }
     }
@@ -174,20 +165,13 @@ impl ContextIndex for ServerIndex {
     async fn delete(&self, ids: Vec<u128>) -> Result<(), IndexError> {
         for ids in ids.chunks(REQUEST_POINTS_MAX) {
             let ids = ids.iter().copied().map(mapping::id).collect();
-            let delete = DeletePointsBuilder::new(&self.options.collection)
-                .points(PointsIdsList { ids })
-                .wait(true);
+            let delete = DeletePointsBuilder::new(&self.options.collection).points(PointsIdsList { ids }).wait(true);
             failure::of("forget", self.client.delete_points(delete)).await?;
         }
         Ok(())
     }
 
-    async fn search(
-        &self,
-        vector: Vec<f32>,
-        filter: Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, IndexError> {
+    async fn search(&self, vector: Vec<f32>, filter: Filter, limit: usize) -> Result<Vec<Hit>, IndexError> {
         check_vector(self.options.dimension, &vector)?;
         if limit == 0 {
             return Ok(Vec::new());
@@ -198,8 +182,7 @@ impl ContextIndex for ServerIndex {
             .limit(limit as u64)
             .with_payload(true);
         let found = failure::of("search", self.client.query(query)).await?;
-        let hits: Result<Vec<Hit>, IndexError> =
-            found.result.into_iter().map(mapping::hit).collect();
+        let hits: Result<Vec<Hit>, IndexError> = found.result.into_iter().map(mapping::hit).collect();
         let mut hits = hits?;
         sort_hits(&mut hits);
         Ok(hits)
@@ -218,10 +201,7 @@ impl ContextIndex for ServerIndex {
         let ids = vec![PointId::from(SEQUENCE_ID)];
         let get = GetPointsBuilder::new(&self.sequences, ids).with_payload(true);
         let got = failure::of("read its sequence", self.client.get_points(get)).await?;
-        let value = got
-            .result
-            .into_iter()
-            .find_map(|mut point| point.payload.remove(SEQUENCE)?.kind);
+        let value = got.result.into_iter().find_map(|mut point| point.payload.remove(SEQUENCE)?.kind);
         // In digits: the server's whole numbers are signed.
         Ok(match value {
             Some(Kind::StringValue(digits)) => digits.parse().ok().map(Seq),
@@ -243,8 +223,7 @@ impl ContextIndex for ServerIndex {
         self.remove(&self.options.collection).await?;
         // The collection is looked for at the next opening, so it is made last.
         self.create(&self.sequences, SEQUENCE_DIMENSION).await?;
-        self.create(&self.options.collection, self.options.dimension as u64)
-            .await?;
+        self.create(&self.options.collection, self.options.dimension as u64).await?;
         self.index_fields().await
     }
 }

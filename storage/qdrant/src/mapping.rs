@@ -29,9 +29,7 @@ pub(crate) fn point(point: Point) -> PointStruct {
     let payload = point.payload.into_iter();
     PointStruct {
         id: Some(id(point.id)),
-        payload: payload
-            .map(|(field, value)| (field, value.into()))
-            .collect(),
+        payload: payload.map(|(field, value)| (field, value.into())).collect(),
         vectors: Some(point.vector.into()),
     }
 }
@@ -45,9 +43,7 @@ pub(crate) fn path(field: &str) -> Result<String, IndexError> {
 }
 
 pub(crate) fn filter(filter: &Filter) -> Result<qdrant_client::qdrant::Filter, IndexError> {
-    let equals = |(field, value): &(String, String)| {
-        Ok(Condition::matches(path(field)?, value.clone()))
-    };
+    let equals = |(field, value): &(String, String)| Ok(Condition::matches(path(field)?, value.clone()));
     let must: Result<Vec<Condition>, IndexError> = filter.equalities().iter().map(equals).collect();
     Ok(qdrant_client::qdrant::Filter::must(must?))
 }
@@ -61,11 +57,6 @@ pub(crate) fn hit(point: ScoredPoint) -> Result<Hit, IndexError> {
             _ => None,
         })
         .collect();
-    let id = id_of(point.id)
-        .ok_or_else(|| refusal("search", "the server answered with a point without id".into()))?;
-    Ok(Hit {
-        id,
-        score: point.score,
-        payload,
-    })
+    let id = id_of(point.id).ok_or_else(|| refusal("search", "the server answered with a point without id".into()))?;
+    Ok(Hit { id, score: point.score, payload })
 }

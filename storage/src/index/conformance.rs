@@ -3,10 +3,7 @@
 //! Invariant: a check speaks to the index through [`ContextIndex`] alone, so that
 //! passing it means the same for all.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test suite, which other crates' tests run"
-)]
+#![expect(clippy::unwrap_used, reason = "a test suite, which other crates' tests run")]
 
 use crate::index::{ContextIndex, Filter, IndexError, Payload, Point};
 use crate::journal::Seq;
@@ -44,17 +41,11 @@ async fn works_while_open(index: &dyn ContextIndex) {
 }
 
 fn point(id: u128, vector: [f32; DIMENSION], agent: &str) -> Point {
-    let fields = [
-        ("collection", "notes"),
-        ("agent", agent),
-        ("text", "“grüße”, 世界\n"),
-    ];
+    let fields = [("collection", "notes"), ("agent", agent), ("text", "“grüße”, 世界\n")];
     Point {
         id,
         vector: vector.to_vec(),
-        payload: fields
-            .map(|(field, value)| (field.to_owned(), value.to_owned()))
-            .into(),
+        payload: fields.map(|(field, value)| (field.to_owned(), value.to_owned())).into(),
     }
 }
 
@@ -64,11 +55,7 @@ const EAST: [f32; DIMENSION] = [0.0, 5.0, 0.0, 0.0];
 const SOUTH: [f32; DIMENSION] = [-1.0, 0.0, 0.0, 0.0];
 
 async fn remember_three(index: &dyn ContextIndex) {
-    let points = vec![
-        point(3, SOUTH, "writer"),
-        point(1, NORTH, "writer"),
-        point(2, EAST, "critic"),
-    ];
+    let points = vec![point(3, SOUTH, "writer"), point(1, NORTH, "writer"), point(2, EAST, "critic")];
     index.upsert(points).await.unwrap();
 }
 
@@ -91,10 +78,7 @@ async fn answers_nearest_first(index: &dyn ContextIndex) {
     assert_eq!(index.count().await.unwrap(), 3);
     assert_eq!(found(index, Filter::any(), 10).await, [1, 2, 3]);
     assert_eq!(found(index, Filter::any(), 2).await, [1, 2]);
-    let hits = index
-        .search(NORTH_EAST.to_vec(), Filter::any(), 3)
-        .await
-        .unwrap();
+    let hits = index.search(NORTH_EAST.to_vec(), Filter::any(), 3).await.unwrap();
     for (hit, expected) in hits.iter().zip([0.5_f32.sqrt(), 0.5_f32.sqrt(), -0.5_f32.sqrt()]) {
         assert!((hit.score - expected).abs() < SCORE_TOLERANCE, "{hit:?}");
     }
@@ -120,10 +104,7 @@ async fn replaces_under_the_same_id(index: &dyn ContextIndex) {
     remember_three(index).await;
     assert_eq!(index.count().await.unwrap(), 3);
     assert_eq!(found(index, Filter::any(), 10).await, [1, 2, 3]);
-    let bare = Point {
-        payload: Payload::new(),
-        ..point(1, SOUTH, "writer")
-    };
+    let bare = Point { payload: Payload::new(), ..point(1, SOUTH, "writer") };
     index.upsert(vec![bare]).await.unwrap();
     assert_eq!(index.count().await.unwrap(), 3);
     assert_eq!(found(index, Filter::any(), 10).await[0], 2);
@@ -146,17 +127,11 @@ async fn refuses_vectors_without_meaning(index: &dyn ContextIndex) {
         last[0] = number;
         last[1] = other;
         let refused = index.upsert(vec![point(7, NORTH, "writer"), point(8, last, "writer")]);
-        assert!(matches!(
-            refused.await,
-            Err(IndexError::Direction { .. })
-        ));
+        assert!(matches!(refused.await, Err(IndexError::Direction { .. })));
         let refused = index.search(last.to_vec(), Filter::any(), 1).await;
         assert!(matches!(refused, Err(IndexError::Direction { .. })));
     }
-    let long = Point {
-        vector: vec![1.0; DIMENSION + 1],
-        ..point(7, NORTH, "writer")
-    };
+    let long = Point { vector: vec![1.0; DIMENSION + 1], ..point(7, NORTH, "writer") };
     let refused = index.upsert(vec![long]).await;
     assert!(matches!(
         refused,

@@ -33,10 +33,7 @@ struct Stored {
 impl MemoryIndex {
     /// An empty index for vectors of `dimension` numbers.
     pub fn new(dimension: usize) -> Self {
-        Self {
-            dimension,
-            content: Arc::default(),
-        }
+        Self { dimension, content: Arc::default() }
     }
 
     /// Nothing panics under the lock, so that a poisoned one is still sound.
@@ -72,12 +69,7 @@ impl ContextIndex for MemoryIndex {
         Ok(())
     }
 
-    async fn search(
-        &self,
-        vector: Vec<f32>,
-        filter: Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, IndexError> {
+    async fn search(&self, vector: Vec<f32>, filter: Filter, limit: usize) -> Result<Vec<Hit>, IndexError> {
         check_vector(self.dimension, &vector)?;
         let sought = direction(&vector);
         let mut hits: Vec<Hit> = self
@@ -85,11 +77,7 @@ impl ContextIndex for MemoryIndex {
             .points
             .iter()
             .filter(|(_, stored)| filter.admits(&stored.payload))
-            .map(|(&id, stored)| Hit {
-                id,
-                score: dot(&sought, &stored.direction),
-                payload: stored.payload.clone(),
-            })
+            .map(|(&id, stored)| Hit { id, score: dot(&sought, &stored.direction), payload: stored.payload.clone() })
             .collect();
         sort_hits(&mut hits);
         hits.truncate(limit);

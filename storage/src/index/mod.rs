@@ -63,9 +63,7 @@ impl Filter {
 
     /// Whether a point with these fields may be answered.
     pub fn admits(&self, payload: &Payload) -> bool {
-        self.0
-            .iter()
-            .all(|(field, value)| payload.get(field) == Some(value))
+        self.0.iter().all(|(field, value)| payload.get(field) == Some(value))
     }
 }
 
@@ -83,12 +81,7 @@ pub trait ContextIndex: Send + Sync {
     async fn delete(&self, ids: Vec<u128>) -> Result<(), IndexError>;
 
     /// At most `limit` admitted points, nearest first, ties by id.
-    async fn search(
-        &self,
-        vector: Vec<f32>,
-        filter: Filter,
-        limit: usize,
-    ) -> Result<Vec<Hit>, IndexError>;
+    async fn search(&self, vector: Vec<f32>, filter: Filter, limit: usize) -> Result<Vec<Hit>, IndexError>;
 
     /// How many points there are.
     async fn count(&self) -> Result<u64, IndexError>;
@@ -107,7 +100,9 @@ pub trait ContextIndex: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// A vector of another length than the index holds.
-    #[error("a vector of {actual} numbers was given to an index of {expected}; check that the embedder is the one the index was made with")]
+    #[error(
+        "a vector of {actual} numbers was given to an index of {expected}; check that the embedder is the one the index was made with"
+    )]
     Dimension {
         /// The index's.
         expected: usize,
@@ -158,20 +153,13 @@ pub enum IndexError {
 /// Refuses a vector that an engine would take silently and never find again.
 pub fn check_vector(dimension: usize, vector: &[f32]) -> Result<(), IndexError> {
     if vector.len() != dimension {
-        return Err(IndexError::Dimension {
-            expected: dimension,
-            actual: vector.len(),
-        });
+        return Err(IndexError::Dimension { expected: dimension, actual: vector.len() });
     }
     if vector.iter().any(|number| !number.is_finite()) {
-        return Err(IndexError::Direction {
-            found: "a NaN or an infinity",
-        });
+        return Err(IndexError::Direction { found: "a NaN or an infinity" });
     }
     if vector.iter().all(|number| *number == 0.0) {
-        return Err(IndexError::Direction {
-            found: "zeros only",
-        });
+        return Err(IndexError::Direction { found: "zeros only" });
     }
     Ok(())
 }

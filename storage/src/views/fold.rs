@@ -25,7 +25,9 @@ pub trait Fold: Send + Sync {
 pub enum FoldError {
     /// An event of a kind or schema that this fold does not know. It is never
     /// skipped: the view would be wrong from there on.
-    #[error("event {seq} ({kind}, schema {schema}) is not understood by view {fold}; run the version of callboard that wrote it, or a newer one")]
+    #[error(
+        "event {seq} ({kind}, schema {schema}) is not understood by view {fold}; run the version of callboard that wrote it, or a newer one"
+    )]
     Unknown {
         /// Which event.
         seq: Seq,

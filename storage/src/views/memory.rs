@@ -31,10 +31,7 @@ impl MemoryShelves {
 impl Shelves for MemoryShelves {
     fn open(&self, name: &str, fold_version: u32) -> Result<Arc<dyn Shelf>, ShelfError> {
         let mut shelves = held(&self.shelves);
-        let opened = shelves.entry(name.to_owned()).or_insert_with(|| Opened {
-            fold_version,
-            shelf: Arc::default(),
-        });
+        let opened = shelves.entry(name.to_owned()).or_insert_with(|| Opened { fold_version, shelf: Arc::default() });
         if opened.fold_version != fold_version {
             opened.fold_version = fold_version;
             opened.shelf.clear()?;
@@ -80,12 +77,7 @@ impl Shelf for MemoryShelf {
         Ok(held(&self.content).entries.get(key).cloned())
     }
 
-    fn range(
-        &self,
-        keys: Range<&[u8]>,
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<Entry>, ShelfError> {
+    fn range(&self, keys: Range<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<Entry>, ShelfError> {
         if keys.start >= keys.end {
             return Ok(Vec::new());
         }
@@ -93,11 +85,7 @@ impl Shelf for MemoryShelf {
         let bounds = (Bound::Included(keys.start), Bound::Excluded(keys.end));
         let found = content.entries.range::<[u8], _>(bounds);
         let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if reverse {
-            found.rev().take(limit).map(owned).collect()
-        } else {
-            found.take(limit).map(owned).collect()
-        })
+        Ok(if reverse { found.rev().take(limit).map(owned).collect() } else { found.take(limit).map(owned).collect() })
     }
 
     fn apply(&self, changes: &Changes, reached: Seq) -> Result<(), ShelfError> {

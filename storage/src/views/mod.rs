@@ -34,12 +34,7 @@ pub trait Shelf: Send + Sync {
 
     /// At most `limit` entries with keys in `keys` (the end is excluded), in key
     /// order, or from the last one down when `reverse`. See [`after_prefix`].
-    fn range(
-        &self,
-        keys: Range<&[u8]>,
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<Entry>, ShelfError>;
+    fn range(&self, keys: Range<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<Entry>, ShelfError>;
 
     /// Makes the changes and records the sequence they lead to: all or nothing.
     fn apply(&self, changes: &Changes, reached: Seq) -> Result<(), ShelfError>;
@@ -119,9 +114,7 @@ impl Changes {
 
     /// The writes in key order; `None` removes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.writes
-            .iter()
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
+        self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     /// How many keys are written.

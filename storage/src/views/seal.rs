@@ -42,11 +42,7 @@ pub fn open(folder: &Path) -> Seal {
         Err(_) => return Seal::Broken,
     };
     let removed = fs::remove_file(&path).is_ok();
-    if removed && describe(folder).is_ok_and(|found| found == seal) {
-        Seal::Intact
-    } else {
-        Seal::Broken
-    }
+    if removed && describe(folder).is_ok_and(|found| found == seal) { Seal::Intact } else { Seal::Broken }
 }
 
 /// The length of every file in `folder`, by its path within it.

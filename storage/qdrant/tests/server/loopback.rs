@@ -84,21 +84,10 @@ impl Loopback {
 
     fn info(&self, request: GetCollectionInfoRequest) -> Answer<GetCollectionInfoResponse> {
         self.on(&request.collection_name, |collection| {
-            let vectors_config = Some(VectorsConfig {
-                config: Some(Config::Params(collection.params)),
-            });
-            let params = Some(CollectionParams {
-                vectors_config,
-                ..Default::default()
-            });
-            let config = Some(CollectionConfig {
-                params,
-                ..Default::default()
-            });
-            let result = Some(CollectionInfo {
-                config,
-                ..Default::default()
-            });
+            let vectors_config = Some(VectorsConfig { config: Some(Config::Params(collection.params)) });
+            let params = Some(CollectionParams { vectors_config, ..Default::default() });
+            let config = Some(CollectionConfig { params, ..Default::default() });
+            let result = Some(CollectionInfo { config, ..Default::default() });
             Ok(GetCollectionInfoResponse { result, time: 0.0 })
         })
     }

@@ -39,11 +39,7 @@ async fn open(url: &str) -> ServerIndex {
 }
 
 fn point(id: u128) -> Point {
-    Point {
-        id,
-        vector: vec![1.0, 2.0, 3.0, 4.0],
-        payload: [("agent".to_owned(), "writer".to_owned())].into(),
-    }
+    Point { id, vector: vec![1.0, 2.0, 3.0, 4.0], payload: [("agent".to_owned(), "writer".to_owned())].into() }
 }
 
 #[tokio::test]
@@ -59,10 +55,7 @@ async fn conforms_on_a_real_server_when_one_is_named() {
     let Ok(url) = std::env::var("CALLBOARD_TEST_QDRANT_URL") else {
         return;
     };
-    let options = Options {
-        api_key: std::env::var("CALLBOARD_TEST_QDRANT_KEY").ok(),
-        ..options(&url)
-    };
+    let options = Options { api_key: std::env::var("CALLBOARD_TEST_QDRANT_KEY").ok(), ..options(&url) };
     let open = async || {
         let index = ServerIndex::open(options.clone()).await.unwrap();
         Box::new(index) as Box<dyn ContextIndex>
@@ -104,10 +97,7 @@ async fn a_collection_that_was_removed_starts_again_without_a_sequence() {
 async fn a_collection_of_other_vectors_is_refused() {
     with_server(async |url| {
         drop(open(&url).await);
-        let longer = Options {
-            dimension: DIMENSION + 1,
-            ..options(&url)
-        };
+        let longer = Options { dimension: DIMENSION + 1, ..options(&url) };
         let refused = ServerIndex::open(longer).await.err().unwrap();
         assert!(matches!(
             refused,
@@ -120,10 +110,7 @@ async fn a_collection_of_other_vectors_is_refused() {
 #[tokio::test]
 async fn a_refused_key_is_named_as_such_and_never_shown() {
     with_server(async |url| {
-        let wrong = Options {
-            api_key: Some("a-wrong-secret".to_owned()),
-            ..options(&url)
-        };
+        let wrong = Options { api_key: Some("a-wrong-secret".to_owned()), ..options(&url) };
         assert!(!format!("{wrong:?}").contains("a-wrong-secret"));
         let refused = ServerIndex::open(wrong).await.err().unwrap();
         assert!(matches!(refused, IndexError::Engine { .. }));

@@ -29,12 +29,7 @@ pub struct Projector {
 impl Projector {
     /// A projector that starts where the shelf stands.
     pub fn new(journal: Journal, fold: Arc<dyn Fold>, shelf: Arc<dyn Shelf>) -> Self {
-        Self {
-            journal,
-            fold,
-            shelf,
-            reached: watch::Sender::new(Seq::ZERO),
-        }
+        Self { journal, fold, shelf, reached: watch::Sender::new(Seq::ZERO) }
     }
 
     /// The last event that readers of the shelf see; 0 before [`Self::run`] starts.
@@ -82,19 +77,10 @@ impl Projector {
             return Ok(reached);
         };
         if first.seq != reached.next() {
-            return Err(ProjectorError::Gap {
-                view: self.fold.name().to_owned(),
-                reached,
-                next: first.seq,
-            });
+            return Err(ProjectorError::Gap { view: self.fold.name().to_owned(), reached, next: first.seq });
         }
-        let changes = self
-            .fold
-            .apply(self.shelf.as_ref(), step)
-            .map_err(ProjectorError::Fold)?;
-        self.shelf
-            .apply(&changes, last.seq)
-            .map_err(ProjectorError::Shelf)?;
+        let changes = self.fold.apply(self.shelf.as_ref(), step).map_err(ProjectorError::Fold)?;
+        self.shelf.apply(&changes, last.seq).map_err(ProjectorError::Shelf)?;
         Ok(last.seq)
     }
 }
@@ -106,7 +92,9 @@ pub enum ProjectorError {
     #[error("the journal could not be read on")]
     Journal(#[source] ReadError),
     /// The events between are gone, so the view cannot be right.
-    #[error("view {view} has reached event {reached}, but the journal goes on at {next}; restore the journal from a backup")]
+    #[error(
+        "view {view} has reached event {reached}, but the journal goes on at {next}; restore the journal from a backup"
+    )]
     Gap {
         /// The view.
         view: String,

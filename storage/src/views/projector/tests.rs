@@ -66,10 +66,7 @@ struct Mortal {
 }
 
 fn dead() -> ShelfError {
-    ShelfError::Damaged {
-        shelf: "chain".into(),
-        reason: "killed".into(),
-    }
+    ShelfError::Damaged { shelf: "chain".into(), reason: "killed".into() }
 }
 
 impl Shelf for Mortal {
@@ -180,10 +177,8 @@ async fn folds_every_event_once_whenever_it_is_killed() {
         let mut killed = 0;
         for id in 0..KILLS {
             append(&journal, id, "noted", 1 + dice.below(4)).await;
-            let mortal: Arc<dyn Shelf> = Arc::new(Mortal {
-                shelf: Arc::clone(&shelf),
-                left: AtomicU64::new(dice.below(4)),
-            });
+            let mortal: Arc<dyn Shelf> =
+                Arc::new(Mortal { shelf: Arc::clone(&shelf), left: AtomicU64::new(dice.below(4)) });
             let mut run = pin!(projector(&journal, &mortal).run());
             for _ in 0..dice.below(4) {
                 if let Poll::Ready(ended) = futures::poll!(run.as_mut()) {
@@ -199,11 +194,8 @@ async fn folds_every_event_once_whenever_it_is_killed() {
         catch_up(&journal, &undisturbed).await.unwrap();
         assert_eq!(shelf.sequence().unwrap(), Some(journal.head()));
         assert_eq!(content(&shelf), content(&undisturbed));
-        let counted: u64 = content(&shelf)
-            .iter()
-            .filter(|(key, _)| key.starts_with(b"run/"))
-            .map(|(_, count)| number(count))
-            .sum();
+        let counted: u64 =
+            content(&shelf).iter().filter(|(key, _)| key.starts_with(b"run/")).map(|(_, count)| number(count)).sum();
         assert_eq!(counted, journal.head().0);
     })
     .await;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
-use super::tally::{Content, Tally};
 use super::refused;
+use super::tally::{Content, Tally};
 use crate::views::ShelfError;
 use crate::views::seal::{self, Seal};
 
@@ -39,10 +39,7 @@ impl Engine {
             return Err(damaged("all", reason));
         }
         let as_left = seal::open(path) == Seal::Intact;
-        let config = ::sled::Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(Some(FLUSH_EVERY_MS));
+        let config = ::sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
         let db = caught(path, "all", || config.open())?;
         for name in db.tree_names() {
             let label = String::from_utf8_lossy(&name).into_owned();
@@ -57,11 +54,7 @@ impl Engine {
                 return Err(damaged(&label, reason.to_owned()));
             }
         }
-        Ok(Self {
-            path: path.to_owned(),
-            db: Some(db),
-            failed: AtomicBool::new(false),
-        })
+        Ok(Self { path: path.to_owned(), db: Some(db), failed: AtomicBool::new(false) })
     }
 
     /// Runs `call` on the open database. Whatever goes wrong but the disk's own
@@ -135,25 +128,17 @@ fn verify(tree: &::sled::Tree, as_left: bool) -> ::sled::Result<Option<&'static 
     Ok((counted != tally.content).then_some("its content does not match its tally"))
 }
 
-fn caught<T>(
-    path: &Path,
-    shelf: &str,
-    call: impl FnOnce() -> ::sled::Result<T>,
-) -> Result<T, ShelfError> {
+fn caught<T>(path: &Path, shelf: &str, call: impl FnOnce() -> ::sled::Result<T>) -> Result<T, ShelfError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(::sled::Error::Io(source))) if is_lock(&source) => Err(ShelfError::Locked {
-            path: path.display().to_string(),
-        }),
-        Ok(Err(::sled::Error::Io(source))) if is_refusal(source.kind()) => {
-            Err(refused(path, source))
+        Ok(Err(::sled::Error::Io(source))) if is_lock(&source) => {
+            Err(ShelfError::Locked { path: path.display().to_string() })
         }
+        Ok(Err(::sled::Error::Io(source))) if is_refusal(source.kind()) => Err(refused(path, source)),
         Ok(Err(error)) => Err(damaged(shelf, error.to_string())),
         Err(panic) => {
-            let message = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
+            let message =
+                panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             Err(damaged(shelf, message.unwrap_or("a panic").to_owned()))
         }
     }
@@ -182,8 +167,5 @@ fn is_refusal(kind: io::ErrorKind) -> bool {
 }
 
 fn damaged(shelf: &str, reason: String) -> ShelfError {
-    ShelfError::Damaged {
-        shelf: shelf.to_owned(),
-        reason,
-    }
+    ShelfError::Damaged { shelf: shelf.to_owned(), reason }
 }

@@ -49,11 +49,7 @@ impl SledShelves {
             }
             opened => opened?,
         };
-        Ok(Self {
-            engine: Arc::new(engine),
-            rebuilt,
-            opened: Mutex::default(),
-        })
+        Ok(Self { engine: Arc::new(engine), rebuilt, opened: Mutex::default() })
     }
 
     /// Why everything was deleted and made anew when this was opened, if it was.
@@ -79,8 +75,5 @@ impl Shelves for SledShelves {
 }
 
 fn refused(path: &Path, source: io::Error) -> ShelfError {
-    ShelfError::Io {
-        path: path.display().to_string(),
-        source,
-    }
+    ShelfError::Io { path: path.display().to_string(), source }
 }

@@ -32,12 +32,7 @@ impl SledShelf {
             let tally = tree.get(TALLY)?.and_then(|bytes| Tally::decode(&bytes));
             Ok((tree, tally.unwrap_or_default()))
         })?;
-        Ok(Self {
-            name: name.to_owned(),
-            tree,
-            tally: Mutex::new(tally),
-            engine,
-        })
+        Ok(Self { name: name.to_owned(), tree, tally: Mutex::new(tally), engine })
     }
 
     /// Makes this the shelf of that version of its fold. What another version
@@ -52,11 +47,7 @@ impl SledShelf {
 
     fn empty(&self, tally: &mut Tally, fold_version: u32) -> Result<(), ShelfError> {
         loop {
-            let mut next = Tally {
-                fold_version,
-                sequence: None,
-                ..*tally
-            };
+            let mut next = Tally { fold_version, sequence: None, ..*tally };
             let removed = self.run(|tree| {
                 let mut batch = Batch::default();
                 let mut removed = 0;
@@ -96,12 +87,7 @@ impl Shelf for SledShelf {
         self.run(|tree| Ok(tree.get(stored(key))?.map(|value| value.to_vec())))
     }
 
-    fn range(
-        &self,
-        keys: Range<&[u8]>,
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<Entry>, ShelfError> {
+    fn range(&self, keys: Range<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<Entry>, ShelfError> {
         if keys.start >= keys.end {
             return Ok(Vec::new());
         }
@@ -111,20 +97,13 @@ impl Shelf for SledShelf {
                 let (key, value): (::sled::IVec, ::sled::IVec) = entry?;
                 Ok((key[1..].to_vec(), value.to_vec()))
             };
-            if reverse {
-                found.rev().take(limit).map(owned).collect()
-            } else {
-                found.take(limit).map(owned).collect()
-            }
+            if reverse { found.rev().take(limit).map(owned).collect() } else { found.take(limit).map(owned).collect() }
         })
     }
 
     fn apply(&self, changes: &Changes, reached: Seq) -> Result<(), ShelfError> {
         let mut tally = self.held();
-        let mut next = Tally {
-            sequence: Some(reached),
-            ..*tally
-        };
+        let mut next = Tally { sequence: Some(reached), ..*tally };
         self.run(|tree| {
             let mut batch = Batch::default();
             for (key, value) in changes.iter() {

@@ -44,12 +44,7 @@ impl Tally {
     pub(super) fn encode(&self) -> Vec<u8> {
         let sequence = self.sequence.unwrap_or_default().0;
         let mut bytes = self.fold_version.to_le_bytes().to_vec();
-        for field in [
-            sequence,
-            self.content.entries,
-            self.content.bytes,
-            self.content.sum,
-        ] {
+        for field in [sequence, self.content.entries, self.content.bytes, self.content.sum] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
         bytes
@@ -86,7 +81,5 @@ fn hash(key: &[u8], value: &[u8]) -> u64 {
     hasher.update(key);
     hasher.update(value);
     let hash = hasher.finalize();
-    hash.as_bytes()
-        .first_chunk()
-        .map_or(0, |first| u64::from_le_bytes(*first))
+    hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::journal::Seq;
+use crate::views::seal::{self, Seal};
 use crate::views::{Changes, Entry, after_prefix};
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -40,9 +41,7 @@ fn fill(path: &Path) {
     let shelf = shelf(&shelves);
     for first in (0..ENTRIES).step_by(50) {
         let last = first + 50;
-        shelf
-            .apply(&changes(first..last), Seq(u64::from(last)))
-            .unwrap();
+        shelf.apply(&changes(first..last), Seq(u64::from(last))).unwrap();
     }
 }
 
@@ -63,6 +62,7 @@ fn assert_exact(shelf: &dyn Shelf) -> u64 {
 fn keeps_data_and_sequence_over_a_reopening() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
+    assert_eq!(seal::open(folder.path()), Seal::Intact);
     let shelves = open(folder.path());
     assert_eq!(shelves.rebuilt(), None);
     let shelf = shelf(&shelves);
@@ -146,12 +146,12 @@ fn a_disk_that_refuses_is_an_error_and_not_damage() {
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {
-    let names = crate::views::seal::lengths(path).unwrap();
+    let names = seal::lengths(path).unwrap();
     names.keys().map(|name| path.join(name)).collect()
 }
 
 fn copy(from: &Path, to: &Path) {
-    for name in crate::views::seal::lengths(from).unwrap().keys() {
+    for name in seal::lengths(from).unwrap().keys() {
         let target = to.join(name);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         fs::copy(from.join(name), target).unwrap();
@@ -178,6 +178,21 @@ fn survives(original: &Path, harm: impl FnOnce(&Path)) -> u64 {
     let shelves = open(&path);
     assert_eq!(assert_exact(shelf(&shelves).as_ref()), reached + 1);
     reached
+}
+
+#[test]
+fn is_exact_after_a_kill_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelves = open(folder.path());
+    let live = shelf(&shelves);
+    for first in (0..2_000).step_by(10) {
+        let last = first + 10;
+        live.apply(&changes(first..last), Seq(u64::from(last))).unwrap();
+        if last % 100 == 0 {
+            // What a killed process leaves behind, and worse: sled may be writing.
+            assert!(survives(folder.path(), |_| ()) <= u64::from(last));
+        }
+    }
 }
 
 fn shorten(path: &Path, by: u64) -> io::Result<()> {
