@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 const PAYLOAD_BYTES: usize = 300;
 /// Writers, and how often each appends in a round.
-const LOADS: [(usize, usize); 3] = [(1, 400), (16, 300), (128, 300)];
-const ROUNDS: usize = 9;
-const ROUNDS_QUICK: usize = 3;
+const LOADS: [(usize, usize); 3] = [(1, 200), (16, 100), (128, 100)];
+const ROUNDS: usize = 21;
+const ROUNDS_QUICK: usize = 5;
 const QUEUE_MAX: usize = 1024;
 /// The promise, at the last load.
 const RATIO_MIN: f64 = 0.8;
@@ -41,14 +41,22 @@ fn main() {
     for (writers, appends) in LOADS {
         let (mut raws, mut journals, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut bytes = (0, 0);
-        for _ in 0..rounds {
+        for round in 0..rounds {
             let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            let (raw, raw_bytes) = runtime.block_on(raw(folder.path(), writers, appends));
-            let (journal, journal_bytes) = runtime.block_on(journal(folder.path(), writers, appends));
-            raws.push(raw);
-            journals.push(journal);
-            ratios.push(journal / raw);
-            bytes = (raw_bytes, journal_bytes);
+            let run_raw = || runtime.block_on(raw(folder.path(), writers, appends));
+            let run_journal = || runtime.block_on(journal(folder.path(), writers, appends));
+            // Each goes first as often as the other, so that a drift of the machine favours neither.
+            let (raw, journal) = if round % 2 == 0 {
+                let raw = run_raw();
+                (raw, run_journal())
+            } else {
+                let journal = run_journal();
+                (run_raw(), journal)
+            };
+            raws.push(raw.0);
+            journals.push(journal.0);
+            ratios.push(journal.0 / raw.0);
+            bytes = (raw.1, journal.1);
         }
         ratio = median(ratios);
         let (raw, journal) = (median(raws), median(journals));
@@ -78,10 +86,12 @@ async fn raw(folder: &Path, writers: usize, appends: usize) -> (f64, u64) {
             file.write_all(&group).unwrap();
             file.sync_data().unwrap();
             group.clear();
-            replies.drain(..).for_each(|reply| drop(reply.send(())));
+            for reply in replies.drain(..) {
+                reply.send(()).unwrap();
+            }
         }
     });
-    let rate = load(writers, appends, |_, _| {
+    let rate = load(writers, appends, move |_, _| {
         let requests = requests.clone();
         async move {
             let (reply, answer) = oneshot::channel();
@@ -90,7 +100,6 @@ async fn raw(folder: &Path, writers: usize, appends: usize) -> (f64, u64) {
         }
     })
     .await;
-    drop(requests);
     committer.join().unwrap();
     (rate, path.metadata().unwrap().len())
 }
@@ -103,8 +112,9 @@ async fn journal(folder: &Path, writers: usize, appends: usize) -> (f64, u64) {
     let options = Options { queue_max: QUEUE_MAX, ..Options::default() };
     let (journal, committer, _) = Journal::open(disk, index, options, Timestamp::EPOCH).unwrap();
     let committer = std::thread::spawn(|| committer.run_blocking());
-    let rate = load(writers, appends, |writer, nth| {
-        let journal = journal.clone();
+    let handle = journal.clone();
+    let rate = load(writers, appends, move |writer, nth| {
+        let journal = handle.clone();
         async move {
             journal.append(batch(writer, nth)).await.unwrap();
         }

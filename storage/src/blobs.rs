@@ -1,7 +1,8 @@
 //! Large and personal payloads: content-addressed files, encrypted with one key per subject.
 //!
-//! Invariant: what [`Blobs::put`] returned is durable until its subject is erased; after [`Blobs::erase`] nothing can decrypt it,
-//! because the key existed only here. Equal content under two subjects shares nothing.
+//! Invariant: what [`Blobs::put`] returned is durable until its subject is erased; after
+//! [`Blobs::erase`] nothing can decrypt it, because the key existed only here. Equal content under
+//! two subjects shares nothing.
 
 use std::fmt;
 use std::io;
@@ -23,8 +24,8 @@ const NONCE_BYTES: usize = 24;
 const ERASED_MARK: &str = "erased";
 const KEY_FILE: &str = "key";
 
-/// The address of a blob: its subject and its content, both hashed, the content under the subject's key, so that
-/// nobody without the key can tell what is in it by guessing.
+/// The address of a blob: its subject and its content, both hashed, the content under the subject's
+/// key, so that nobody without the key can tell what is in it by guessing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId {
     subject: [u8; HASH_BYTES],
@@ -108,7 +109,8 @@ impl BlobError {
 #[derive(Clone)]
 pub struct Blobs {
     disk: Arc<dyn Disk>,
-    /// Held while a subject's files change, so that no blob is written under a key that is being erased.
+    /// Held while a subject's files change, so that no blob is written under a key that is being
+    /// erased.
     changing: Arc<Mutex<()>>,
 }
 
@@ -122,7 +124,8 @@ impl Blobs {
         Ok(Self { disk, changing: Arc::default() })
     }
 
-    /// Encrypts and keeps a payload; durable when it returns. The same payload of the same subject is kept once.
+    /// Encrypts and keeps a payload; durable when it returns. The same payload of the same subject
+    /// is kept once.
     ///
     /// # Errors
     /// `Io`, with [`BlobError::is_full`] when there is no room.
@@ -138,7 +141,8 @@ impl Blobs {
         let id = BlobId { subject, content: *blake3::keyed_hash(&keys.address, bytes).as_bytes() };
         let path = id.path();
         if self.disk.exists(&path).map_err(at(&path))? {
-            // An earlier put may have failed after its rename; the name must be durable before anything refers to it.
+            // An earlier put may have failed after its rename; the name must be durable before
+            // anything refers to it.
             self.disk.sync_dir(&folder).map_err(at(&folder))?;
             return Ok(id);
         }
@@ -177,7 +181,8 @@ impl Blobs {
         if !self.disk.exists(&folder).map_err(at(&folder))? {
             return Ok(());
         }
-        // First the mark, then the key, then the rest: a crash between them leaves an erasure that reads as one.
+        // First the mark, then the key, then the rest: a crash between them leaves an erasure that
+        // reads as one.
         let mark = format!("{folder}/{ERASED_MARK}");
         replace(&*self.disk, &mark, b"").map_err(at(&mark))?;
         let names = self.disk.list(&folder).map_err(at(&folder))?;
@@ -241,7 +246,8 @@ impl Keys {
     }
 }
 
-/// A nonce from the content's keyed hash: it repeats only with the same content, and then so does the whole ciphertext.
+/// A nonce from the content's keyed hash: it repeats only with the same content, and then so does
+/// the whole ciphertext.
 fn nonce(id: &BlobId) -> XNonce {
     let mut nonce = [0; NONCE_BYTES];
     nonce.copy_from_slice(&id.content[..NONCE_BYTES]);

@@ -1,6 +1,7 @@
 //! Snapshots: a fold's state at some sequence, so that a start need not fold from the first event.
 //!
-//! Invariant: a snapshot is only ever a shortcut. One that is damaged or of another fold version is as good as none.
+//! Invariant: a snapshot is only ever a shortcut. One that is damaged or of another fold version is
+//! as good as none.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ impl Snapshots {
         Ok(Self { disk })
     }
 
-    /// Keeps the state of a fold after event `at`, in place of an earlier one of the same name. Durable when it returns.
+    /// Keeps the state of a fold after event `at`, in place of an earlier one of the same name.
+    /// Durable when it returns.
     ///
     /// # Errors
     /// When the disk refuses; the earlier snapshot then stands.
@@ -62,7 +64,8 @@ impl Snapshots {
         replace(&*self.disk, &path, &file).map_err(at(&path))
     }
 
-    /// The snapshot of that name and the event it stands at; `None` when there is none of this fold version that can be trusted.
+    /// The snapshot of that name and the event it stands at; `None` when there is none of this fold
+    /// version that can be trusted.
     ///
     /// # Errors
     /// When the disk refuses.

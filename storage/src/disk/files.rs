@@ -106,7 +106,8 @@ impl Disk for FileDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whom to name to the second opener; the lock itself is the kernel's, so a full disk does not matter here.
+        // Whom to name to the second opener; the lock itself is the kernel's, so a full disk does
+        // not matter here.
         let _ = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
         Ok(Box::new(file))
     }
@@ -122,7 +123,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-/// Not opened in append mode, in which Linux ignores the offsets of positioned writes; so the end is kept here.
+/// Not opened in append mode, in which Linux ignores the offsets of positioned writes; so the end
+/// is kept here.
 struct RealFile {
     file: fs::File,
     end: u64,

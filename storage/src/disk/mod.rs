@@ -1,15 +1,19 @@
-//! The seam through which everything durable is written: a few file operations that real files and a simulated disk both offer.
+//! The seam through which everything durable is written: a few file operations that real files and
+//! a simulated disk both offer.
 //!
-//! Invariant: nothing counts as kept until `File::sync` returned for its bytes and `Disk::sync_dir` for its name.
+//! Invariant: nothing counts as kept until `File::sync` returned for its bytes and `Disk::sync_dir`
+//! for its name.
 
 pub mod files;
 pub mod sim;
 
 use std::io;
 
-/// A folder of files. Paths are relative, with `/` between their parts; the root itself is `""`. All calls block.
+/// A folder of files. Paths are relative, with `/` between their parts; the root itself is `""`.
+/// All calls block.
 pub trait Disk: Send + Sync {
-    /// Opens a file for appending and reading, and creates it when it is absent. Its name is durable only after [`Disk::sync_dir`].
+    /// Opens a file for appending and reading, and creates it when it is absent. Its name is
+    /// durable only after [`Disk::sync_dir`].
     fn open(&self, path: &str) -> io::Result<Box<dyn File>>;
     /// Opens a file that must be there, for reading. `NotFound` when it is absent.
     fn open_existing(&self, path: &str) -> io::Result<Box<dyn File>>;
@@ -19,7 +23,8 @@ pub trait Disk: Send + Sync {
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
     /// The names (not paths) in a folder, sorted. An absent folder has none.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-    /// Renames a file, over another one if need be. Durable only after [`Disk::sync_dir`] on both folders.
+    /// Renames a file, over another one if need be. Durable only after [`Disk::sync_dir`] on both
+    /// folders.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file. Durable only after [`Disk::sync_dir`].
     fn remove(&self, path: &str) -> io::Result<()>;
@@ -27,9 +32,11 @@ pub trait Disk: Send + Sync {
     fn create_dir_all(&self, dir: &str) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
-    /// Takes the exclusive lock on a file; dropping the guard releases it. `WouldBlock`, with the holder in the message, when it is taken.
+    /// Takes the exclusive lock on a file; dropping the guard releases it. `WouldBlock`, with the
+    /// holder in the message, when it is taken.
     fn lock(&self, path: &str) -> io::Result<Box<dyn Send>>;
-    /// Fills the buffer with bytes that nobody can guess (on a simulated disk: bytes that every run repeats). Keys are made of them.
+    /// Fills the buffer with bytes that nobody can guess (on a simulated disk: bytes that every run
+    /// repeats). Keys are made of them.
     fn entropy(&self, buffer: &mut [u8]) -> io::Result<()>;
 }
 
@@ -37,7 +44,8 @@ pub trait Disk: Send + Sync {
 pub trait File: Send + Sync {
     /// Writes all bytes at the end. After an error some of them may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Makes the content and length durable (`fdatasync`). After an error nobody knows what is: never call it again, reopen instead.
+    /// Makes the content and length durable (`fdatasync`). After an error nobody knows what is:
+    /// never call it again, reopen instead.
     fn sync(&mut self) -> io::Result<()>;
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -47,13 +55,15 @@ pub trait File: Send + Sync {
     }
     /// Writes bytes over those already there, from an offset in bytes and within the file's length.
     fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Reads from an offset in bytes; returns how many bytes it read, 0 at the end, possibly fewer than asked.
+    /// Reads from an offset in bytes; returns how many bytes it read, 0 at the end, possibly fewer
+    /// than asked.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Cuts the file to a length in bytes. Durable only after [`File::sync`].
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
-/// Replaces a file's content in one durable step: after a crash the file is the old one or the new one, whole.
+/// Replaces a file's content in one durable step: after a crash the file is the old one or the new
+/// one, whole.
 pub fn replace(disk: &dyn Disk, path: &str, bytes: &[u8]) -> io::Result<()> {
     let draft = format!("{path}.tmp");
     let write = || {

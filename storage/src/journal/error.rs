@@ -8,7 +8,8 @@ use policies::span::ByteSize;
 use super::event::{Seq, StreamId, Version};
 use crate::views::ShelfError;
 
-/// Why the journal did not open. Nothing was changed on the disk, apart from a torn tail that may have been cut.
+/// Why the journal did not open. Nothing was changed on the disk, apart from a torn tail that may
+/// have been cut.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -29,8 +30,8 @@ pub enum OpenError {
     },
     /// The stream index has seen events that the journal lacks.
     #[error(
-        "the journal ends at event {end}, but its index has seen event {seen}: acknowledged events are missing; run `callboard doctor`, \
-         or, if an older backup was restored on purpose, delete the views folder"
+        "the journal ends at event {end}, but its index has seen event {seen}: acknowledged events are missing; \
+         run `callboard doctor`, or, if an older backup was restored on purpose, delete the views folder"
     )]
     Missing {
         /// The journal's last event.
@@ -101,9 +102,11 @@ pub enum AppendError {
         /// What the system said.
         reason: Arc<str>,
     },
-    /// Nobody knows whether it was written. Repeat it with the same record id once the journal is open again.
+    /// Nobody knows whether it was written. Repeat it with the same record id once the journal is
+    /// open again.
     #[error(
-        "the append may or may not have been kept ({reason}); repeat it with the same record id when the journal is open again"
+        "the append may or may not have been kept ({reason}); \
+         repeat it with the same record id when the journal is open again"
     )]
     Unknown {
         /// What happened.

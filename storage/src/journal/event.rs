@@ -1,6 +1,7 @@
 //! What the journal holds: events, and the batches that they are appended in.
 //!
-//! Invariant: sequences count all events without a gap, versions count those of one stream without a gap, both from 1.
+//! Invariant: sequences count all events without a gap, versions count those of one stream without
+//! a gap, both from 1.
 
 use std::fmt;
 use std::sync::Arc;
@@ -126,7 +127,8 @@ pub struct NewEvent {
     pub trace: TraceId,
     /// The event that caused it.
     pub cause: Option<Seq>,
-    /// The person whom the payload is about, by an opaque id. With one, the payload is kept encrypted and can be erased.
+    /// The person whom the payload is about, by an opaque id. With one, the payload is kept
+    /// encrypted and can be erased.
     pub subject: Option<String>,
     /// JSON text.
     pub payload: Vec<u8>,

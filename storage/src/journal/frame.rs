@@ -59,7 +59,8 @@ impl Head {
     /// The chain after this frame: over the chain before it, the digest of its events without their
     /// versions (which are not known yet when the events are encoded), and all that gives them place.
     pub(super) fn link(&self, before: &Chain, digest: &[u8; 32], versions: &[Version]) -> Chain {
-        // A hash of two blocks in the common case of one event: the committer makes one for every batch.
+        // A hash of two blocks in the common case of one event: the committer makes one for every
+        // batch.
         let mut input = Vec::with_capacity(128 + 8 * versions.len());
         input.extend_from_slice(&before.0);
         input.extend_from_slice(digest);

@@ -136,7 +136,8 @@ impl StreamIndex {
         if self.recent().runs < self.unindexed_max { Ok(()) } else { self.flush() }
     }
 
-    /// Moves what is in memory to the shelf. Only the committer calls it, so nothing is added meanwhile.
+    /// Moves what is in memory to the shelf. Only the committer calls it, so nothing is added
+    /// meanwhile.
     pub(super) fn flush(&self) -> Result<(), ShelfError> {
         let (changes, reached) = {
             let recent = self.recent();

@@ -84,7 +84,8 @@ pub(super) fn open(
     Ok((writer, shared, Opened { head, epoch, torn: scanned.torn, indexed }))
 }
 
-/// The epoch after all earlier ones, noted durably: an earlier owner that still runs finds it and stops.
+/// The epoch after all earlier ones, noted durably: an earlier owner that still runs finds it and
+/// stops.
 fn next_epoch(disk: &dyn Disk, seen: u64) -> Result<u64, OpenError> {
     let noted = match disk.read(EPOCH_PATH) {
         Ok(noted) => String::from_utf8_lossy(&noted).parse().unwrap_or(0),

@@ -3,6 +3,7 @@
 //! Invariant: only what a sync has covered can be read, and each record is checked as it is.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -18,15 +19,17 @@ use crate::blobs::{BlobError, Blobs};
 use crate::disk::{Disk, File, read_full};
 use crate::views::ShelfError;
 
-/// Bytes that are read at once.
+/// Bytes that are read at once, going through the journal.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes that are read at once, picking out the frames of one stream.
+const WINDOW_BYTES: usize = 8 << 10;
 /// A segment is entered at the nearest mark before an event; marks are this far apart.
 const MARK_BYTES: u64 = 128 << 10;
 /// What an erased payload reads as.
 const ERASED_PAYLOAD: &[u8] = b"null";
 
 /// A segment, as far as it is durable.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Segment {
     pub(super) length: u64,
     marks: Vec<(Seq, u64)>,
@@ -53,7 +56,8 @@ impl Segment {
 /// Segments by their first event.
 pub(super) type Segments = BTreeMap<Seq, Segment>;
 
-/// Where a reader that follows the journal stands: the frame at this place begins with this event or a later one.
+/// Where a reader that follows the journal stands: the frame at this place begins with this event
+/// or a later one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor {
     seq: Seq,
@@ -307,27 +311,25 @@ impl Window {
             self.file = Some((at.segment, file));
             self.bytes.clear();
         }
-        if let Err(Flaw::Short(need)) = frame::parse(self.from(at.offset))
-            && let Some((_, file)) = &self.file
-        {
-            self.bytes.resize(need.max(CHUNK_BYTES), 0);
-            self.start = at.offset;
-            let read = read_full(&**file, at.offset, &mut self.bytes).map_err(io)?;
-            self.bytes.truncate(read);
-            // The length is known now, so at most one more read is needed.
-            if let Err(Flaw::Short(need)) = frame::parse(&self.bytes)
-                && need > self.bytes.len()
-                && self.bytes.len() >= CHUNK_BYTES
-            {
-                self.bytes.resize(need, 0);
-                let read = read_full(&**file, at.offset, &mut self.bytes).map_err(io)?;
-                self.bytes.truncate(read);
+        // The first reading may only tell how long the frame is; the second then holds it.
+        for _ in 0..2 {
+            if let Err(Flaw::Short(need)) = frame::parse(self.from(at.offset)) {
+                self.fill(at.offset, need.max(WINDOW_BYTES)).map_err(io)?;
             }
         }
         frame::parse(self.from(at.offset)).map_err(|flaw| match flaw {
             Flaw::Bad(what) => damaged(at, what),
             Flaw::Short(_) => damaged(at, "the record is cut short"),
         })
+    }
+
+    fn fill(&mut self, start: u64, bytes: usize) -> io::Result<()> {
+        let Some((_, file)) = &self.file else { return Ok(()) };
+        self.bytes.resize(bytes, 0);
+        self.start = start;
+        let read = read_full(&**file, start, &mut self.bytes)?;
+        self.bytes.truncate(read);
+        Ok(())
     }
 
     fn from(&self, offset: u64) -> &[u8] {

@@ -33,7 +33,8 @@ impl Tail {
         self.next
     }
 
-    /// The next events, at least one; waits while there are none. Nothing is lost when the future is dropped.
+    /// The next events, at least one; waits while there are none. Nothing is lost when the future
+    /// is dropped.
     ///
     /// # Errors
     /// `Closed` when all was read and the committer has ended; else see [`ReadError`]. After an

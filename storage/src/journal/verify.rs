@@ -17,9 +17,11 @@ pub struct Verified {
     pub head: Seq,
     /// Segments.
     pub segments: usize,
-    /// The chain's last hash in hexadecimal: whoever keeps it can later prove that nothing before it was changed.
+    /// The chain's last hash in hexadecimal: whoever keeps it can later prove that nothing before
+    /// it was changed.
     pub chain: String,
-    /// A tail that the next opening will cut off. While the journal is open it may be a write under way.
+    /// A tail that the next opening will cut off. While the journal is open it may be a write under
+    /// way.
     pub torn: Option<Torn>,
 }
 

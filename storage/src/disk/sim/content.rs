@@ -50,7 +50,8 @@ impl Content {
         self.dirty_from = self.seen.len();
     }
 
-    /// Linux marks the pages clean when their write-back fails: the bytes can be read until the cache goes, and no later sync writes them.
+    /// Linux marks the pages clean when their write-back fails: the bytes can be read until the
+    /// cache goes, and no later sync writes them.
     pub(super) fn fail_sync(&mut self) {
         self.durable.truncate(self.dirty_from);
         self.durable.resize(self.seen.len(), 0);
@@ -89,7 +90,8 @@ impl Content {
         while kept.len() < length {
             let start = kept.len();
             let end = (start / SECTOR_BYTES * SECTOR_BYTES + SECTOR_BYTES).min(length);
-            // Sectors that were already on the disk are old or new; only fresh ones can hold zeros or garbage.
+            // Sectors that were already on the disk are old or new; only fresh ones can hold zeros
+            // or garbage.
             let fresh = start >= self.durable.len();
             match dice.below(6) {
                 0 | 1 if !fresh => kept.extend_from_slice(&self.durable[start..end.min(self.durable.len())]),
@@ -104,7 +106,8 @@ impl Content {
     }
 }
 
-/// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so that it needs no other.
+/// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so
+/// that it needs no other.
 pub(crate) struct Dice(u64);
 
 impl Dice {

@@ -1,6 +1,8 @@
-//! A disk that lies the way real ones do: it keeps what was synced, and loses, tears or fails the rest on demand.
+//! A disk that lies the way real ones do: it keeps what was synced, and loses, tears or fails the
+//! rest on demand.
 //!
-//! Invariant: the same calls and the same seeds give the same bytes; nothing that was synced is ever lost by a power cut.
+//! Invariant: the same calls and the same seeds give the same bytes; nothing that was synced is
+//! ever lost by a power cut.
 
 pub(crate) mod content;
 #[cfg(test)]
@@ -55,11 +57,13 @@ pub struct Counters {
     pub folder_syncs: u64,
     /// Appends that succeeded.
     pub appends: u64,
-    /// Operations that change something, failed ones included: the places where [`SimDisk::power_off_after`] can strike.
+    /// Operations that change something, failed ones included: the places where
+    /// [`SimDisk::power_off_after`] can strike.
     pub changes: u64,
 }
 
-/// A simulated disk. Clones share their state, so a clone outlives the system under test and serves the next one.
+/// A simulated disk. Clones share their state, so a clone outlives the system under test and serves
+/// the next one.
 #[derive(Clone, Default)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -95,7 +99,8 @@ impl SimDisk {
         Self::default()
     }
 
-    /// Cuts the power and turns it on again: open handles and locks die, and what was not synced suffers the loss. Planned faults are forgotten.
+    /// Cuts the power and turns it on again: open handles and locks die, and what was not synced
+    /// suffers the loss. Planned faults are forgotten.
     pub fn power_cut(&self, loss: Loss) {
         let mut state = self.state();
         state.life += 1;
@@ -117,7 +122,8 @@ impl SimDisk {
         state.forget_orphans();
     }
 
-    /// Bounds the bytes of all files together; appending past it fails with `StorageFull` after as much as fits. `None` lifts the bound.
+    /// Bounds the bytes of all files together; appending past it fails with `StorageFull` after as
+    /// much as fits. `None` lifts the bound.
     pub fn set_capacity(&self, bytes_max: Option<u64>) {
         self.state().capacity = bytes_max;
     }
@@ -128,7 +134,8 @@ impl SimDisk {
         self.state().used
     }
 
-    /// The next file sync fails; what it should have kept is lost even if a later sync succeeds, as on Linux.
+    /// The next file sync fails; what it should have kept is lost even if a later sync succeeds, as
+    /// on Linux.
     pub fn fail_next_sync(&self) {
         self.fail_nth(Operation::Sync, 1);
     }
@@ -138,13 +145,15 @@ impl SimDisk {
         self.state().faults.insert(operation, nth);
     }
 
-    /// Lets this many changes through; then the power is off, and all fails until [`SimDisk::power_cut`] says what is lost.
+    /// Lets this many changes through; then the power is off, and all fails until
+    /// [`SimDisk::power_cut`] says what is lost.
     pub fn power_off_after(&self, changes: u64) {
         let mut state = self.state();
         state.power_off_at = Some(state.counters.changes + changes);
     }
 
-    /// Flips all bits of one byte of a file, behind everyone's back and durably. Does nothing where there is no such byte.
+    /// Flips all bits of one byte of a file, behind everyone's back and durably. Does nothing where
+    /// there is no such byte.
     pub fn flip(&self, path: &str, offset: u64) {
         let mut state = self.state();
         if let Some(Entry::File(id)) = state.names.get(path).copied()
@@ -253,7 +262,8 @@ impl State {
 
     fn drop_name(&mut self, path: &str) {
         if let Some(Entry::File(id)) = self.names.remove(path) {
-            // The content stays until a power cut, because the durable names may still show it; it takes no room.
+            // The content stays until a power cut, because the durable names may still show it; it
+            // takes no room.
             self.used -= self.files.get(&id).map_or(0, Content::len);
         }
     }
@@ -385,7 +395,8 @@ struct SimFile {
 }
 
 impl SimFile {
-    /// The outer error leaves no trace on the disk; the inner one is a planned fault, which may leave some.
+    /// The outer error leaves no trace on the disk; the inner one is a planned fault, which may
+    /// leave some.
     fn state(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, io::Result<()>)> {
         let mut state = self.disk.state();
         if state.life != self.life {
