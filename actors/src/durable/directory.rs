@@ -3,6 +3,7 @@
 //! waits for its end and goes to the next life.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -100,18 +101,26 @@ impl<E: Entity> Directory<E> {
     /// # Errors
     /// [`WakeError`], when it cannot be started.
     pub async fn live(&self, id: &str) -> Result<Handle<E>, WakeError> {
+        match self.live_or_waking(id) {
+            Ok(handle) => Ok(handle),
+            Err(woken) => woken.await.unwrap_or_else(|_| Err(WakeError::Failed("the system stops".to_owned()))),
+        }
+    }
+
+    /// The live actor; or where it will be told how its start went, begun if it was not yet.
+    fn live_or_waking(&self, id: &str) -> Result<Handle<E>, oneshot::Receiver<Woken<E>>> {
         let (waits, woken) = oneshot::channel();
-        let mut slots = self.slots();
-        match slots.get_mut(id) {
-            Some(Slot::Live(handle)) => return Ok(handle.clone()),
-            Some(Slot::Waking(waiting)) => waiting.push(waits),
-            None => {
-                slots.insert(id.to_owned(), Slot::Waking(vec![waits]));
+        match self.slots().entry(id.to_owned()) {
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                Slot::Live(handle) => return Ok(handle.clone()),
+                Slot::Waking(waiting) => waiting.push(waits),
+            },
+            Entry::Vacant(slot) => {
+                slot.insert(Slot::Waking(vec![waits]));
                 self.wake(id.to_owned());
             }
         }
-        drop(slots);
-        woken.await.unwrap_or_else(|_| Err(WakeError::Failed("the system stops".to_owned())))
+        Err(woken)
     }
 
     /// Starts the actor in a task of its own, so that no caller's cancellation can leave it half
