@@ -2,7 +2,7 @@
 
 pub mod agent;
 pub mod aggregator;
-pub mod conduct; // the conductor is written by the integrator, not with the ledger
+pub mod conduct;
 pub mod context;
 pub mod embed;
 pub mod front;

@@ -1,1 +1,12 @@
 //! How it is reached: HTTP, the command line, and the wiring of the whole system.
+
+pub mod brief;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod entry;
+pub mod http;
+pub mod policy;
+pub mod system;
+pub mod terminal;
+pub mod wiring;

@@ -1,3 +1,5 @@
 //! The `callboard` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gateway::entry::main()
+}

@@ -26,12 +26,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            first: Span::from_millis(50),
-            factor: 2.0,
-            cap: Span::from_secs(5),
-            jitter: 0.2,
-        }
+        Self { first: Span::from_millis(50), factor: 2.0, cap: Span::from_secs(5), jitter: 0.2 }
     }
 }
 
@@ -45,15 +40,9 @@ impl Backoff {
         // A product past the range of f64 is infinite, which the cap cuts off.
         let grown = self.first.0.as_secs_f64() * self.factor.powf(exponent);
         let cap = self.cap.0;
-        let longest = if grown.is_nan() {
-            cap
-        } else {
-            Duration::try_from_secs_f64(grown).unwrap_or(cap).min(cap)
-        };
+        let longest = if grown.is_nan() { cap } else { Duration::try_from_secs_f64(grown).unwrap_or(cap).min(cap) };
         let kept = 1.0 - (self.jitter * chance).clamp(0.0, 1.0);
-        Duration::try_from_secs_f64(longest.as_secs_f64() * kept)
-            .unwrap_or(cap)
-            .min(cap)
+        Duration::try_from_secs_f64(longest.as_secs_f64() * kept).unwrap_or(cap).min(cap)
     }
 }
 
@@ -62,9 +51,7 @@ fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     if factor.is_finite() && factor >= 1.0 {
         return Ok(factor);
     }
-    Err(de::Error::custom(format!(
-        "`{factor}` is not a back-off factor; write a number of 1 or more such as 2.0"
-    )))
+    Err(de::Error::custom(format!("`{factor}` is not a back-off factor; write a number of 1 or more such as 2.0")))
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -72,9 +59,7 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     if (0.0..=1.0).contains(&share) {
         return Ok(share);
     }
-    Err(de::Error::custom(format!(
-        "`{share}` is not a share; write a number from 0 to 1 such as 0.2"
-    )))
+    Err(de::Error::custom(format!("`{share}` is not a share; write a number from 0 to 1 such as 0.2")))
 }
 
 #[cfg(test)]
@@ -85,35 +70,22 @@ mod tests {
 
     #[test]
     fn grows_by_the_factor_up_to_the_cap() {
-        let backoff = Backoff {
-            jitter: 0.0,
-            ..Backoff::default()
-        };
-        let delays =
-            [0, 1, 2, 3, 8, u32::MAX].map(|attempt| backoff.delay(attempt, 0.9).as_millis());
+        let backoff = Backoff { jitter: 0.0, ..Backoff::default() };
+        let delays = [0, 1, 2, 3, 8, u32::MAX].map(|attempt| backoff.delay(attempt, 0.9).as_millis());
         assert_eq!(delays, [50, 50, 100, 200, 5_000, 5_000]);
     }
 
     #[test]
     fn full_jitter_spreads_from_nothing_to_the_whole() {
-        let backoff = Backoff {
-            jitter: 1.0,
-            ..Backoff::default()
-        };
+        let backoff = Backoff { jitter: 1.0, ..Backoff::default() };
         assert_eq!(backoff.delay(1, 0.0).as_millis(), 50);
         assert_eq!(backoff.delay(1, 0.5).as_millis(), 25);
     }
 
     #[test]
     fn refuses_numbers_that_make_no_sense() {
-        let read = |text: &str| {
-            toml::from_str::<Backoff>(text).map_err(|error| error.message().to_owned())
-        };
-        assert!(
-            read("factor = 0.5")
-                .unwrap_err()
-                .contains("back-off factor")
-        );
+        let read = |text: &str| toml::from_str::<Backoff>(text).map_err(|error| error.message().to_owned());
+        assert!(read("factor = 0.5").unwrap_err().contains("back-off factor"));
         assert!(read("factor = inf").is_err());
         assert!(read("jitter = 1.5").unwrap_err().contains("from 0 to 1"));
         assert!(read("jitter = nan").is_err());

@@ -104,13 +104,7 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self {
-            policy,
-            state: BreakerState::Closed,
-            epoch: Epoch::default(),
-            failures: VecDeque::new(),
-            opened: 0,
-        }
+        Self { policy, state: BreakerState::Closed, epoch: Epoch::default(), failures: VecDeque::new(), opened: 0 }
     }
 
     /// Where it stands; an open one whose time is over stays open until a call
@@ -131,10 +125,7 @@ impl Breaker {
             BreakerState::Closed => Admission::Go,
             BreakerState::Open { until } if now < *until => Admission::Wait(*until - now),
             BreakerState::Open { .. } => {
-                self.enter(BreakerState::HalfOpen {
-                    in_flight: 1,
-                    passed: 0,
-                });
+                self.enter(BreakerState::HalfOpen { in_flight: 1, passed: 0 });
                 Admission::Go
             }
             BreakerState::HalfOpen { in_flight, passed } => {
@@ -169,8 +160,7 @@ impl Breaker {
             Outcome::Failed => {
                 self.failures.push_back(now);
                 let within = self.policy.within.0;
-                self.failures
-                    .retain(|failure| now.saturating_sub(*failure) <= within);
+                self.failures.retain(|failure| now.saturating_sub(*failure) <= within);
                 if self.failures.len() >= self.policy.failures.clamp(1, FAILURES_MAX) as usize {
                     self.open(now);
                 }
@@ -186,27 +176,15 @@ impl Breaker {
                 self.opened = 0;
                 self.enter(BreakerState::Closed);
             }
-            Outcome::Succeeded => {
-                self.state = BreakerState::HalfOpen {
-                    in_flight,
-                    passed: passed + 1,
-                }
-            }
+            Outcome::Succeeded => self.state = BreakerState::HalfOpen { in_flight, passed: passed + 1 },
         }
     }
 
     fn open(&mut self, now: Duration) {
         let doubled = 2_u32.saturating_pow(self.opened);
-        let open = self
-            .policy
-            .open
-            .0
-            .saturating_mul(doubled)
-            .min(self.policy.open_max.0);
+        let open = self.policy.open.0.saturating_mul(doubled).min(self.policy.open_max.0);
         self.opened = self.opened.saturating_add(1);
-        self.enter(BreakerState::Open {
-            until: now.saturating_add(open),
-        });
+        self.enter(BreakerState::Open { until: now.saturating_add(open) });
     }
 
     fn enter(&mut self, state: BreakerState) {
@@ -227,12 +205,7 @@ mod tests {
     }
 
     fn breaker(failures: u32, probes: u32) -> Breaker {
-        Breaker::new(BreakerPolicy {
-            failures,
-            probes,
-            open_max: Span::from_secs(30),
-            ..BreakerPolicy::default()
-        })
+        Breaker::new(BreakerPolicy { failures, probes, open_max: Span::from_secs(30), ..BreakerPolicy::default() })
     }
 
     fn call(breaker: &mut Breaker, outcome: Outcome, now: Duration) {
@@ -243,13 +216,7 @@ mod tests {
     #[test]
     fn opens_after_failures_in_a_row() {
         let mut breaker = breaker(3, 1);
-        for outcome in [
-            Outcome::Failed,
-            Outcome::Failed,
-            Outcome::Succeeded,
-            Outcome::Failed,
-            Outcome::Failed,
-        ] {
+        for outcome in [Outcome::Failed, Outcome::Failed, Outcome::Succeeded, Outcome::Failed, Outcome::Failed] {
             call(&mut breaker, outcome, at(0));
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
@@ -286,11 +253,7 @@ mod tests {
         let mut breaker = breaker(1, 2);
         call(&mut breaker, Outcome::Failed, at(0));
         assert_eq!(
-            [
-                breaker.admit(at(10)),
-                breaker.admit(at(10)),
-                breaker.admit(at(10))
-            ],
+            [breaker.admit(at(10)), breaker.admit(at(10)), breaker.admit(at(10))],
             [Admission::Go, Admission::Go, Admission::Refused]
         );
         breaker.record(breaker.epoch(), Outcome::Unclear, at(11));
@@ -307,13 +270,7 @@ mod tests {
         call(&mut breaker, Outcome::Failed, at(0));
         assert_eq!(breaker.admit(at(10)), Admission::Go);
         breaker.record(slow, Outcome::Succeeded, at(10));
-        assert_eq!(
-            breaker.state(),
-            BreakerState::HalfOpen {
-                in_flight: 1,
-                passed: 0
-            }
-        );
+        assert_eq!(breaker.state(), BreakerState::HalfOpen { in_flight: 1, passed: 0 });
     }
 
     #[derive(Clone, Debug)]
@@ -324,25 +281,15 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let outcome = prop_oneof![
-            Just(Outcome::Succeeded),
-            Just(Outcome::Failed),
-            Just(Outcome::Unclear)
-        ];
-        let record = (any::<prop::sample::Index>(), outcome)
-            .prop_map(|(call, outcome)| Step::Record(call, outcome));
-        prop::collection::vec(
-            prop_oneof![(0..15_u64).prop_map(Step::Pass), Just(Step::Admit), record],
-            0..200,
-        )
+        let outcome = prop_oneof![Just(Outcome::Succeeded), Just(Outcome::Failed), Just(Outcome::Unclear)];
+        let record = (any::<prop::sample::Index>(), outcome).prop_map(|(call, outcome)| Step::Record(call, outcome));
+        prop::collection::vec(prop_oneof![(0..15_u64).prop_map(Step::Pass), Just(Step::Admit), record], 0..200)
     }
 
     fn is_legal(from: BreakerState, to: BreakerState) -> bool {
         use BreakerState::{Closed, HalfOpen, Open};
         match (from, to) {
-            (Closed, Open { .. })
-            | (Open { .. }, HalfOpen { .. })
-            | (HalfOpen { .. }, Closed | Open { .. }) => true,
+            (Closed, Open { .. }) | (Open { .. }, HalfOpen { .. }) | (HalfOpen { .. }, Closed | Open { .. }) => true,
             (HalfOpen { .. }, HalfOpen { .. }) => true,
             (from, to) => from == to,
         }

@@ -39,9 +39,7 @@ impl fmt::Display for ScopeId {
 
 /// Text that is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a budget scope; write workspace/, agent/ or run/ and a name, such as \"agent/writer\""
-)]
+#[error("`{0}` is not a budget scope; write workspace/, agent/ or run/ and a name, such as \"agent/writer\"")]
 pub struct NotScopeId(String);
 
 impl FromStr for ScopeId {
@@ -82,10 +80,7 @@ impl BudgetPolicy {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, document::Error> {
-        document::read(
-            "policies/defaults/budget.toml",
-            include_str!("../defaults/budget.toml"),
-        )
+        document::read("policies/defaults/budget.toml", include_str!("../defaults/budget.toml"))
     }
 
     /// What the scope may spend in all, or `None` for no limit.
@@ -118,17 +113,13 @@ impl Account {
 
     /// What may still be reserved; without a limit, what can still be counted.
     pub fn left(&self) -> Money {
-        self.limit
-            .unwrap_or(Money::MAX)
-            .saturating_sub(self.committed())
+        self.limit.unwrap_or(Money::MAX).saturating_sub(self.committed())
     }
 }
 
 /// A reservation that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error(
-    "{scope} has {left} left and the call may cost {asked}; raise the budget of {scope} or ask for less"
-)]
+#[error("{scope} has {left} left and the call may cost {asked}; raise the budget of {scope} or ask for less")]
 pub struct Refusal {
     /// The first scope that it does not fit into.
     pub scope: ScopeId,
@@ -140,9 +131,7 @@ pub struct Refusal {
 
 /// A call that cost more than was reserved for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error(
-    "the call cost {actual} and {reserved} was reserved for it in {scope}; check the price table"
-)]
+#[error("the call cost {actual} and {reserved} was reserved for it in {scope}; check the price table")]
 pub struct Overrun {
     /// The first scope that had reserved too little.
     pub scope: ScopeId,
@@ -177,16 +166,10 @@ impl Accounts {
         for scope in scopes {
             let left = self.account(scope).left();
             if amount > left {
-                return Err(Refusal {
-                    scope: scope.clone(),
-                    asked: amount,
-                    left,
-                });
+                return Err(Refusal { scope: scope.clone(), asked: amount, left });
             }
         }
-        self.each(scopes, |account| {
-            account.reserved = account.reserved.saturating_add(amount)
-        });
+        self.each(scopes, |account| account.reserved = account.reserved.saturating_add(amount));
         Ok(())
     }
 
@@ -195,19 +178,10 @@ impl Accounts {
     /// All of `actual` is recorded as spent. What it had not reserved, in any
     /// of the scopes, is reported.
     #[must_use = "an overrun must be reported"]
-    pub fn settle(
-        &mut self,
-        scopes: &[ScopeId],
-        reserved: Money,
-        actual: Money,
-    ) -> Option<Overrun> {
+    pub fn settle(&mut self, scopes: &[ScopeId], reserved: Money, actual: Money) -> Option<Overrun> {
         let overrun = scopes.iter().find_map(|scope| {
             let reserved = reserved.min(self.account(scope).reserved);
-            (actual > reserved).then(|| Overrun {
-                scope: scope.clone(),
-                reserved,
-                actual,
-            })
+            (actual > reserved).then(|| Overrun { scope: scope.clone(), reserved, actual })
         });
         self.each(scopes, |account| {
             account.reserved = account.reserved.saturating_sub(reserved);
@@ -218,9 +192,7 @@ impl Accounts {
 
     /// Gives a reservation back whole: the call was not made.
     pub fn release(&mut self, scopes: &[ScopeId], reserved: Money) {
-        self.each(scopes, |account| {
-            account.reserved = account.reserved.saturating_sub(reserved)
-        });
+        self.each(scopes, |account| account.reserved = account.reserved.saturating_sub(reserved));
     }
 
     /// The sums of a scope.
@@ -268,17 +240,8 @@ mod tests {
         let mut accounts = Accounts::default();
         accounts.set_limit(workspace(), Some(dollars(10)));
         accounts.set_limit(run("a"), Some(dollars(2)));
-        let refusal = accounts
-            .reserve(&[workspace(), run("a")], dollars(3))
-            .unwrap_err();
-        assert_eq!(
-            refusal,
-            Refusal {
-                scope: run("a"),
-                asked: dollars(3),
-                left: dollars(2)
-            }
-        );
+        let refusal = accounts.reserve(&[workspace(), run("a")], dollars(3)).unwrap_err();
+        assert_eq!(refusal, Refusal { scope: run("a"), asked: dollars(3), left: dollars(2) });
         assert_eq!(
             refusal.to_string(),
             "run/a has $2.00 left and the call may cost $3.00; raise the budget of run/a or ask for less"
@@ -302,28 +265,16 @@ mod tests {
         let mut accounts = Accounts::default();
         accounts.set_limit(run("a"), Some(dollars(1)));
         accounts.reserve(&[run("a")], dollars(1)).unwrap();
-        let overrun = accounts
-            .settle(&[run("a")], dollars(1), dollars(3))
-            .unwrap();
+        let overrun = accounts.settle(&[run("a")], dollars(1), dollars(3)).unwrap();
         assert_eq!((overrun.reserved, overrun.actual), (dollars(1), dollars(3)));
         assert_eq!(accounts.account(&run("a")).spent, dollars(3));
-        assert_eq!(
-            accounts
-                .reserve(&[run("a")], Money::from_nanos(1))
-                .unwrap_err()
-                .left,
-            Money::ZERO
-        );
+        assert_eq!(accounts.reserve(&[run("a")], Money::from_nanos(1)).unwrap_err().left, Money::ZERO);
     }
 
     #[test]
     fn settling_what_was_never_reserved_is_an_overrun() {
         let mut accounts = Accounts::default();
-        assert!(
-            accounts
-                .settle(&[run("a")], dollars(1), dollars(1))
-                .is_some()
-        );
+        assert!(accounts.settle(&[run("a")], dollars(1), dollars(1)).is_some());
     }
 
     #[test]
@@ -348,10 +299,7 @@ mod tests {
         let mut accounts = Accounts::default();
         accounts.set_limit(run("a/b"), Some(dollars(1)));
         let json = serde_json::to_string(&accounts).unwrap();
-        assert_eq!(
-            json,
-            r#"{"run/a/b":{"limit":1000000000,"spent":0,"reserved":0}}"#
-        );
+        assert_eq!(json, r#"{"run/a/b":{"limit":1000000000,"spent":0,"reserved":0}}"#);
         assert_eq!(serde_json::from_str::<Accounts>(&json).unwrap(), accounts);
         for text in ["", "run", "run/", "team/a"] {
             assert!(text.parse::<ScopeId>().is_err(), "{text:?}");
@@ -360,18 +308,10 @@ mod tests {
 
     #[test]
     fn an_agent_may_have_its_own_limit() {
-        let policy = BudgetPolicy {
-            agents: [("writer".to_owned(), dollars(7))].into(),
-            ..BudgetPolicy::builtin().unwrap()
-        };
-        assert_eq!(
-            policy.limit(&ScopeId::Agent("writer".to_owned())),
-            Some(dollars(7))
-        );
-        assert_eq!(
-            policy.limit(&ScopeId::Agent("reviewer".to_owned())),
-            policy.agent
-        );
+        let policy =
+            BudgetPolicy { agents: [("writer".to_owned(), dollars(7))].into(), ..BudgetPolicy::builtin().unwrap() };
+        assert_eq!(policy.limit(&ScopeId::Agent("writer".to_owned())), Some(dollars(7)));
+        assert_eq!(policy.limit(&ScopeId::Agent("reviewer".to_owned())), policy.agent);
         assert_eq!(policy.limit(&run("a")), policy.run);
         assert_eq!(policy.limit(&workspace()), policy.workspace);
     }
@@ -386,8 +326,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let reserve = (prop::collection::vec(0..4_usize, 1..5), 0..100_u64)
             .prop_map(|(scopes, amount)| Step::Reserve(scopes, amount));
-        let settle = (any::<prop::sample::Index>(), 0.0..=1.0)
-            .prop_map(|(hold, share)| Step::Settle(hold, share));
+        let settle = (any::<prop::sample::Index>(), 0.0..=1.0).prop_map(|(hold, share)| Step::Settle(hold, share));
         let release = any::<prop::sample::Index>().prop_map(Step::Release);
         prop::collection::vec(prop_oneof![2 => reserve, 1 => settle, 1 => release], 0..100)
     }

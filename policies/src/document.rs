@@ -29,16 +29,8 @@ pub struct Error {
 /// `file:line:column: message; help`
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.file, self.line, self.column, self.message
-        )?;
-        if self.help.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "; {}", self.help)
-        }
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        if self.help.is_empty() { Ok(()) } else { write!(f, "; {}", self.help) }
     }
 }
 
@@ -55,20 +47,9 @@ pub struct Source<'a> {
 
 impl Source<'_> {
     /// An error about the bytes `span` of the text.
-    pub fn error(
-        &self,
-        span: Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Error {
+    pub fn error(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Error {
         let (line, column) = position(self.text, span.start);
-        Error {
-            file: self.file.to_owned(),
-            line,
-            column,
-            message: message.into(),
-            help: help.into(),
-        }
+        Error { file: self.file.to_owned(), line, column, message: message.into(), help: help.into() }
     }
 }
 
@@ -77,10 +58,7 @@ impl Source<'_> {
 /// # Errors
 /// The first mistake: of syntax, of shape, or of a value.
 pub fn read<T: DeserializeOwned>(file_label: &str, text: &str) -> Result<T, Error> {
-    let source = Source {
-        file: file_label,
-        text,
-    };
+    let source = Source { file: file_label, text };
     toml::from_str(text).map_err(|error| explain(source, &error))
 }
 
@@ -89,22 +67,14 @@ pub fn read<T: DeserializeOwned>(file_label: &str, text: &str) -> Result<T, Erro
 pub fn position(text: &str, byte_offset: usize) -> (usize, usize) {
     let before = &text[..text.floor_char_boundary(byte_offset)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// The name among `known` that `name` was probably meant to be.
 pub fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -116,11 +86,7 @@ pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clo
         return format!("did you mean `{candidate}`?");
     }
     let known: Vec<String> = known.into_iter().map(|name| format!("`{name}`")).collect();
-    if known.is_empty() {
-        String::new()
-    } else {
-        format!("known here: {}", known.join(", "))
-    }
+    if known.is_empty() { String::new() } else { format!("known here: {}", known.join(", ")) }
 }
 
 fn explain(source: Source<'_>, error: &toml::de::Error) -> Error {
@@ -135,14 +101,10 @@ fn advice(message: &str) -> (String, String) {
     let names = quoted(message);
     let starts = |what: &str| message.starts_with(what);
     match (message.split_once(", expected "), names.split_first()) {
-        (Some((what, _)), Some((name, known)))
-            if starts("unknown field") || starts("unknown variant") =>
-        {
+        (Some((what, _)), Some((name, known))) if starts("unknown field") || starts("unknown variant") => {
             (what.to_owned(), suggestion(name, known.iter().copied()))
         }
-        (_, Some((name, _))) if starts("missing field") => {
-            (message.to_owned(), format!("add `{name} = …` here"))
-        }
+        (_, Some((name, _))) if starts("missing field") => (message.to_owned(), format!("add `{name} = …` here")),
         (_, _) if starts("duplicate key") => (message.to_owned(), "keep one of them".to_owned()),
         _ => (message.to_owned(), String::new()),
     }
@@ -182,10 +144,7 @@ mod tests {
 
     #[test]
     fn a_typo_gets_a_suggestion() {
-        check(
-            "[a]\ntimeout = \"5s\"\nmailbx = 3\n",
-            "guard.toml:3:1: unknown field `mailbx`; did you mean `mailbox`?",
-        );
+        check("[a]\ntimeout = \"5s\"\nmailbx = 3\n", "guard.toml:3:1: unknown field `mailbx`; did you mean `mailbox`?");
         check(
             "[a]\ntimeout = \"5s\"\nstrategy = \"one_for_none\"\n",
             "guard.toml:3:12: unknown variant `one_for_none`; did you mean `one_for_one`?",
@@ -202,10 +161,7 @@ mod tests {
 
     #[test]
     fn a_missing_field_is_named() {
-        check(
-            "\n[a]\nmailbox = 3\n",
-            "guard.toml:2:1: missing field `timeout`; add `timeout = …` here",
-        );
+        check("\n[a]\nmailbox = 3\n", "guard.toml:2:1: missing field `timeout`; add `timeout = …` here");
     }
 
     #[test]
@@ -222,17 +178,10 @@ mod tests {
 
     #[test]
     fn broken_syntax_is_placed() {
-        let error =
-            read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\nmailbox = 1\n")
-                .unwrap_err();
+        let error = read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\nmailbox = 1\n").unwrap_err();
         assert_eq!((error.file.as_str(), error.line), ("x.toml", 2), "{error}");
-        let error =
-            read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\"\n[a]\n").unwrap_err();
-        assert_eq!(
-            (error.line, error.help.as_str()),
-            (3, "keep one of them"),
-            "{error}"
-        );
+        let error = read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\"\n[a]\n").unwrap_err();
+        assert_eq!((error.line, error.help.as_str()), (3, "keep one of them"), "{error}");
     }
 
     #[test]

@@ -80,19 +80,12 @@ mod tests {
     #[test]
     fn is_written_the_same_everywhere() {
         for class in FailureClass::ALL {
-            assert_eq!(
-                serde_json::to_string(&class).unwrap(),
-                format!("\"{class}\"")
-            );
+            assert_eq!(serde_json::to_string(&class).unwrap(), format!("\"{class}\""));
         }
     }
 
     #[test]
     fn what_blames_the_provider_may_be_tried_again() {
-        assert!(
-            FailureClass::ALL
-                .iter()
-                .all(|class| class.is_retryable() || !class.blames_provider())
-        );
+        assert!(FailureClass::ALL.iter().all(|class| class.is_retryable() || !class.blames_provider()));
     }
 }

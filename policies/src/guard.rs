@@ -63,10 +63,7 @@ impl Guards {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, document::Error> {
-        Self::read(
-            "policies/defaults/guard.toml",
-            include_str!("../defaults/guard.toml"),
-        )
+        Self::read("policies/defaults/guard.toml", include_str!("../defaults/guard.toml"))
     }
 
     /// Reads guards from TOML, one table each.
@@ -81,34 +78,23 @@ impl Guards {
         let inherited: Vec<String> = tables.keys().cloned().collect();
         for name in inherited {
             // In order of names, so that a parent is complete before its children.
-            let base = ancestors(&name)
-                .find_map(|name| tables.get(name))
-                .cloned()
-                .unwrap_or_default();
+            let base = ancestors(&name).find_map(|name| tables.get(name)).cloned().unwrap_or_default();
             let own = tables.remove(&name).unwrap_or_default();
             tables.insert(name, merge(base, own));
         }
-        let source = document::Source {
-            file: file_label,
-            text,
-        };
+        let source = document::Source { file: file_label, text };
         let typed = |(name, table): (String, Table)| match Value::Table(table).try_into() {
             Ok(guard) => Ok((name, guard)),
             Err(error) => Err(source.error(0..0, error.to_string(), "")),
         };
-        Ok(Self {
-            guards: tables.into_iter().map(typed).collect::<Result<_, _>>()?,
-        })
+        Ok(Self { guards: tables.into_iter().map(typed).collect::<Result<_, _>>()? })
     }
 
     /// The guard of that name, or of the nearest name above it: of
     /// "model/claude", then "model", then "default".
     pub fn get(&self, name: &str) -> GuardPolicy {
         let mut names = std::iter::once(name).chain(ancestors(name));
-        names
-            .find_map(|name| self.guards.get(name))
-            .cloned()
-            .unwrap_or_default()
+        names.find_map(|name| self.guards.get(name)).cloned().unwrap_or_default()
     }
 
     /// Sets the guard of that name.
@@ -118,18 +104,14 @@ impl Guards {
 
     /// All named guards, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &GuardPolicy)> {
-        self.guards
-            .iter()
-            .map(|(name, guard)| (name.as_str(), guard))
+        self.guards.iter().map(|(name, guard)| (name.as_str(), guard))
     }
 }
 
 /// The names that a guard inherits from, the nearest first.
 fn ancestors(name: &str) -> impl Iterator<Item = &str> {
     let above = std::iter::successors(name.rsplit_once('/'), |(above, _)| above.rsplit_once('/'));
-    above
-        .map(|(above, _)| above)
-        .chain((name != DEFAULT).then_some(DEFAULT))
+    above.map(|(above, _)| above).chain((name != DEFAULT).then_some(DEFAULT))
 }
 
 /// `own` over `base`, table by table.
@@ -163,10 +145,7 @@ mod tests {
     fn inherits_value_by_value() {
         let guards = Guards::read("guard.toml", TEXT).unwrap();
         let claude = guards.get("model/claude");
-        assert_eq!(
-            (claude.timeout, claude.concurrency),
-            (Span::from_secs(9), 1)
-        );
+        assert_eq!((claude.timeout, claude.concurrency), (Span::from_secs(9), 1));
         assert_eq!((claude.breaker.failures, claude.breaker.probes), (3, 2));
         assert_eq!(claude.rate, "60/min".parse().ok());
     }
@@ -182,10 +161,7 @@ mod tests {
     #[test]
     fn a_mistake_is_found_where_it_stands() {
         let error = Guards::read("guard.toml", "[model]\nbreaker.failurs = 3\n").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "guard.toml:2:9: unknown field `failurs`; did you mean `failures`?"
-        );
+        assert_eq!(error.to_string(), "guard.toml:2:9: unknown field `failurs`; did you mean `failures`?");
     }
 
     #[test]
@@ -194,10 +170,7 @@ mod tests {
         let names: Vec<_> = guards.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["context", "default", "model", "publisher"]);
         assert_eq!(guards.get("default"), GuardPolicy::default());
-        assert_eq!(
-            guards.get("publisher").retry.retry_after_max,
-            Span::from_secs(60)
-        );
+        assert_eq!(guards.get("publisher").retry.retry_after_max, Span::from_secs(60));
         for (name, guard) in guards.iter() {
             assert!(guard.timeout <= guard.deadline, "{name}");
         }

@@ -7,9 +7,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds since the Unix epoch, UTC.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -85,10 +83,7 @@ mod tests {
     #[test]
     fn stops_at_the_ends() {
         assert_eq!(Timestamp(i64::MAX).plus(Duration::MAX), Timestamp(i64::MAX));
-        assert_eq!(
-            Timestamp(i64::MAX).since(Timestamp(i64::MIN)),
-            Duration::from_micros(u64::MAX)
-        );
+        assert_eq!(Timestamp(i64::MAX).since(Timestamp(i64::MIN)), Duration::from_micros(u64::MAX));
         assert_eq!(Timestamp(1).since(Timestamp(2)), Duration::ZERO);
     }
 

@@ -25,10 +25,7 @@ pub struct Intensity {
 
 impl Default for Intensity {
     fn default() -> Self {
-        Self {
-            restarts: 5,
-            within: Span::from_secs(30),
-        }
+        Self { restarts: 5, within: Span::from_secs(30) }
     }
 }
 
@@ -37,9 +34,7 @@ fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error>
     if restarts <= RESTARTS_MAX {
         return Ok(restarts);
     }
-    Err(de::Error::custom(format!(
-        "{restarts} restarts are too many; write at most {RESTARTS_MAX}"
-    )))
+    Err(de::Error::custom(format!("{restarts} restarts are too many; write at most {RESTARTS_MAX}")))
 }
 
 /// Whether a supervisor may go on.
@@ -61,20 +56,13 @@ pub struct Window {
 impl Window {
     /// An empty window.
     pub fn new(intensity: Intensity) -> Self {
-        Self {
-            intensity,
-            recent: VecDeque::new(),
-        }
+        Self { intensity, recent: VecDeque::new() }
     }
 
     /// Records a restart at `now`, a monotonic time since the start.
     pub fn record(&mut self, now: Duration) -> Verdict {
         let within = self.intensity.within.0;
-        while self
-            .recent
-            .front()
-            .is_some_and(|restart| now.saturating_sub(*restart) >= within)
-        {
+        while self.recent.front().is_some_and(|restart| now.saturating_sub(*restart) >= within) {
             self.recent.pop_front();
         }
         let allowed = self.intensity.restarts.min(RESTARTS_MAX) as usize;
@@ -82,11 +70,7 @@ impl Window {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
-        if self.recent.len() > allowed {
-            Verdict::Exceeded
-        } else {
-            Verdict::Within
-        }
+        if self.recent.len() > allowed { Verdict::Exceeded } else { Verdict::Within }
     }
 }
 
@@ -97,14 +81,8 @@ mod tests {
     use super::*;
 
     fn check(restarts: u32, within: u64, seconds: &[u64], expected: &[Verdict]) {
-        let mut window = Window::new(Intensity {
-            restarts,
-            within: Span::from_secs(within),
-        });
-        let verdicts: Vec<_> = seconds
-            .iter()
-            .map(|second| window.record(Duration::from_secs(*second)))
-            .collect();
+        let mut window = Window::new(Intensity { restarts, within: Span::from_secs(within) });
+        let verdicts: Vec<_> = seconds.iter().map(|second| window.record(Duration::from_secs(*second))).collect();
         assert_eq!(verdicts, expected);
     }
 
@@ -112,12 +90,7 @@ mod tests {
     fn one_restart_too_many_exceeds() {
         use Verdict::{Exceeded, Within};
         check(2, 10, &[0, 1, 2], &[Within, Within, Exceeded]);
-        check(
-            2,
-            10,
-            &[0, 1, 10, 11, 12],
-            &[Within, Within, Within, Within, Exceeded],
-        );
+        check(2, 10, &[0, 1, 10, 11, 12], &[Within, Within, Within, Within, Exceeded]);
         check(0, 10, &[0, 20], &[Exceeded, Exceeded]);
     }
 

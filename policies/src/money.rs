@@ -77,20 +77,14 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = format!("{:09}", self.0 % NANOS_PER_DOLLAR);
         let (cents, rest) = decimals.split_at(2);
-        let text = format!(
-            "${}.{cents}{}",
-            self.0 / NANOS_PER_DOLLAR,
-            rest.trim_end_matches('0')
-        );
+        let text = format!("${}.{cents}{}", self.0 / NANOS_PER_DOLLAR, rest.trim_end_matches('0'));
         f.pad(&text)
     }
 }
 
 /// Text that is not an amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not an amount of money; write dollars such as \"$2.00\", with at most 9 decimals"
-)]
+#[error("`{0}` is not an amount of money; write dollars such as \"$2.00\", with at most 9 decimals")]
 pub struct NotMoney(String);
 
 impl FromStr for Money {
@@ -110,10 +104,7 @@ fn parse(text: &str) -> Option<Money> {
     }
     let nanos: u64 = format!("{decimals:0<9}").parse().ok()?;
     let dollars: u64 = dollars.parse().ok()?;
-    dollars
-        .checked_mul(NANOS_PER_DOLLAR)?
-        .checked_add(nanos)
-        .map(Money)
+    dollars.checked_mul(NANOS_PER_DOLLAR)?.checked_add(nanos).map(Money)
 }
 
 impl<'de> Deserialize<'de> for Money {
@@ -174,10 +165,7 @@ mod tests {
 
     fn check(text: &str, nanos: u64, printed: &str) {
         let money: Money = text.parse().unwrap();
-        assert_eq!(
-            (money.nanos(), money.to_string().as_str()),
-            (nanos, printed)
-        );
+        assert_eq!((money.nanos(), money.to_string().as_str()), (nanos, printed));
     }
 
     #[test]
@@ -191,19 +179,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_money() {
-        for text in [
-            "",
-            "$",
-            "2.00",
-            "$-1",
-            "$+1",
-            "$1.",
-            "$.5",
-            "$1.0000000001",
-            "$1e3",
-            "$ 1",
-            "$18446744073.71",
-        ] {
+        for text in ["", "$", "2.00", "$-1", "$+1", "$1.", "$.5", "$1.0000000001", "$1e3", "$ 1", "$18446744073.71"] {
             assert!(text.parse::<Money>().is_err(), "{text:?}");
         }
     }
@@ -224,10 +200,7 @@ mod tests {
         assert_eq!(cheap.cost(Tokens(0)), Money::ZERO);
         assert_eq!(cheap.cost(Tokens(1)), Money(1));
         assert_eq!(cheap.cost(Tokens(1_000_001)), Money(2));
-        assert_eq!(
-            PricePerMillion::new(Money::MAX).cost(Tokens(u64::MAX)),
-            Money::MAX
-        );
+        assert_eq!(PricePerMillion::new(Money::MAX).cost(Tokens(u64::MAX)), Money::MAX);
     }
 
     proptest! {

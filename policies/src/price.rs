@@ -111,38 +111,20 @@ impl From<WrittenTier> for Tier {
 impl ModelPrice {
     /// The prices without a tier, as a tier of their own.
     fn base(&self) -> Tier {
-        let &Self {
-            input,
-            output,
-            cache_read,
-            cache_write,
-            ..
-        } = self;
-        Tier {
-            over: Tokens(0),
-            input,
-            output,
-            cache_read,
-            cache_write,
-        }
+        let &Self { input, output, cache_read, cache_write, .. } = self;
+        Tier { over: Tokens(0), input, output, cache_read, cache_write }
     }
 
     /// All prices that may apply to an input of at most so many tokens.
     fn rates(&self, input: Tokens) -> impl Iterator<Item = Tier> {
-        let tiers = self
-            .tiers
-            .iter()
-            .copied()
-            .filter(move |tier| input > tier.over);
+        let tiers = self.tiers.iter().copied().filter(move |tier| input > tier.over);
         std::iter::once(self.base()).chain(tiers)
     }
 
     /// The prices that do apply to an input of so many tokens: those of the
     /// highest tier it is over.
     fn rate(&self, input: Tokens) -> Tier {
-        self.rates(input)
-            .max_by_key(|tier| tier.over)
-            .unwrap_or_else(|| self.base())
+        self.rates(input).max_by_key(|tier| tier.over).unwrap_or_else(|| self.base())
     }
 
     fn cpu(&self, cpu: Span) -> Money {
@@ -153,10 +135,7 @@ impl ModelPrice {
     /// The most that a request may cost whose input and output are at most so
     /// long: every token at the dearest rate that may apply to it.
     pub fn worst_case(&self, input: Tokens, output_max: Tokens, cpu_max: Span) -> Money {
-        let dearest_input = self
-            .rates(input)
-            .map(|rate| rate.input.max(rate.cache_read).max(rate.cache_write))
-            .max();
+        let dearest_input = self.rates(input).map(|rate| rate.input.max(rate.cache_read).max(rate.cache_write)).max();
         let dearest_output = self.rates(input).map(|rate| rate.output).max();
         let tokens = [(dearest_input, input), (dearest_output, output_max)];
         let tokens = money::cost(tokens.map(|(rate, count)| (rate.unwrap_or_default(), count)));
@@ -172,9 +151,7 @@ impl ModelPrice {
             (rate.cache_write, usage.cache_write),
             (rate.output, usage.output),
         ]);
-        [tokens, self.cpu(usage.cpu), self.request]
-            .into_iter()
-            .sum()
+        [tokens, self.cpu(usage.cpu), self.request].into_iter().sum()
     }
 }
 
@@ -212,10 +189,7 @@ impl PriceTable {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, document::Error> {
-        document::read(
-            "policies/defaults/prices.toml",
-            include_str!("../defaults/prices.toml"),
-        )
+        document::read("policies/defaults/prices.toml", include_str!("../defaults/prices.toml"))
     }
 
     /// The prices of a model.
@@ -223,25 +197,15 @@ impl PriceTable {
     /// # Errors
     /// [`NoPrice`] if the table does not have it under exactly this name.
     pub fn price(&self, model: &str) -> Result<&ModelPrice, NoPrice> {
-        self.models.get(model).ok_or_else(|| NoPrice {
-            model: model.to_owned(),
-            version: self.version,
-        })
+        self.models.get(model).ok_or_else(|| NoPrice { model: model.to_owned(), version: self.version })
     }
 
     /// The most that one request may cost; see [`ModelPrice::worst_case`].
     ///
     /// # Errors
     /// [`NoPrice`] if the table does not have the model.
-    pub fn worst_case(
-        &self,
-        model: &str,
-        input: Tokens,
-        output_max: Tokens,
-        cpu_max: Span,
-    ) -> Result<Money, NoPrice> {
-        self.price(model)
-            .map(|price| price.worst_case(input, output_max, cpu_max))
+    pub fn worst_case(&self, model: &str, input: Tokens, output_max: Tokens, cpu_max: Span) -> Result<Money, NoPrice> {
+        self.price(model).map(|price| price.worst_case(input, output_max, cpu_max))
     }
 
     /// What one request cost. Tiers are decided request by request, so usages

@@ -23,17 +23,9 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        let backoff = Backoff {
-            first: Span::from_millis(500),
-            cap: Span::from_secs(30),
-            jitter: 0.5,
-            ..Backoff::default()
-        };
-        Self {
-            attempts_max: 4,
-            backoff,
-            retry_after_max: Span::from_secs(60),
-        }
+        let backoff =
+            Backoff { first: Span::from_millis(500), cap: Span::from_secs(30), jitter: 0.5, ..Backoff::default() };
+        Self { attempts_max: 4, backoff, retry_after_max: Span::from_secs(60) }
     }
 }
 
@@ -79,15 +71,7 @@ mod tests {
     fn waits_longer_each_time_and_then_gives_up() {
         let delays = [1, 2, 3, 4].map(|attempt| decide(FailureClass::ProviderDown, attempt, None));
         let after = |millis| RetryDecision::After(Duration::from_millis(millis));
-        assert_eq!(
-            delays,
-            [
-                after(500),
-                after(1_000),
-                after(2_000),
-                RetryDecision::GiveUp
-            ]
-        );
+        assert_eq!(delays, [after(500), after(1_000), after(2_000), RetryDecision::GiveUp]);
     }
 
     #[test]

@@ -67,16 +67,10 @@ impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { graphemes, max } => {
-                write!(
-                    f,
-                    "The post has {graphemes} characters and may have at most {max}."
-                )
+                write!(f, "The post has {graphemes} characters and may have at most {max}.")
             }
             Self::TooShort { graphemes, min } => {
-                write!(
-                    f,
-                    "The post has {graphemes} characters and must have at least {min}."
-                )
+                write!(f, "The post has {graphemes} characters and must have at least {min}.")
             }
             Self::WordBanned { word } => write!(f, "The post must not say \"{word}\"."),
             Self::TermMissing { term } => write!(f, "The post must mention \"{term}\"."),
@@ -92,21 +86,9 @@ impl PostRules {
         let words = Words::new(text);
         let too_long = self.graphemes_max.filter(|max| graphemes > *max as usize);
         let too_short = (graphemes < self.graphemes_min as usize).then_some(self.graphemes_min);
-        let banned = self
-            .words_banned
-            .iter()
-            .filter(|word| words.contain(word))
-            .cloned();
-        let missing = self
-            .terms_required
-            .iter()
-            .filter(|term| !words.contain(term))
-            .cloned();
-        let link = self
-            .link_required
-            .iter()
-            .filter(|link| !contains_link(text, link))
-            .cloned();
+        let banned = self.words_banned.iter().filter(|word| words.contain(word)).cloned();
+        let missing = self.terms_required.iter().filter(|term| !words.contain(term)).cloned();
+        let link = self.link_required.iter().filter(|link| !contains_link(text, link)).cloned();
 
         let lengths = too_long.map(|max| Breach::TooLong { graphemes, max });
         lengths
@@ -128,11 +110,7 @@ struct Words {
 impl Words {
     fn new(text: &str) -> Self {
         let text = one_spelling(text);
-        let bounds = text
-            .split_word_bound_indices()
-            .map(|(at, _)| at)
-            .chain([text.len()])
-            .collect();
+        let bounds = text.split_word_bound_indices().map(|(at, _)| at).chain([text.len()]).collect();
         Self { text, bounds }
     }
 
@@ -140,10 +118,7 @@ impl Words {
     fn contain(&self, term: &str) -> bool {
         let term = one_spelling(term);
         !term.is_empty()
-            && self
-                .text
-                .match_indices(&term)
-                .any(|(at, found)| self.is_edge(at) && self.is_edge(at + found.len()))
+            && self.text.match_indices(&term).any(|(at, found)| self.is_edge(at) && self.is_edge(at + found.len()))
     }
 
     /// Whether a word may begin or end here: at a word boundary of Unicode
@@ -171,10 +146,7 @@ fn contains_link(text: &str, link: &str) -> bool {
     !link.is_empty()
         && text.match_indices(link).any(|(at, _)| {
             let starts_whole = !text[..at].ends_with(char::is_alphanumeric);
-            let rest = text[at + link.len()..]
-                .split(ends)
-                .next()
-                .unwrap_or_default();
+            let rest = text[at + link.len()..].split(ends).next().unwrap_or_default();
             let rest = rest.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '*', '_', '…']);
             starts_whole && (rest.is_empty() || rest == "/")
         })
@@ -199,11 +171,7 @@ mod tests {
     #[test]
     fn finds_every_breach_at_once() {
         let text = format!("A Game\nchanger with AI. {}", "x".repeat(60));
-        let found: Vec<String> = rules()
-            .check(&text)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let found: Vec<String> = rules().check(&text).iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [
@@ -218,44 +186,21 @@ mod tests {
 
     #[test]
     fn a_good_post_breaks_nothing() {
-        assert_eq!(
-            rules().check("Callboard’s out, she said: https://example.com/a."),
-            []
-        );
+        assert_eq!(rules().check("Callboard’s out, she said: https://example.com/a."), []);
         assert_eq!(PostRules::default().check(""), []);
     }
 
     #[test]
     fn length_is_counted_as_people_count() {
-        let rules = PostRules {
-            graphemes_max: Some(2),
-            graphemes_min: 2,
-            ..PostRules::default()
-        };
+        let rules = PostRules { graphemes_max: Some(2), graphemes_min: 2, ..PostRules::default() };
         assert_eq!(rules.check("👩‍👩‍👧e\u{301}"), []);
-        assert_eq!(
-            rules.check("👩‍👩‍👧"),
-            [Breach::TooShort {
-                graphemes: 1,
-                min: 2
-            }]
-        );
-        assert_eq!(
-            rules.check("abc"),
-            [Breach::TooLong {
-                graphemes: 3,
-                max: 2
-            }]
-        );
+        assert_eq!(rules.check("👩‍👩‍👧"), [Breach::TooShort { graphemes: 1, min: 2 }]);
+        assert_eq!(rules.check("abc"), [Breach::TooLong { graphemes: 3, max: 2 }]);
     }
 
     #[track_caller]
     fn mentions(text: &str, term: &str, expected: bool) {
-        assert_eq!(
-            Words::new(text).contain(term),
-            expected,
-            "{term:?} in {text:?}"
-        );
+        assert_eq!(Words::new(text).contain(term), expected, "{term:?} in {text:?}");
     }
 
     #[test]
@@ -273,11 +218,7 @@ mod tests {
 
     #[track_caller]
     fn links(text: &str, expected: bool) {
-        assert_eq!(
-            contains_link(text, "https://example.com/a"),
-            expected,
-            "{text:?}"
-        );
+        assert_eq!(contains_link(text, "https://example.com/a"), expected, "{text:?}");
     }
 
     #[test]
@@ -294,15 +235,11 @@ mod tests {
     #[test]
     fn is_read_and_written_as_toml_and_json() {
         let read: PostRules =
-            crate::document::read("rules.toml", "graphemes_max = 300\nwords_banned = ['x']\n")
-                .unwrap();
+            crate::document::read("rules.toml", "graphemes_max = 300\nwords_banned = ['x']\n").unwrap();
         assert_eq!(read.graphemes_max, Some(300));
         let json = serde_json::to_string(&rules()).unwrap();
         assert_eq!(serde_json::from_str::<PostRules>(&json).unwrap(), rules());
-        let breach = serde_json::to_string(&Breach::TermMissing {
-            term: "x".to_owned(),
-        })
-        .unwrap();
+        let breach = serde_json::to_string(&Breach::TermMissing { term: "x".to_owned() }).unwrap();
         assert_eq!(breach, r#"{"rule":"term_missing","term":"x"}"#);
     }
 

@@ -67,9 +67,7 @@ impl fmt::Display for Span {
 
 /// Text that is not a length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a length of time; write a whole number and a unit (ms, s, m, h, d) such as \"30s\""
-)]
+#[error("`{0}` is not a length of time; write a whole number and a unit (ms, s, m, h, d) such as \"30s\"")]
 pub struct NotSpan(String);
 
 impl FromStr for Span {
@@ -127,14 +125,8 @@ impl FromStr for Rate {
         let rate = text.split_once('/').and_then(|(count, per)| {
             let count: NonZeroU32 = count.parse().ok()?;
             let unit = RATE_UNITS.iter().find(|(unit, _)| *unit == per);
-            let per = unit.map_or_else(
-                || per.parse().ok().map(Span::duration),
-                |(_, per)| Some(*per),
-            )?;
-            (!per.is_zero()).then_some(Self {
-                count: count.get(),
-                per,
-            })
+            let per = unit.map_or_else(|| per.parse().ok().map(Span::duration), |(_, per)| Some(*per))?;
+            (!per.is_zero()).then_some(Self { count: count.get(), per })
         });
         rate.ok_or_else(|| NotRate(text.to_owned()))
     }
@@ -147,13 +139,8 @@ serde_as_text!(Rate, "a rate such as \"60/min\"");
 pub struct ByteSize(pub u64);
 
 /// Units of size with their bytes, largest first.
-const SIZE_UNITS: [(&str, u128); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZE_UNITS: [(&str, u128); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl ByteSize {
     /// In bytes.
@@ -173,9 +160,7 @@ impl fmt::Display for ByteSize {
 
 /// Text that is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a size; write a whole number and a unit (B, KiB, MiB, GiB, TiB) such as \"64MiB\""
-)]
+#[error("`{0}` is not a size; write a whole number and a unit (B, KiB, MiB, GiB, TiB) such as \"64MiB\"")]
 pub struct NotByteSize(String);
 
 impl FromStr for ByteSize {
@@ -192,10 +177,7 @@ serde_as_text!(ByteSize, "a size such as \"64MiB\"");
 /// The amount in the first unit that divides it; the last unit must be 1.
 fn in_largest_unit(amount: u128, units: &[(&str, u128)]) -> String {
     let whole = units.iter().find(|(_, size)| amount.is_multiple_of(*size));
-    whole.map_or_else(
-        || amount.to_string(),
-        |(unit, size)| format!("{}{unit}", amount / size),
-    )
+    whole.map_or_else(|| amount.to_string(), |(unit, size)| format!("{}{unit}", amount / size))
 }
 
 /// "30s" as an amount of the smallest unit.
@@ -232,16 +214,7 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_unit_or_no_number() {
-        for text in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "1 s",
-            "1S",
-            "99999999999999999999d",
-        ] {
+        for text in ["", "30", "s", "-1s", "1.5s", "1 s", "1S", "99999999999999999999d"] {
             assert!(text.parse::<Span>().is_err(), "{text:?}");
         }
         for text in ["", "60", "/min", "0/min", "60/", "60/0s", "60/year"] {
@@ -254,15 +227,9 @@ mod tests {
 
     #[test]
     fn json_holds_text_and_says_what_it_wants() {
-        assert_eq!(
-            serde_json::to_string(&Span::from_secs(90)).unwrap(),
-            "\"90s\""
-        );
+        assert_eq!(serde_json::to_string(&Span::from_secs(90)).unwrap(), "\"90s\"");
         let error = serde_json::from_str::<Span>("30").unwrap_err().to_string();
-        assert!(
-            error.contains("a length of time such as \"30s\""),
-            "{error}"
-        );
+        assert!(error.contains("a length of time such as \"30s\""), "{error}");
     }
 
     proptest! {

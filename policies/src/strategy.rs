@@ -78,36 +78,21 @@ mod tests {
     #[test]
     fn rest_for_one_leaves_those_started_before() {
         let order = ["ledger", "context", "agents"];
-        assert_eq!(
-            affected(Strategy::RestForOne, &order, &"context"),
-            ["context", "agents"]
-        );
+        assert_eq!(affected(Strategy::RestForOne, &order, &"context"), ["context", "agents"]);
         assert_eq!(affected(Strategy::OneForAll, &order, &"context"), order);
-        assert_eq!(
-            affected(Strategy::OneForOne, &order, &"context"),
-            ["context"]
-        );
+        assert_eq!(affected(Strategy::OneForOne, &order, &"context"), ["context"]);
     }
 
     #[test]
     fn a_kind_decides_after_which_end_a_child_comes_back() {
-        let back = |kind: RestartKind| {
-            (
-                kind.restarts_after(Exit::Normal),
-                kind.restarts_after(Exit::Failed),
-            )
-        };
+        let back = |kind: RestartKind| (kind.restarts_after(Exit::Normal), kind.restarts_after(Exit::Failed));
         assert_eq!(back(RestartKind::Permanent), (true, true));
         assert_eq!(back(RestartKind::Transient), (false, true));
         assert_eq!(back(RestartKind::Temporary), (false, false));
     }
 
     fn strategies() -> impl proptest::strategy::Strategy<Value = Strategy> {
-        prop_oneof![
-            Just(Strategy::OneForOne),
-            Just(Strategy::OneForAll),
-            Just(Strategy::RestForOne)
-        ]
+        prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)]
     }
 
     proptest! {

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::span::Span;
 
 /// A number of tokens.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tokens(pub u64);
 
@@ -102,13 +100,6 @@ mod tests {
     #[test]
     fn counts_missing_from_json_are_zero() {
         let usage: Usage = serde_json::from_str(r#"{"input": 7, "cpu": "2s"}"#).unwrap();
-        assert_eq!(
-            usage,
-            Usage {
-                input: Tokens(7),
-                cpu: Span::from_secs(2),
-                ..Usage::default()
-            }
-        );
+        assert_eq!(usage, Usage { input: Tokens(7), cpu: Span::from_secs(2), ..Usage::default() });
     }
 }

@@ -22,10 +22,7 @@ use crate::{
 
 pub use check::check;
 
-const BUILTIN: (&str, &str) = (
-    "policies/defaults/tree.toml",
-    include_str!("../defaults/tree.toml"),
-);
+const BUILTIN: (&str, &str) = ("policies/defaults/tree.toml", include_str!("../defaults/tree.toml"));
 
 /// The supervision tree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -220,9 +217,7 @@ impl TreePolicy {
     /// Who supervises the node; nobody supervises the root.
     pub fn parent(&self, name: &str) -> Option<&str> {
         let mut supervisors = self.nodes.keys();
-        supervisors
-            .find(|supervisor| self.children(supervisor).iter().any(|child| child == name))
-            .map(String::as_str)
+        supervisors.find(|supervisor| self.children(supervisor).iter().any(|child| child == name)).map(String::as_str)
     }
 
     /// All nodes in start order: a supervisor before its children, each child

@@ -1,3 +1,12 @@
 //! End-to-end tests, in one binary: what a user of the whole product can rely on.
 
+mod desk;
+mod economy;
+mod kill;
+mod money;
+mod restart;
 mod rooms;
+mod serve;
+mod simulation;
+mod storage_faults;
+mod words;

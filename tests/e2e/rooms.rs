@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Left to right. A crate inside a room's folder belongs to that room.
-const ROOMS: [&str; 8] = [
-    "policies", "storage", "actors", "supervisor", "agents", "gateway", "chaos", "tests",
-];
+const ROOMS: [&str; 8] = ["policies", "storage", "actors", "supervisor", "agents", "gateway", "chaos", "tests"];
 
 /// Kinds of dependency tables that cargo knows.
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];

@@ -11,9 +11,6 @@ mod perform;
 mod recover;
 mod tool;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,10 +68,6 @@ impl Stage {
 
     /// Who pays for a call that `agent` makes for `run`.
     fn scopes(&self, run: &str, agent: &str) -> Vec<ScopeId> {
-        vec![
-            ScopeId::Run(run.to_owned()),
-            ScopeId::Agent(agent.to_owned()),
-            ScopeId::Workspace(self.workspace.clone()),
-        ]
+        vec![ScopeId::Run(run.to_owned()), ScopeId::Agent(agent.to_owned()), ScopeId::Workspace(self.workspace.clone())]
     }
 }

@@ -121,7 +121,8 @@ impl Publisher for FeedPublisher {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { deduplicates: true, can_be_asked: true }
+        // Writing the file is this process's own work, and ends with it.
+        Capabilities { deduplicates: true, can_be_asked: true, lands_late: false }
     }
 }
 

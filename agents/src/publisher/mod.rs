@@ -71,6 +71,9 @@ pub struct Capabilities {
     pub deduplicates: bool,
     /// It can say whether a key was posted.
     pub can_be_asked: bool,
+    /// A request may still land after the process that made it has died, so one
+    /// waits for that before one asks.
+    pub lands_late: bool,
 }
 
 /// A platform.

@@ -1,42 +1,5 @@
-//! `callboard-provider`: the scripted model server, a process of its own that
-//! outlives whoever calls it.
+//! The `callboard-provider` command.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::Context;
-use chaos::provider::{Ledger, Options, app};
-use clap::Parser;
-
-/// A model server that speaks chat completions, answers from a script, and
-/// writes each call that it serves into a ledger of its own.
-#[derive(Parser)]
-#[command(name = "callboard-provider", version)]
-struct Arguments {
-    /// Where to listen; port 0 takes a free one, and the address is printed
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// The ledger's file, one JSON line for each call served
-    #[arg(long, value_name = "FILE")]
-    ledger: PathBuf,
-    /// Milliseconds before each answer
-    #[arg(long, default_value_t = 20)]
-    think_ms: u64,
-    /// Answer every n-th call with 429
-    #[arg(long, default_value_t = 0)]
-    refuse_every: u64,
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let ledger = Ledger::open(&arguments.ledger)?;
-    let listener = tokio::net::TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    println!("http://{}/v1", listener.local_addr()?);
-    let options =
-        Options { think: Duration::from_millis(arguments.think_ms), refuse_every: arguments.refuse_every };
-    axum::serve(listener, app(options, ledger)).await.context("the server ended")
+fn main() -> std::process::ExitCode {
+    chaos::provider::main()
 }

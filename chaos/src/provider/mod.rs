@@ -3,8 +3,10 @@
 //! Invariant: a call stands in the ledger before its reply begins, so the ledger
 //! never counts less than what the server would bill.
 
-mod server;
+mod command;
 mod script;
+mod server;
 
+pub use command::main;
 pub use script::{Reply, reply};
 pub use server::{Ledger, LedgerError, Options, Served, app, read};

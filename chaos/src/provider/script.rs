@@ -60,7 +60,9 @@ impl Reply {
         let mut events: Vec<_> = self
             .text
             .split_inclusive(' ')
-            .map(|word| chunk(json!([{ "index": 0, "delta": { "content": word }, "finish_reason": null }]), Value::Null))
+            .map(|word| {
+                chunk(json!([{ "index": 0, "delta": { "content": word }, "finish_reason": null }]), Value::Null)
+            })
             .collect();
         events.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]), Value::Null));
         events.push(chunk(json!([]), self.usage()));

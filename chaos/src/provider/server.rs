@@ -102,10 +102,7 @@ struct Server {
 /// The server's routes.
 pub fn app(options: Options, ledger: Ledger) -> Router {
     let server = Arc::new(Server { options, ledger, calls: 0.into() });
-    Router::new()
-        .route("/v1/chat/completions", post(complete))
-        .route("/v1/models", get(models))
-        .with_state(server)
+    Router::new().route("/v1/chat/completions", post(complete)).route("/v1/models", get(models)).with_state(server)
 }
 
 async fn models() -> axum::Json<Value> {
@@ -125,11 +122,8 @@ async fn complete(State(server): State<Arc<Server>>, body: Bytes) -> Response {
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], axum::Json(refusal)).into_response();
     }
     let reply = reply(&body);
-    let served = Served {
-        id: reply.id.clone(),
-        prompt_tokens: reply.prompt_tokens,
-        completion_tokens: reply.completion_tokens,
-    };
+    let served =
+        Served { id: reply.id.clone(), prompt_tokens: reply.prompt_tokens, completion_tokens: reply.completion_tokens };
     if let Err(error) = server.ledger.write(&served) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }

@@ -53,20 +53,13 @@ pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, (Error, Vec<Err
     let alone = |error| (error, Vec::new());
     let written: Written = document::read(file, text).map_err(alone)?;
     let places: Places = document::read(file, text).map_err(alone)?;
-    let mut checker = Checker {
-        source: Source { file, text },
-        found: Vec::new(),
-    };
+    let mut checker = Checker { source: Source { file, text }, found: Vec::new() };
     let (policy, declared) = checker.declare(written, &places);
     let parents = checker.adopt(&policy, &declared, &places);
     checker.reach(&policy, &declared, &parents);
-    checker
-        .found
-        .sort_by_key(|error| (error.line, error.column));
+    checker.found.sort_by_key(|error| (error.line, error.column));
     let mut found = checker.found.into_iter();
-    found
-        .next()
-        .map_or(Ok(policy), |first| Err((first, found.collect())))
+    found.next().map_or(Ok(policy), |first| Err((first, found.collect())))
 }
 
 /// Where each node is declared.
@@ -82,61 +75,34 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn report(&mut self, at: &Range<usize>, message: String, help: impl Into<String>) {
-        self.found
-            .push(self.source.error(at.clone(), message, help));
+        self.found.push(self.source.error(at.clone(), message, help));
     }
 
     /// Puts the three kinds of node into one tree: a name must be declared
     /// once, and the root must be a supervisor.
     fn declare(&mut self, written: Written, places: &Places) -> (TreePolicy, Declared) {
-        let supervisors = written
-            .supervisor
-            .into_iter()
-            .map(|(name, policy)| (name, NodePolicy::Supervisor(policy)));
-        let dynamics = written
-            .dynamic
-            .into_iter()
-            .map(|(name, policy)| (name, NodePolicy::Dynamic(policy)));
-        let workers = written
-            .worker
-            .into_iter()
-            .map(|(name, policy)| (name, NodePolicy::Worker(policy)));
-        let mut policy = TreePolicy {
-            root: written.root.get_ref().clone(),
-            nodes: BTreeMap::new(),
-        };
+        let supervisors = written.supervisor.into_iter().map(|(name, policy)| (name, NodePolicy::Supervisor(policy)));
+        let dynamics = written.dynamic.into_iter().map(|(name, policy)| (name, NodePolicy::Dynamic(policy)));
+        let workers = written.worker.into_iter().map(|(name, policy)| (name, NodePolicy::Worker(policy)));
+        let mut policy = TreePolicy { root: written.root.get_ref().clone(), nodes: BTreeMap::new() };
         let mut declared = Declared::new();
         for (name, node) in supervisors.chain(dynamics).chain(workers) {
             let (at, name) = (name.span(), name.into_inner());
             if declared.insert(name.clone(), at.clone()).is_some() {
-                self.report(
-                    &at,
-                    format!("`{name}` is declared twice"),
-                    "rename one of the two",
-                );
+                self.report(&at, format!("`{name}` is declared twice"), "rename one of the two");
             }
             policy.nodes.insert(name, node);
         }
         if !places.supervisor.contains_key(policy.root.as_str()) {
-            let help =
-                document::suggestion(&policy.root, places.supervisor.keys().map(String::as_str));
-            self.report(
-                &written.root.span(),
-                format!("the root `{}` is not a supervisor", policy.root),
-                help,
-            );
+            let help = document::suggestion(&policy.root, places.supervisor.keys().map(String::as_str));
+            self.report(&written.root.span(), format!("the root `{}` is not a supervisor", policy.root), help);
         }
         (policy, declared)
     }
 
     /// Gives each child to its supervisor: it must be declared, and not belong
     /// to another.
-    fn adopt<'p>(
-        &mut self,
-        policy: &'p TreePolicy,
-        declared: &Declared,
-        places: &'p Places,
-    ) -> Parents<'p> {
+    fn adopt<'p>(&mut self, policy: &'p TreePolicy, declared: &Declared, places: &'p Places) -> Parents<'p> {
         let mut parents = Parents::new();
         for (supervisor, written) in &places.supervisor {
             for child in &written.children {
@@ -149,11 +115,7 @@ impl Checker<'_> {
                         }
                         None => format!("declare it, for instance as [worker.{name}]"),
                     };
-                    self.report(
-                        &at,
-                        format!("unknown child `{name}` of `{supervisor}`"),
-                        help,
-                    );
+                    self.report(&at, format!("unknown child `{name}` of `{supervisor}`"), help);
                     continue;
                 };
                 if let Some(other) = parents.insert(name, supervisor.as_str()) {
@@ -172,33 +134,17 @@ impl Checker<'_> {
 
     /// OTP's rules for significant children: they must be able to end for good,
     /// and their supervisor must care.
-    fn weigh(
-        &mut self,
-        at: &Range<usize>,
-        name: &str,
-        node: &NodePolicy,
-        supervisor: Option<&SupervisorPolicy>,
-    ) {
+    fn weigh(&mut self, at: &Range<usize>, name: &str, node: &NodePolicy, supervisor: Option<&SupervisorPolicy>) {
         if !node.significant() {
             return;
         }
         if node.restart() == RestartKind::Permanent {
-            let message =
-                format!("`{name}` is significant but permanent, so it never ends for good");
-            self.report(
-                at,
-                message,
-                "give it restart = \"transient\" or \"temporary\"",
-            );
+            let message = format!("`{name}` is significant but permanent, so it never ends for good");
+            self.report(at, message, "give it restart = \"transient\" or \"temporary\"");
         }
         if supervisor.is_some_and(|policy| policy.auto_shutdown == AutoShutdown::Never) {
-            let message =
-                format!("`{name}` is significant but its supervisor never shuts down by itself");
-            self.report(
-                at,
-                message,
-                "give the supervisor auto_shutdown = \"any_significant\" or \"all_significant\"",
-            );
+            let message = format!("`{name}` is significant but its supervisor never shuts down by itself");
+            self.report(at, message, "give the supervisor auto_shutdown = \"any_significant\" or \"all_significant\"");
         }
     }
 
@@ -219,11 +165,7 @@ impl Checker<'_> {
                 continue;
             };
             // Each cycle once: at the root, or else at its first name.
-            let first = if cycle.contains(&root) {
-                Some(&root)
-            } else {
-                cycle.iter().min()
-            };
+            let first = if cycle.contains(&root) { Some(&root) } else { cycle.iter().min() };
             if first == Some(&name.as_str()) {
                 let message = format!("the children make a cycle: {} → {name}", cycle.join(" → "));
                 let help = format!("take `{name}` out of the children of `{parent}`");
@@ -235,9 +177,7 @@ impl Checker<'_> {
 
 /// The names from this one down to itself again, if the way up leads there.
 fn cycle<'p>(name: &str, parents: &Parents<'p>) -> Option<Vec<&'p str>> {
-    let mut above = std::iter::successors(parents.get(name), |above| parents.get(**above))
-        .take(parents.len())
-        .copied();
+    let mut above = std::iter::successors(parents.get(name), |above| parents.get(**above)).take(parents.len()).copied();
     let mut names = Vec::new();
     while names.last().is_none_or(|last| *last != name) {
         names.push(above.next()?);

@@ -2,10 +2,7 @@ use super::*;
 
 #[track_caller]
 fn mistakes(text: &str, expected: &[&str]) {
-    let found: Vec<String> = check("tree.toml", text)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let found: Vec<String> = check("tree.toml", text).iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
 }
 
@@ -18,41 +15,22 @@ fn the_builtin_tree_stands() {
     assert_eq!(tree.parent("writer"), Some("agents"));
     assert_eq!(tree.parent("callboard"), None);
     assert_eq!(tree.dynamic("runs").unwrap().limit, 10_000);
-    assert_eq!(
-        tree.supervisor("callboard").unwrap().strategy,
-        Strategy::RestForOne
-    );
+    assert_eq!(tree.supervisor("callboard").unwrap().strategy, Strategy::RestForOne);
 }
 
 #[test]
 fn what_is_left_out_has_a_default() {
-    let tree = TreePolicy::read(
-        "tree.toml",
-        "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[worker.b]\n[dynamic.c]\n",
-    )
-    .unwrap();
-    assert_eq!(
-        tree.supervisor("a").unwrap().intensity,
-        Intensity::default()
-    );
+    let tree =
+        TreePolicy::read("tree.toml", "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[worker.b]\n[dynamic.c]\n")
+            .unwrap();
+    assert_eq!(tree.supervisor("a").unwrap().intensity, Intensity::default());
     assert_eq!(tree.worker("b"), Some(&WorkerPolicy::default()));
     assert_eq!(tree.dynamic("c"), Some(&DynamicPolicy::default()));
     assert_eq!(tree.node("b").unwrap().shutdown(), Some(Span::from_secs(5)));
     assert_eq!(tree.node("a").unwrap().shutdown(), None);
-    assert_eq!(
-        (tree.worker("a"), tree.supervisor("b"), tree.dynamic("a")),
-        (None, None, None)
-    );
-    assert!(
-        tree.nodes
-            .values()
-            .all(|node| !node.significant() && node.restart() == RestartKind::Permanent)
-    );
-    assert!(
-        tree.nodes
-            .values()
-            .all(|node| node.backoff() == Backoff::default())
-    );
+    assert_eq!((tree.worker("a"), tree.supervisor("b"), tree.dynamic("a")), (None, None, None));
+    assert!(tree.nodes.values().all(|node| !node.significant() && node.restart() == RestartKind::Permanent));
+    assert!(tree.nodes.values().all(|node| node.backoff() == Backoff::default()));
 }
 
 #[test]
@@ -78,20 +56,10 @@ fn every_field_of_a_worker_is_read() {
         restart: RestartKind::Transient,
         shutdown: Span::from_secs(1),
         mailbox: 7,
-        backoff: Backoff {
-            first: Span::from_millis(1),
-            factor: 3.0,
-            cap: Span::from_secs(9),
-            jitter: 0.0,
-        },
+        backoff: Backoff { first: Span::from_millis(1), factor: 3.0, cap: Span::from_secs(9), jitter: 0.0 },
         significant: true,
-        liveness: Some(Liveness {
-            progress_within: Span::from_secs(120),
-        }),
-        breaker: Some(BreakerPolicy {
-            failures: 2,
-            ..BreakerPolicy::default()
-        }),
+        liveness: Some(Liveness { progress_within: Span::from_secs(120) }),
+        breaker: Some(BreakerPolicy { failures: 2, ..BreakerPolicy::default() }),
         budget: "$2.00".parse().ok(),
         rate: "60/min".parse().ok(),
     };
@@ -104,10 +72,7 @@ fn a_typo_is_found_where_it_stands() {
         "root = 'a'\n[supervisor.a]\nchidren = []\n",
         &["tree.toml:3:1: unknown field `chidren`; did you mean `children`?"],
     );
-    mistakes(
-        "root = 'a'\n[worke.b]\n",
-        &["tree.toml:2:2: unknown field `worke`; did you mean `worker`?"],
-    );
+    mistakes("root = 'a'\n[worke.b]\n", &["tree.toml:2:2: unknown field `worke`; did you mean `worker`?"]);
 }
 
 #[test]
@@ -144,15 +109,11 @@ fn a_name_is_declared_once() {
 fn cycles_are_found() {
     mistakes(
         "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[supervisor.b]\nchildren = ['a']\n",
-        &[
-            "tree.toml:2:13: the children make a cycle: a → b → a; take `a` out of the children of `b`",
-        ],
+        &["tree.toml:2:13: the children make a cycle: a → b → a; take `a` out of the children of `b`"],
     );
     mistakes(
         "root = 'a'\n[supervisor.a]\n[supervisor.b]\nchildren = ['c']\n[supervisor.c]\nchildren = ['b', 'd']\n[worker.d]\n",
-        &[
-            "tree.toml:3:13: the children make a cycle: b → c → b; take `b` out of the children of `c`",
-        ],
+        &["tree.toml:3:13: the children make a cycle: b → c → b; take `b` out of the children of `c`"],
     );
 }
 
@@ -181,21 +142,12 @@ fn a_significant_child_must_be_able_to_matter() {
 #[test]
 fn starts_depth_first() {
     let text = "root='a'\n[supervisor.a]\nchildren=['s','z']\n[supervisor.s]\nchildren=['y','x']\n[worker.x]\n[worker.y]\n[worker.z]\n";
-    assert_eq!(
-        TreePolicy::read("tree.toml", text).unwrap().start_order(),
-        ["a", "s", "y", "x", "z"]
-    );
+    assert_eq!(TreePolicy::read("tree.toml", text).unwrap().start_order(), ["a", "s", "y", "x", "z"]);
 }
 
 #[test]
 fn a_cycle_made_by_hand_does_not_hang() {
-    let loops = SupervisorPolicy {
-        children: vec!["a".to_owned()],
-        ..SupervisorPolicy::default()
-    };
-    let tree = TreePolicy {
-        root: "a".to_owned(),
-        nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into(),
-    };
+    let loops = SupervisorPolicy { children: vec!["a".to_owned()], ..SupervisorPolicy::default() };
+    let tree = TreePolicy { root: "a".to_owned(), nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into() };
     assert_eq!(tree.start_order(), ["a"]);
 }

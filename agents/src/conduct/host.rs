@@ -1,0 +1,209 @@
+//! The conductor as the host of a run's actor: what it does before a decision
+//! and after its events are durable. Invariant: its handlers never wait for an
+//! effect; whatever takes time runs in a task that ends with this life.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use actors::durable::{AskError, Context, Host, Origin};
+use async_trait::async_trait;
+use policies::instant::Timestamp;
+
+use super::Stage;
+use super::admit::Prepared;
+use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status};
+
+/// Between two tries to tell the run something that the journal would not take.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// One run's conductor, for one life of its actor; a cheap clone.
+#[derive(Clone)]
+pub(super) struct Conductor(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) stage: Arc<Stage>,
+    /// The actor, once this life of it has folded its stream.
+    context: OnceLock<Context<Run>>,
+    /// What was gathered for intents that are not durable yet.
+    prepared: Mutex<BTreeMap<Attempt, Prepared>>,
+    /// Attempts that a task waits for a place for.
+    waiting: Mutex<BTreeSet<Attempt>>,
+    /// The retry that a timer is set for.
+    timer: Mutex<Option<Timestamp>>,
+}
+
+impl std::ops::Deref for Conductor {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl Host<Run> for Conductor {
+    async fn prepare(&self, state: &State, mut command: Command) -> Command {
+        let world = &self.stage.spine.world;
+        command.now = world.now();
+        command.chance = world.chance("run").unit();
+        command.grants = self.gather(state, &command).await;
+        command
+    }
+
+    async fn started(&self, context: &Context<Run>, state: &State, events: &[Event]) {
+        for event in events {
+            if let Event::Intended(intent) = event {
+                let attempt = Attempt { key: intent.key.clone(), number: intent.attempt };
+                match self.take(&attempt) {
+                    Some(prepared) => self.perform(context, (**intent).clone(), prepared),
+                    // Nothing was gathered for it in this life, so nothing was sent.
+                    None => self.vanished(context, vec![attempt], "its place with the guard was lost"),
+                }
+            }
+        }
+        self.go_on(context, state);
+    }
+
+    async fn recovered(&self, context: &Context<Run>, state: &State) {
+        // One life recovers once, so nothing was there before.
+        let _ = self.context.set(context.clone());
+        self.recover(context, state);
+        for due in state.due(context.world().now()).unwrap_or_default() {
+            self.wait_for_place(due, Duration::ZERO);
+        }
+        self.go_on(context, state);
+    }
+
+    fn idle(&self, state: &State) -> bool {
+        let going = state.is_going() && state.status() == Status::Running;
+        !going && state.open_intents().next().is_none()
+    }
+}
+
+impl Conductor {
+    pub(super) fn new(stage: Arc<Stage>) -> Self {
+        Self(Arc::new(Inner {
+            stage,
+            context: OnceLock::new(),
+            prepared: Mutex::default(),
+            waiting: Mutex::default(),
+            timer: Mutex::default(),
+        }))
+    }
+
+    /// The actor, as this life of it is known; none before it has recovered,
+    /// when nothing can have been asked of it.
+    pub(super) fn context(&self) -> Option<Context<Run>> {
+        self.context.get().cloned()
+    }
+
+    /// Sees to it that what will be due is started then.
+    fn go_on(&self, context: &Context<Run>, state: &State) {
+        if !state.is_going() {
+            return self.clear();
+        }
+        if let Some(at) = state.retry_due() {
+            self.set_timer(context, at);
+        }
+    }
+
+    /// Wakes the run when its next retry is due; one timer at a time, and an
+    /// earlier retry gets one of its own.
+    fn set_timer(&self, context: &Context<Run>, at: Timestamp) {
+        {
+            let mut timer = lock(&self.timer);
+            if timer.is_some_and(|set| set <= at) {
+                return;
+            }
+            *timer = Some(at);
+        }
+        let (this, host) = (self.clone(), context.clone());
+        self.task(context, "run.retry", async move {
+            tokio::time::sleep(at.since(host.world().now())).await;
+            {
+                let mut timer = lock(&this.timer);
+                if *timer == Some(at) {
+                    *timer = None;
+                }
+            }
+            this.tell(&host, Act::StartReady).await;
+        });
+    }
+
+    /// Runs a task that ends with this life of the run's actor.
+    pub(super) fn task(
+        &self,
+        context: &Context<Run>,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let ended = context.ended().clone();
+        context.world().spawn(name, async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = future => {}
+            }
+        });
+    }
+
+    /// Tells the run, again and again while the journal has no room or a
+    /// neighbour's generation changed: an outcome that is not told is an outcome
+    /// lost. Ends with this life.
+    pub(super) async fn tell(&self, context: &Context<Run>, act: Act) {
+        loop {
+            let told = context.report(Origin::system(), Command::new(act.clone())).await;
+            match told {
+                Ok(_) => return,
+                Err(AskError::Full | AskError::Undone | AskError::Busy | AskError::Stale { .. }) => {
+                    tokio::time::sleep(TELL_AGAIN).await;
+                }
+                Err(AskError::Refused(Refusal::Resolved { .. })) => return,
+                Err(error) => {
+                    tracing::warn!(run = context.id(), %error, "the run was not told");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells the run that attempts vanished, in a task.
+    pub(super) fn vanished(&self, context: &Context<Run>, attempts: Vec<Attempt>, reason: &str) {
+        if attempts.is_empty() {
+            return;
+        }
+        let (this, host, reason) = (self.clone(), context.clone(), reason.to_owned());
+        self.task(context, "run.vanished", async move {
+            this.tell(&host, Act::Lost { attempts, reason }).await;
+        });
+    }
+
+    pub(super) fn keep(&self, attempt: Attempt, prepared: Prepared) {
+        lock(&self.prepared).insert(attempt, prepared);
+    }
+
+    pub(super) fn take(&self, attempt: &Attempt) -> Option<Prepared> {
+        lock(&self.prepared).remove(attempt)
+    }
+
+    /// Whether the caller is the one who shall wait for the attempt's place.
+    pub(super) fn begin_waiting(&self, attempt: &Attempt) -> bool {
+        lock(&self.waiting).insert(attempt.clone())
+    }
+
+    pub(super) fn end_waiting(&self, attempt: &Attempt) {
+        lock(&self.waiting).remove(attempt);
+    }
+
+    /// Gives back all that was gathered and not used.
+    fn clear(&self) {
+        let unused = std::mem::take(&mut *lock(&self.prepared));
+        drop(unused);
+    }
+}
+
+/// A panic elsewhere cannot leave these maps half changed, so a poisoned lock is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

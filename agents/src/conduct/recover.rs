@@ -1,0 +1,85 @@
+//! What a new life of a run finds open, and what becomes of it.
+//!
+//! Invariant: a model call is charged at its worst case and made again under a
+//! new reservation; a read or an idempotent tool is simply made again; a post is
+//! asked for at its platform, and held for a person when nobody can tell.
+
+use actors::durable::Context;
+use policies::money::Money;
+
+use super::host::Conductor;
+use super::perform::{Ended, landed, not_published, post};
+use crate::publisher::Landed;
+use crate::run::{Attempt, Intended, Run, State};
+use crate::workflow::{Action, EffectClass, PostDraft};
+
+/// How often a platform that cannot tell now is asked again.
+const ASKS_MAX: u32 = 5;
+
+impl Conductor {
+    /// Settles every intent that was open when the last life ended.
+    pub(super) fn recover(&self, context: &Context<Run>, state: &State) {
+        let mut lost = Vec::new();
+        for intent in state.open_intents() {
+            match (&intent.request, intent.class) {
+                (Action::Publish(draft), EffectClass::Reconcile) => {
+                    self.reconcile(context, intent.clone(), draft.clone());
+                }
+                _ => lost.push(Attempt { key: intent.key.clone(), number: intent.attempt }),
+            }
+        }
+        self.vanished(context, lost, "the run's actor ended while this was under way");
+    }
+
+    /// Asks the platform what became of a post, in a task.
+    fn reconcile(&self, context: &Context<Run>, intent: Intended, draft: PostDraft) {
+        let (this, host) = (self.clone(), context.clone());
+        self.task(context, "run.reconcile", async move {
+            let started = host.world().elapsed();
+            let ended = this.asked(&intent, &draft).await;
+            let took = host.world().elapsed().saturating_sub(started);
+            this.resolve(&host, &intent, ended, took).await;
+        });
+    }
+
+    async fn asked(&self, intent: &Intended, draft: &PostDraft) -> Ended {
+        let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
+            return Ended::unknown(format!("there is no publisher `{}` to ask", draft.publisher), Money::ZERO);
+        };
+        let able = publisher.capabilities();
+        let mut last = "the platform cannot be asked".to_owned();
+        if able.lands_late {
+            // A request of the process that died cannot outlast its time-out.
+            let guard = self.guard(&intent.request);
+            let since = self.stage.spine.world.now().since(intent.at);
+            tokio::time::sleep(guard.policy().timeout.duration().saturating_sub(since)).await;
+        }
+        if able.can_be_asked {
+            for _ in 0..ASKS_MAX {
+                let permit = self.place(&intent.request).await;
+                match publisher.find(intent.key.as_str().to_owned(), permit).await {
+                    Ok(Some(published)) => return landed(draft, published),
+                    Ok(None) if able.deduplicates => return self.again(intent, draft).await,
+                    Ok(None) => return Ended::unknown("the platform does not show it, and may yet", Money::ZERO),
+                    Err(error) => last = error.message,
+                }
+            }
+        } else if able.deduplicates {
+            return self.again(intent, draft).await;
+        }
+        Ended::unknown(last, Money::ZERO)
+    }
+
+    /// Posts once more under the same key, which the platform takes for the same post.
+    async fn again(&self, intent: &Intended, draft: &PostDraft) -> Ended {
+        let permit = self.place(&intent.request).await;
+        let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
+            return Ended::unknown("the publisher is gone", Money::ZERO);
+        };
+        match publisher.publish(post(intent, draft), permit).await {
+            Ok(published) => landed(draft, published),
+            Err(error) if error.landed == Landed::No => not_published(error),
+            Err(error) => Ended::unknown(error.message, Money::ZERO),
+        }
+    }
+}

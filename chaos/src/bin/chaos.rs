@@ -1,0 +1,5 @@
+//! The `callboard-chaos` command.
+
+fn main() -> std::process::ExitCode {
+    chaos::command::main()
+}

@@ -1,0 +1,55 @@
+//! The `callboard-provider` command: the scripted model server, a process of its
+//! own that outlives whoever calls it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+
+use super::server::{Ledger, Options, app};
+
+/// A model server that speaks chat completions, answers from a script, and
+/// writes each call that it serves into a ledger of its own.
+#[derive(Parser)]
+#[command(name = "callboard-provider", version)]
+struct Arguments {
+    /// Where to listen; port 0 takes a free one, and the address is printed
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The ledger's file, one JSON line for each call served
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+    /// Milliseconds before each answer
+    #[arg(long, default_value_t = 20)]
+    think_ms: u64,
+    /// Answer every n-th call with 429
+    #[arg(long, default_value_t = 0)]
+    refuse_every: u64,
+}
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    match serve(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    let ledger = Ledger::open(&arguments.ledger)?;
+    let options = Options { think: Duration::from_millis(arguments.think_ms), refuse_every: arguments.refuse_every };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(arguments.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+        println!("http://{}/v1", listener.local_addr()?);
+        axum::serve(listener, app(options, ledger)).await.context("the server ended")
+    })
+}

@@ -1,0 +1,151 @@
+//! A system's parts for a simulation. Invariant: nothing here touches the real
+//! clock, disk or network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::transport::{self, Transport};
+use actors::world::World;
+use agents::agent::AgentSpec;
+use agents::embed::{EmbedError, Embedder};
+use agents::openai::{self, OpenAi, OptionsError};
+use agents::publisher::{FeedOptions, FeedPublisher, Publisher};
+use gateway::config::Config;
+use gateway::policy::Policies;
+use gateway::system::{AGENTS, PUBLISHERS, Parts};
+use policies::document::Error;
+use policies::tokens::Tokens;
+use serde_json::{Value, json};
+use storage::disk::sim::SimDisk;
+use storage::index::memory::MemoryIndex;
+use storage::journal;
+use storage::views::memory::MemoryShelves;
+
+use crate::provider::reply;
+
+/// The price table's key of the simulated model: one that costs something.
+const PRICE: &str = "gpt-4o-mini";
+/// The shortest and the longest time that the simulated model thinks.
+const THINK_MS: (u64, u64) = (50, 4_000);
+/// Numbers in a simulated vector: one for each letter.
+const DIMENSION: usize = 26;
+
+/// Why a simulation's parts cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PartsError {
+    /// A built-in policy has a fault.
+    #[error("a built-in policy has a fault: {0}")]
+    Policy(Error),
+    /// The model's options are wrong.
+    #[error(transparent)]
+    Model(#[from] OptionsError),
+}
+
+/// A scripted provider, slow by a seeded time.
+pub fn provider(seed: u64) -> Arc<dyn Transport> {
+    transport::scripted(move |request| async move {
+        let body = request.into_body();
+        let said = reply(&body);
+        let (least, most) = THINK_MS;
+        let spread = seed ^ u64::from(crc(&said.id));
+        tokio::time::sleep(Duration::from_millis(least + spread % (most - least))).await;
+        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = if asked["stream"] == json!(true) { said.events().concat() } else { said.whole().to_string() };
+        let kind = if asked["stream"] == json!(true) { "text/event-stream" } else { "application/json" };
+        let mut response = http::Response::new(transport::body(text));
+        response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        Ok(response)
+    })
+}
+
+fn crc(text: &str) -> u32 {
+    text.bytes().fold(0, |sum, byte| sum.rotate_left(5) ^ u32::from(byte))
+}
+
+/// The parts of a simulated system, on this disk.
+///
+/// # Errors
+/// [`PartsError`]; none with the built-in policies.
+pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
+    let first = |mut faults: Vec<Error>| PartsError::Policy(faults.remove(0));
+    let policies = Policies::load(&Config::default()).map_err(first)?;
+    let mut agents = Vec::new();
+    for name in AGENTS {
+        let options = openai::Options {
+            price: Some(PRICE.to_owned()),
+            ..openai::Options::new("http://model.test/v1", "scripted")
+        };
+        agents.push(AgentSpec {
+            name: name.to_owned(),
+            model: Arc::new(OpenAi::new(options, world.http())?),
+            guard: "model/scripted".to_owned(),
+            timeout: policies.guards.get("model/scripted").timeout.duration(),
+            output_max: Tokens(4096),
+            system: None,
+            temperature: 0.4,
+        });
+    }
+    let feed = FeedPublisher::new(world.clone(), Arc::new(disk.clone()), FeedOptions::default());
+    let publisher: Arc<dyn Publisher> = Arc::new(feed);
+    Ok(Parts {
+        world: world.clone(),
+        disk: Arc::new(disk.clone()),
+        shelves: Arc::new(MemoryShelves::new()),
+        index: Arc::new(MemoryIndex::new(DIMENSION)),
+        embedder: Arc::new(Letters),
+        agents,
+        publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
+        policies,
+        journal: journal::Options::default(),
+        workspace: "main".to_owned(),
+        feed: None,
+    })
+}
+
+/// Counts letters: a scripted embedder, good for a simulation and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Letters;
+
+impl Embedder for Letters {
+    fn dimension(&self) -> usize {
+        DIMENSION
+    }
+
+    fn id(&self) -> &str {
+        "letters"
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Ok(texts.iter().map(|text| counted(text)).collect())
+    }
+}
+
+fn counted(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.01_f32; DIMENSION];
+    for letter in text.bytes().map(|b| b.to_ascii_lowercase()).filter(u8::is_ascii_lowercase) {
+        if let Some(count) = vector.get_mut(usize::from(letter - b'a')) {
+            *count += 1.0;
+        }
+    }
+    let length = vector.iter().map(|n| n * n).sum::<f32>().sqrt();
+    vector.iter().map(|n| n / length).collect()
+}
+
+/// A small brief, as the announce workflow's inputs.
+#[must_use]
+pub fn brief() -> BTreeMap<String, Value> {
+    let text = "# Lamp 3\n\nLamp 3 shines for a whole night on one charge. It weighs 200 grams and folds flat. \
+                You charge it in two hours from any socket. Link: https://lamp.example/3\n\nIt was tested by 40 \
+                climbers over one winter. None of the lamps failed in the cold.";
+    BTreeMap::from([
+        ("product".to_owned(), json!("Lamp 3")),
+        ("link".to_owned(), json!("https://lamp.example/3")),
+        ("brief".to_owned(), json!(text)),
+        ("brand".to_owned(), json!("## Words we do not use\n- perfect\n")),
+        (
+            "documents".to_owned(),
+            json!([{ "source": "test.md", "text": "Forty climbers carried it. They used it for 1,200 nights." }]),
+        ),
+    ])
+}

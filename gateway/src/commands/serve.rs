@@ -1,0 +1,57 @@
+//! `callboard serve`: the system behind its HTTP API, until it is told to stop.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::{config, is_fancy, start, stop};
+use crate::cli::ServeArgs;
+use crate::http;
+use crate::terminal::tree;
+
+/// Serves until the process is asked to end, or the tree has ended.
+///
+/// # Errors
+/// When the address is refused or taken, or the system does not start or ends
+/// by itself.
+pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
+    let config = config(&arguments.system)?;
+    let address = arguments.listen.unwrap_or(config.listen);
+    http::allowed(address).map_err(anyhow::Error::msg)?;
+    // Before the system starts, so that a taken port costs nothing.
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; another program may, or choose one with --listen"))?;
+    let fancy = is_fancy(false);
+    let system = start(&config, fancy).await?;
+    print!("{}", tree(&system.picture().root, fancy));
+    println!("listening on http://{}", listener.local_addr()?);
+    let tree = system.tree().clone();
+    let app = http::router(Arc::clone(&system));
+    let server = axum::serve(listener, app);
+    let outcome = tokio::select! {
+        biased;
+        () = asked_to_end() => Ok(()),
+        ended = tree.wait() => Err(anyhow::anyhow!("the supervision tree has ended: {ended:?}")),
+        served = server => served.context("the HTTP server ended"),
+    };
+    println!("stopping");
+    stop(&system).await;
+    outcome
+}
+
+/// Ctrl-C, or the signal that service managers send.
+async fn asked_to_end() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    match terminate {
+        Ok(mut terminate) => tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => {
+            // Without a handler of ours the signal ends the process, which costs nothing.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

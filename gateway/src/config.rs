@@ -1,0 +1,322 @@
+//! `callboard.toml`: which real things stand behind each seam.
+//!
+//! Invariant: every key has a default that needs no key and no server, unknown
+//! keys are refused, and a secret is named here, never written here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use policies::document::{self, Error};
+use policies::money::Money;
+use policies::span::ByteSize;
+use serde::Deserialize;
+
+/// Read when no file is named and this one is there.
+pub const FILE: &str = "callboard.toml";
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The folder of the journal, the feed and the views.
+    pub data: PathBuf,
+    /// Where models and other downloads are kept; by default the user's cache.
+    pub cache: Option<PathBuf>,
+    /// The address of the HTTP API.
+    pub listen: SocketAddr,
+    /// The workspace that pays.
+    pub workspace: String,
+    /// The model that agents use unless they name another.
+    pub model: ModelConfig,
+    /// Agents with a model of their own.
+    pub agents: BTreeMap<String, AgentConfig>,
+    /// Where the context index is.
+    pub context: ContextConfig,
+    /// The feed that the publisher keeps.
+    pub feed: FeedConfig,
+    /// The journal's bounds.
+    pub journal: JournalConfig,
+    /// Files that replace the built-in policies.
+    pub policies: PolicyFiles,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from(".callboard"),
+            cache: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            workspace: "main".to_owned(),
+            model: ModelConfig::default(),
+            agents: BTreeMap::new(),
+            context: ContextConfig::default(),
+            feed: FeedConfig::default(),
+            journal: JournalConfig::default(),
+            policies: PolicyFiles::default(),
+        }
+    }
+}
+
+/// A language model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ModelConfig {
+    /// The small model on this machine's CPU.
+    Local {
+        /// The GGUF file, when it was brought by hand.
+        #[serde(default)]
+        path: Option<PathBuf>,
+        /// What a second of CPU is said to cost; by default as the price table says: nothing.
+        #[serde(default)]
+        cpu_second: Option<Money>,
+    },
+    /// A server that speaks OpenAI's chat completions: Ollama, vLLM, llama.cpp, OpenAI.
+    #[serde(rename = "openai")]
+    OpenAi {
+        /// The base, `/v1` included: `http://127.0.0.1:11434/v1`.
+        url: String,
+        /// The model's name there.
+        name: String,
+        /// Its key in the price table, when that differs from `name`.
+        #[serde(default)]
+        price: Option<String>,
+        /// Where the API key is.
+        #[serde(default)]
+        key: Option<SecretSource>,
+        /// Whether replies are streamed.
+        #[serde(default = "yes")]
+        stream: bool,
+    },
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self::Local { path: None, cpu_second: None }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One agent's own settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// Its model; the general one without it.
+    pub model: Option<ModelConfig>,
+}
+
+/// Where the context index is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ContextConfig {
+    /// Qdrant inside this process, in the data folder.
+    #[default]
+    Embedded,
+    /// A Qdrant server, over gRPC.
+    Qdrant {
+        /// `http://127.0.0.1:6334`
+        url: String,
+        /// The collection's name there.
+        #[serde(default = "collection")]
+        collection: String,
+        /// Where the API key is.
+        #[serde(default)]
+        key: Option<SecretSource>,
+    },
+}
+
+fn collection() -> String {
+    "callboard".to_owned()
+}
+
+/// The Atom feed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeedConfig {
+    /// Its title.
+    pub title: String,
+    /// The address under which readers find it.
+    pub url: String,
+    /// The folder that holds it; by default `feed` in the data folder.
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { title: "Callboard".to_owned(), url: "http://127.0.0.1:8080/feed.atom".to_owned(), folder: None }
+    }
+}
+
+/// The journal's bounds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    /// The most that the journal may take on disk; without it, what the disk has.
+    pub bytes_max: Option<ByteSize>,
+}
+
+/// Files that replace the built-in policies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFiles {
+    /// The supervision tree.
+    pub tree: Option<PathBuf>,
+    /// Time-outs, rates, breakers and retries.
+    pub guard: Option<PathBuf>,
+    /// The price table.
+    pub prices: Option<PathBuf>,
+    /// What may be spent.
+    pub budget: Option<PathBuf>,
+}
+
+/// Where a secret is; the secret itself is read when it is needed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    /// A file; white space around its content is dropped.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// A sentence that names the source, never its content.
+    pub fn read(&self) -> Result<String, String> {
+        let secret = match self {
+            Self::Env(name) => std::env::var(name).map_err(|_| {
+                format!("the environment variable {name} is not set; export it, or name another source")
+            })?,
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|e| format!("the secret's file {} cannot be read: {e}", path.display()))?,
+        };
+        let secret = secret.trim();
+        if secret.is_empty() {
+            return Err(match self {
+                Self::Env(name) => format!("the environment variable {name} is empty"),
+                Self::File(path) => format!("the secret's file {} is empty", path.display()),
+            });
+        }
+        Ok(secret.to_owned())
+    }
+}
+
+impl Config {
+    /// Reads `file`, or [`FILE`] where there is one, or takes the defaults.
+    /// Paths inside the file are relative to its folder.
+    ///
+    /// # Errors
+    /// The fault with file, line, column and what to do.
+    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+        let path = match file {
+            Some(path) => path,
+            None if Path::new(FILE).exists() => Path::new(FILE),
+            None => return Ok(Self::default()),
+        };
+        let mut config: Self = document::read(&path.display().to_string(), &read(path)?)?;
+        if let Some(folder) = path.parent() {
+            config.resolve(folder);
+        }
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        self.data = folder.join(&self.data);
+        let policies = &mut self.policies;
+        let optional = [
+            &mut self.cache,
+            &mut self.feed.folder,
+            &mut policies.tree,
+            &mut policies.guard,
+            &mut policies.prices,
+            &mut policies.budget,
+        ];
+        for path in optional.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// The folder of the feed.
+    #[must_use]
+    pub fn feed_folder(&self) -> PathBuf {
+        self.feed.folder.clone().unwrap_or_else(|| self.data.join("feed"))
+    }
+
+    /// Where downloads are kept: as configured, else `CALLBOARD_MODELS`, else
+    /// the user's cache folder, else the data folder.
+    #[must_use]
+    pub fn cache_folder(&self) -> PathBuf {
+        let from_env = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        self.cache
+            .clone()
+            .or_else(|| from_env("CALLBOARD_MODELS"))
+            .or_else(|| Some(from_env("XDG_CACHE_HOME")?.join("callboard")))
+            .or_else(|| Some(from_env("HOME")?.join(".cache/callboard")))
+            .unwrap_or_else(|| self.data.join("cache"))
+    }
+}
+
+/// Reads a configuration or policy file as text.
+///
+/// # Errors
+/// The fault, with what to do.
+pub fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|e| Error {
+        file: path.display().to_string(),
+        line: 1,
+        column: 1,
+        message: format!("cannot be read: {e}"),
+        help: "name a readable TOML file".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let (dir, path) = written("");
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!(config.data, dir.path().join(".callboard"));
+        assert!(matches!(config.model, ModelConfig::Local { .. }));
+    }
+
+    #[test]
+    fn a_model_server_is_a_few_lines() {
+        let (_dir, path) = written(
+            "[model]\nkind = \"openai\"\nurl = \"http://127.0.0.1:11434/v1\"\nname = \"qwen\"\nkey = { env = \"SOME_KEY\" }\n",
+        );
+        let config = Config::load(Some(&path)).unwrap();
+        assert!(matches!(config.model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_line() {
+        let (_dir, path) = written("workspace = \"a\"\nlisten = \"127.0.0.1:80\"\ndatta = \"x\"\n");
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains(":3:") && error.contains("data"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_secret_names_its_source_only() {
+        let source = SecretSource::Env("CALLBOARD_NO_SUCH_SECRET".to_owned());
+        assert!(source.read().unwrap_err().contains("CALLBOARD_NO_SUCH_SECRET"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "  s3cret\n").unwrap();
+        assert_eq!(SecretSource::File(path).read().unwrap(), "s3cret");
+    }
+}

@@ -1,0 +1,185 @@
+//! Runs over HTTP. Invariant: a run is answered as created only when it is
+//! durable, and the same key with the same order is the same run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agents::aggregator::Cursor;
+use agents::run::{Summary, Terms};
+use agents::workflow::{self, StepPath};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use policies::approval::ApprovalPolicy;
+use policies::money::Money;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::problem::Problem;
+use crate::system::{AcceptError, NewRun, System, run_id};
+
+/// The longest key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+/// Runs on a page that names no number.
+const PAGE: usize = 50;
+/// Who asks, until there are keys.
+const PRINCIPAL: &str = "http";
+
+/// `POST /v1/runs`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    /// The name of a built-in workflow …
+    #[serde(default)]
+    workflow: Option<String>,
+    /// … or a workflow's text, in TOML.
+    #[serde(default)]
+    definition: Option<String>,
+    #[serde(default)]
+    inputs: BTreeMap<String, Value>,
+    /// The most that the run may spend, such as "$0.50".
+    #[serde(default)]
+    cost_max: Option<Money>,
+    /// `automatic` or `ask`.
+    #[serde(default)]
+    approval: ApprovalPolicy,
+}
+
+/// Takes a run on.
+pub(super) async fn create(
+    State(system): State<Arc<System>>,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Problem> {
+    let ask: Ask = read(&body.map_err(|e| Problem::too_large(e.to_string()))?)?;
+    let workflow = match (ask.workflow.as_deref(), &ask.definition) {
+        (_, Some(text)) => system.workflow("definition", text),
+        (None | Some("announce"), None) => system.workflow("workflows/announce.toml", workflow::ANNOUNCE),
+        (Some(other), None) => {
+            return Err(Problem::unprocessable(format!(
+                "there is no workflow `{other}`; use `announce`, or send a `definition`"
+            )));
+        }
+    };
+    let workflow = workflow.map_err(|faults| {
+        Problem::unprocessable(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    let id = match key(&headers)? {
+        Some(key) => run_id(PRINCIPAL, &key),
+        None => run_id(PRINCIPAL, &format!("{:032x}", system.world().chance("http/run").id())),
+    };
+    let terms = Terms { cost_max: ask.cost_max, approval: ask.approval, ..Terms::default() };
+    let new = NewRun { id: id.clone(), workflow, inputs: ask.inputs, principal: PRINCIPAL.to_owned(), terms };
+    let taken = system.accept(new).await.map_err(problem)?;
+    let status = if taken.repeated { StatusCode::OK } else { StatusCode::CREATED };
+    let location = format!("/v1/runs/{id}");
+    Ok((status, [(header::LOCATION, location)], Json(shown(&system, &id).await?)).into_response())
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        _ => {
+            Err(Problem::bad_request(format!("Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters")))
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Problem::bad_request(format!("the body is not what is asked for, at line {line}, column {column}: {error}"))
+    })
+}
+
+fn problem(error: AcceptError) -> Problem {
+    use agents::run::Refusal;
+    let text = error.to_string();
+    match error {
+        AcceptError::Taken(_) => Problem::conflict(text),
+        AcceptError::Full => Problem::full(text),
+        AcceptError::Unavailable(_) => Problem::unavailable(text),
+        AcceptError::Refused(Refusal::Inputs(_)) => Problem::unprocessable(text),
+        AcceptError::Refused(Refusal::Absent) => Problem::not_found(text),
+        AcceptError::Refused(_) => Problem::conflict(text),
+    }
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    #[serde(default)]
+    after: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// `GET /v1/runs`
+pub(super) async fn list(
+    State(system): State<Arc<System>>,
+    Query(which): Query<Which>,
+) -> Result<Json<Value>, Problem> {
+    let cursor: Option<Cursor> = match which.after.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(cursor)) => Some(cursor),
+        Some(Err(error)) => {
+            let error: agents::aggregator::PageError = error;
+            return Err(Problem::bad_request(error.to_string()));
+        }
+    };
+    let reports = system.reports().clone();
+    let limit = which.limit.unwrap_or(PAGE);
+    let page = system.world().blocking("runs.list", move || reports.runs(cursor.as_ref(), limit)).await;
+    let page = page.map_err(|e| Problem::internal(e.to_string()))?.map_err(|e| Problem::internal(e.to_string()))?;
+    Ok(Json(json!({ "runs": page.runs, "next": page.next })))
+}
+
+/// `GET /v1/runs/{id}`
+pub(super) async fn show(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    Ok(Json(shown(&system, &id).await?))
+}
+
+async fn shown(system: &System, id: &str) -> Result<Value, Problem> {
+    let state = system.state(id).await.map_err(Problem::internal)?;
+    let absent = || Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them"));
+    let summary: Summary = state.summary().ok_or_else(absent)?;
+    let mut shown = serde_json::to_value(&summary).map_err(|e| Problem::internal(e.to_string()))?;
+    if let Some(agents::run::End::Finished { outputs }) = &state.end {
+        shown["outputs"] = json!(outputs);
+    }
+    let asked: Vec<_> = state.asked().map(|q| json!({ "path": q.path, "what": q.what })).collect();
+    if !asked.is_empty() {
+        shown["approvals"] = json!(asked);
+    }
+    Ok(shown)
+}
+
+/// `POST /v1/runs/{id}/approvals`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verdict {
+    path: StepPath,
+    approved: bool,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Answers a question that a run waits for.
+pub(super) async fn approve(
+    State(system): State<Arc<System>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let verdict: Verdict = read(&body)?;
+    if !system.knows(&id) {
+        return Err(Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them")));
+    }
+    let yes = if verdict.approved { Ok(()) } else { Err(verdict.reason) };
+    system.answer(&id, verdict.path, PRINCIPAL, yes).await.map_err(problem)?;
+    Ok(Json(shown(&system, &id).await?))
+}

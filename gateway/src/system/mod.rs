@@ -1,0 +1,131 @@
+//! The whole system, wired: journal, tree, runs, and what the outside may ask.
+//!
+//! Invariant: it is the same system in production, in tests and in simulation;
+//! only its [`Parts`] differ.
+
+mod factories;
+mod follow;
+mod order;
+mod parts;
+mod reading;
+mod start;
+mod watcher;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use actors::durable::Directory;
+use actors::telemetry::Metrics;
+use actors::world::World;
+use agents::aggregator::Reports;
+use agents::conduct::Stage;
+use agents::run::Run;
+use agents::workflow::Known;
+use storage::journal::{Journal, Opened};
+use supervisor::{ShutdownReport, Tree, TreeSnapshot};
+use tokio_util::sync::CancellationToken;
+
+pub use follow::Follower;
+pub use order::{AcceptError, NewRun, Taken, run_id};
+pub use parts::Parts;
+pub use reading::Readiness;
+pub use start::StartError;
+
+use crate::config::Config;
+
+/// The agents of the built-in tree.
+pub const AGENTS: [&str; 3] = ["researcher", "writer", "reviewer"];
+/// The publishers of the built-in tree.
+pub const PUBLISHERS: [&str; 1] = ["feed"];
+/// The dynamic supervisor of the runs.
+const RUNS: &str = "runs";
+
+/// What workflows may name under this configuration.
+#[must_use]
+pub fn names(config: &Config) -> Known {
+    let agents: BTreeSet<String> =
+        AGENTS.iter().map(|name| (*name).to_owned()).chain(config.agents.keys().cloned()).collect();
+    Known::new(agents, PUBLISHERS)
+}
+
+/// A running system.
+pub struct System {
+    world: World,
+    journal: Journal,
+    opened: Opened,
+    tree: Tree,
+    stage: Arc<Stage>,
+    runs: Directory<Run>,
+    reports: Reports,
+    metrics: Metrics,
+    known: Known,
+    feed: Option<PathBuf>,
+    /// Cancelled when the committer has ended.
+    committed: CancellationToken,
+}
+
+/// Where the run directory finds the tree, which is started after it.
+type TreeSlot = Arc<OnceLock<Tree>>;
+
+impl System {
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Clock, chance and tasks.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What the journal's opening found.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// The supervision tree.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Agents, ledger, context store and publishers.
+    pub fn stage(&self) -> &Arc<Stage> {
+        &self.stage
+    }
+
+    /// The report's figures.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// The tree's picture, as of now.
+    pub fn picture(&self) -> TreeSnapshot {
+        self.tree.draw()
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub fn metrics(&self) -> String {
+        self.metrics.encode()
+    }
+
+    /// The guards in use: calls under way and where each breaker stands.
+    pub fn guards(&self) -> BTreeMap<String, serde_json::Value> {
+        let shown = |state: actors::guard::GuardState| {
+            serde_json::json!({
+                "in_flight": state.in_flight,
+                "concurrency": state.concurrency,
+                "breaker": format!("{:?}", state.breaker).to_lowercase(),
+            })
+        };
+        self.stage.guards.snapshot().into_iter().map(|(name, state)| (name, shown(state))).collect()
+    }
+
+    /// Stops taking, drains in reverse start order, and closes the journal.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let report = self.tree.shutdown().await;
+        self.journal.close().await;
+        self.committed.cancelled().await;
+        report
+    }
+}

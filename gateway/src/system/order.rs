@@ -1,0 +1,156 @@
+//! Taking runs on. Invariant: one key names one run for ever; the same order
+//! under the same key is the same run, and another order under it is refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actors::durable::{AskError, Origin};
+use agents::run::{Act, Command, Order, Refusal, RunId, State, Status, Terms};
+use agents::workflow::{StepPath, Workflow, check};
+use policies::document;
+use serde_json::Value;
+use storage::journal::TraceId;
+
+use super::System;
+
+/// A run that is asked for.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id; see [`run_id`].
+    pub id: String,
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// What it is given.
+    pub inputs: BTreeMap<String, Value>,
+    /// Who asks.
+    pub principal: String,
+    /// How it is to be carried out.
+    pub terms: Terms,
+}
+
+/// A run that was taken on, now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether it was there already.
+    pub repeated: bool,
+}
+
+/// Why a run was not taken on, or not told something.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The key names another order.
+    #[error("the key already names another run (`{0}`), with another workflow or other inputs; use a new key")]
+    Taken(String),
+    /// It does not fit.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// There is no room to remember it.
+    #[error("the journal is full, so no new run is accepted; free space and ask again")]
+    Full,
+    /// Not now.
+    #[error("the run cannot be reached now: {0}; ask again")]
+    Unavailable(String),
+}
+
+/// The id of the run that a key names: the same for the same key.
+#[must_use]
+pub fn run_id(principal: &str, key: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(principal.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(key.as_bytes());
+    let hex = hasher.finalize().to_hex();
+    hex.get(..20).unwrap_or_default().to_owned()
+}
+
+impl System {
+    /// Checks a workflow's text against what this system has.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn workflow(&self, file: &str, text: &str) -> Result<Arc<Workflow>, Vec<document::Error>> {
+        check(file, text, &self.known).map(Arc::new)
+    }
+
+    /// Takes a run on; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; nothing was taken on then.
+    pub async fn accept(&self, new: NewRun) -> Result<Taken, AcceptError> {
+        let order = Order {
+            id: RunId::new(new.id.clone()),
+            workflow: new.workflow,
+            inputs: new.inputs,
+            principal: new.principal.clone(),
+            terms: new.terms,
+        };
+        let mut chance = self.world.chance("trace");
+        let origin = Origin { principal: new.principal, trace: TraceId(chance.id()), cause: None };
+        let command = Command::new(Act::Accept(Box::new(order.clone())));
+        match self.runs.ask(&new.id, origin, command).await {
+            Ok(_) => Ok(Taken { repeated: false }),
+            Err(AskError::Refused(Refusal::Exists(_))) => self.repeated(&order).await,
+            Err(error) => Err(why(error)),
+        }
+    }
+
+    async fn repeated(&self, order: &Order) -> Result<Taken, AcceptError> {
+        let id = order.id.as_str();
+        let known = self.state(id).await.map_err(AcceptError::Unavailable)?;
+        let same = known.order.as_ref().is_some_and(|known| {
+            let bound = order.workflow.bind(order.inputs.clone());
+            known.version == order.workflow.version() && bound.is_ok_and(|inputs| inputs == known.inputs)
+        });
+        if same { Ok(Taken { repeated: true }) } else { Err(AcceptError::Taken(id.to_owned())) }
+    }
+
+    /// Answers a question that a run waits for.
+    ///
+    /// # Errors
+    /// [`AcceptError`].
+    pub async fn answer(
+        &self,
+        run: &str,
+        path: StepPath,
+        by: &str,
+        yes: Result<(), String>,
+    ) -> Result<Status, AcceptError> {
+        let act = match yes {
+            Ok(()) => Act::Approve { path, by: by.to_owned() },
+            Err(reason) => Act::Reject { path, by: by.to_owned(), reason },
+        };
+        let origin = Origin { principal: by.to_owned(), ..Origin::system() };
+        let told = self.runs.ask(run, origin, Command::new(act)).await;
+        told.map(|reply| reply.status).map_err(why)
+    }
+
+    /// A run's state, folded from its stream.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in a sentence.
+    pub async fn state(&self, run: &str) -> Result<State, String> {
+        use actors::entity::Entity;
+        let mut state = State::default();
+        let mut after = storage::journal::Version::NONE;
+        loop {
+            let page = self.run_events(run, after, STATE_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(state) };
+            after = last.version;
+            for event in &page {
+                let event = agents::run::Run::decode(&event.kind, event.schema, &event.payload)?;
+                agents::run::Run::evolve(&mut state, &event);
+            }
+        }
+    }
+}
+
+/// Events read at once when a run's state is folded for a reader.
+const STATE_PAGE: usize = 256;
+
+fn why(error: AskError<Refusal>) -> AcceptError {
+    match error {
+        AskError::Refused(refusal) => AcceptError::Refused(refusal),
+        AskError::Full => AcceptError::Full,
+        other => AcceptError::Unavailable(other.to_string()),
+    }
+}

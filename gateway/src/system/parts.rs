@@ -1,0 +1,42 @@
+//! What a system is made of. Invariant: whatever differs between production,
+//! tests and simulation is here, so that everything else is the same in all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actors::world::World;
+use agents::agent::AgentSpec;
+use agents::embed::Embedder;
+use agents::publisher::Publisher;
+use storage::disk::Disk;
+use storage::index::ContextIndex;
+use storage::journal;
+use storage::views::Shelves;
+
+use crate::policy::Policies;
+
+/// A system's parts, ready to be put together.
+pub struct Parts {
+    /// Clock, chance, tasks and HTTP.
+    pub world: World,
+    /// The journal's disk.
+    pub disk: Arc<dyn Disk>,
+    /// Where views are kept.
+    pub shelves: Arc<dyn Shelves>,
+    /// The context index.
+    pub index: Arc<dyn ContextIndex>,
+    /// What makes its vectors.
+    pub embedder: Arc<dyn Embedder>,
+    /// The agents.
+    pub agents: Vec<AgentSpec>,
+    /// The publishers by name.
+    pub publishers: BTreeMap<String, Arc<dyn Publisher>>,
+    /// What is allowed.
+    pub policies: Policies,
+    /// The journal's bounds.
+    pub journal: journal::Options,
+    /// The workspace that pays.
+    pub workspace: String,
+    /// The feed's file, to be served over HTTP; none in a simulation.
+    pub feed: Option<std::path::PathBuf>,
+}

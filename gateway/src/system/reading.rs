@@ -1,0 +1,80 @@
+//! What the outside may read. Invariant: reading asks no busy actor: it reads
+//! the journal, the views and published pictures.
+
+use serde::Serialize;
+use storage::journal::{Event, StreamId, Version};
+
+use super::System;
+
+/// Whether new runs would be taken, and why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Every worker of the tree is up.
+    pub tree: bool,
+    /// The journal's committer runs.
+    pub journal: bool,
+    /// The journal has room.
+    pub room: bool,
+    /// Why the journal stopped, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl Readiness {
+    /// Whether all is well.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.tree && self.journal && self.room
+    }
+}
+
+impl System {
+    /// Whether new runs would be taken.
+    pub fn readiness(&self) -> Readiness {
+        let stopped = self.journal.stopped().map(|reason| reason.to_string());
+        Readiness { tree: self.tree.is_up(), journal: stopped.is_none(), room: self.journal.has_room(), stopped }
+    }
+
+    /// Whether a run of this id was ever accepted.
+    pub fn knows(&self, run: &str) -> bool {
+        self.journal.version(&stream(run)).is_ok_and(|version| version > Version::NONE)
+    }
+
+    /// A run's events after a version, oldest first, at most `max`.
+    ///
+    /// # Errors
+    /// Why they cannot be read, in a sentence.
+    pub async fn run_events(&self, run: &str, after: Version, max: usize) -> Result<Vec<Event>, String> {
+        let (journal, stream) = (self.journal.clone(), stream(run));
+        let read = move || journal.read_stream(&stream, after, max);
+        match self.world.blocking("run.events", read).await {
+            Ok(Ok(events)) => Ok(events),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The feed's file, where one is kept.
+    pub fn feed_path(&self) -> Option<std::path::PathBuf> {
+        self.feed.clone()
+    }
+
+    /// The feed's bytes; none before anything was published.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in a sentence.
+    pub async fn feed(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = self.feed.clone() else { return Ok(None) };
+        let read = move || std::fs::read(path);
+        match self.world.blocking("feed", read).await {
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Ok(Err(error)) => Err(format!("the feed cannot be read: {error}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn stream(run: &str) -> StreamId {
+    StreamId::from(format!("run/{run}"))
+}

@@ -1,0 +1,235 @@
+//! Putting the parts together. Invariant: when it returns, the tree is up, every
+//! run that has work to do is awake, and the journal writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::durable::{self, Directory, Spine, WakeError};
+use actors::guard::Guards;
+use actors::telemetry::Metrics;
+use actors::world::World;
+use agents::agent::AgentHandle;
+use agents::aggregator::{AggregatorArguments, Figures, Reports};
+use agents::conduct::Stage;
+use agents::context::{ContextArguments, ContextHandle};
+use agents::ledger::{LedgerArguments, LedgerHandle};
+use agents::publisher::PublisherHandle;
+use agents::run::Run;
+use agents::workflow::Known;
+use policies::tree::TreePolicy;
+use storage::journal::{Committer, INDEX_VERSION, Journal, OpenError, Opened};
+use storage::snapshots::{SnapshotError, Snapshots};
+use storage::views::{Fold, ShelfError};
+use supervisor::{Ended, Factory, Tree, TreeError};
+use tokio_util::sync::CancellationToken;
+
+use super::factories::{self, Makings};
+use super::{Parts, RUNS, System, TreeSlot, watcher};
+
+/// The shelf of the journal's stream index.
+const STREAMS: &str = "streams";
+/// How long a start waits for the aggregator to fold what it has missed: a
+/// rebuild of some ten million events.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+
+/// Why the system did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal did not open.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// A view cannot be kept.
+    #[error("the views cannot be kept")]
+    Views(#[from] ShelfError),
+    /// Snapshots cannot be kept.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    /// The committer has no thread.
+    #[error("the journal's thread cannot be started")]
+    Thread(#[from] actors::world::ThreadError),
+    /// Opening was cut short.
+    #[error(transparent)]
+    Lost(#[from] actors::world::Lost),
+    /// The tree's policy does not fit.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The tree ended before it was up.
+    #[error("the supervision tree did not come up: {0}")]
+    NotUp(String),
+    /// The views could not be read.
+    #[error("the list of runs cannot be read: {0}")]
+    Runs(String),
+}
+
+/// The journal with all that is opened beside it.
+struct Opening {
+    journal: Journal,
+    committer: Committer,
+    opened: Opened,
+    snapshots: Arc<Snapshots>,
+}
+
+impl System {
+    /// Starts a system from its parts.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let world = parts.world.clone();
+        let Opening { journal, committer, opened, snapshots } = open(&parts).await?;
+        let committed = commit(&world, committer)?;
+        let metrics = Metrics::new();
+        let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
+        let stage = Arc::new(stage(&parts, &spine));
+        let reports = Reports::new(parts.shelves.open(Figures.name(), Figures.version())?);
+        let makings = Makings {
+            world: world.clone(),
+            ledger: LedgerArguments {
+                workspace: parts.workspace.clone(),
+                policy: parts.policies.budget.clone(),
+                journal: journal.clone(),
+                snapshots: Arc::clone(&snapshots),
+            },
+            context: ContextArguments {
+                journal: journal.clone(),
+                index: Arc::clone(&parts.index),
+                embedder: Arc::clone(&parts.embedder),
+            },
+            aggregator: AggregatorArguments { journal: journal.clone(), reports: reports.clone() },
+            publishers: parts.publishers.clone(),
+        };
+        let known = Known::new(stage.agents.keys().cloned(), stage.publishers.keys().cloned());
+        let slot = TreeSlot::default();
+        let runs = directory(&world, &stage, &slot, &parts.policies.tree);
+        let factories = factories::all(&stage, makings);
+        let tree = grow(&world, &journal, parts.policies.tree.clone(), factories).await?;
+        // It is filled once, here, before anything can be asked of the directory.
+        let _ = slot.set(tree.clone());
+        let feed = parts.feed.clone();
+        let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, committed };
+        system.wake_unfinished().await?;
+        Ok(system)
+    }
+
+    /// Wakes the runs that were under way when the last process ended.
+    async fn wake_unfinished(&self) -> Result<(), StartError> {
+        let failed = |e: &dyn std::fmt::Display| StartError::Runs(e.to_string());
+        let head = self.journal.head();
+        if !self.reports.reach(head, CATCH_UP_MAX).await {
+            return Err(failed(&format!("the aggregator did not reach event {head} within {CATCH_UP_MAX:?}")));
+        }
+        for id in self.reports.moving().map_err(|e| failed(&e))? {
+            if let Err(error) = self.runs.live(&id).await {
+                tracing::error!(run = id, %error, "a run under way could not be woken");
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn open(parts: &Parts) -> Result<Opening, StartError> {
+    let (disk, shelves, options) = (Arc::clone(&parts.disk), Arc::clone(&parts.shelves), parts.journal.clone());
+    let now = parts.world.now();
+    let opening = move || {
+        let index = shelves.open(STREAMS, INDEX_VERSION)?;
+        let (journal, committer, opened) = Journal::open(Arc::clone(&disk), index, options, now)?;
+        let snapshots = Arc::new(Snapshots::open(disk)?);
+        Ok(Opening { journal, committer, opened, snapshots })
+    };
+    parts.world.blocking("journal.open", opening).await?
+}
+
+/// Runs the committer: on a thread of its own, or as a task in simulation.
+fn commit(world: &World, committer: Committer) -> Result<CancellationToken, StartError> {
+    let committed = CancellationToken::new();
+    let done = committed.clone().drop_guard();
+    if world.is_simulated() {
+        world.spawn("journal", async move {
+            committer.run().await;
+            drop(done);
+        });
+    } else {
+        world.thread("journal", move || {
+            committer.run_blocking();
+            drop(done);
+        })?;
+    }
+    Ok(committed)
+}
+
+fn stage(parts: &Parts, spine: &Spine) -> Stage {
+    let guards = Guards::counted(spine.world.clone(), parts.policies.guards.clone(), spine.metrics.clone());
+    let publishers = parts.publishers.iter();
+    Stage {
+        spine: spine.clone(),
+        workspace: parts.workspace.clone(),
+        ledger: LedgerHandle::new(),
+        guards,
+        prices: parts.policies.prices.clone(),
+        agents: parts.agents.iter().map(|spec| (spec.name.clone(), AgentHandle::new(spec.clone()))).collect(),
+        context: ContextHandle::new(),
+        publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),
+    }
+}
+
+/// The live runs: each a child of the tree's dynamic supervisor, which starts
+/// it again when it fails.
+fn directory(world: &World, stage: &Arc<Stage>, tree: &TreeSlot, policy: &TreePolicy) -> Directory<Run> {
+    let mailbox_max = policy.dynamic(RUNS).map_or(64, |runs| usize::try_from(runs.child.mailbox).unwrap_or(64));
+    let options = durable::Options { mailbox_max, ..durable::Options::default() };
+    let (stage, tree) = (Arc::clone(stage), Arc::clone(tree));
+    let spawner = move |directory: Directory<Run>, id: String| {
+        let (stage, tree) = (Arc::clone(&stage), Arc::clone(&tree));
+        let spawning = async move {
+            let runs = tree.get().and_then(|tree| tree.dynamic(RUNS));
+            let runs = runs.ok_or_else(|| WakeError::Failed("the tree has no dynamic supervisor `runs`".to_owned()))?;
+            let name = format!("run/{id}");
+            let factory = run_factory(&stage, &directory, &id, options);
+            match runs.spawn_child(name, factory).await {
+                // The factory has published it.
+                Ok(_) | Err(supervisor::SpawnError::NameTaken { .. }) => Err(WakeError::Elsewhere),
+                Err(error) => Err(WakeError::Failed(error.to_string())),
+            }
+        };
+        Box::pin(spawning) as futures::future::BoxFuture<'static, _>
+    };
+    Directory::new(world.clone(), Arc::new(spawner))
+}
+
+fn run_factory(stage: &Arc<Stage>, directory: &Directory<Run>, id: &str, options: durable::Options) -> Factory {
+    let (stage, directory, id) = (Arc::clone(stage), directory.clone(), id.to_owned());
+    Arc::new(move |context| {
+        let (stage, directory, id) = (Arc::clone(&stage), directory.clone(), id.clone());
+        Box::pin(async move {
+            let handle = stage
+                .start(&id, options, Some(context.supervisor))
+                .await
+                .map_err(|error| supervisor::StartError::of(&error))?;
+            directory.publish(&id, handle.clone());
+            Ok(handle.cell())
+        })
+    })
+}
+
+/// Starts the tree and waits until it is up.
+async fn grow(
+    world: &World,
+    journal: &Journal,
+    policy: TreePolicy,
+    factories: BTreeMap<String, Factory>,
+) -> Result<Tree, StartError> {
+    let (watcher, scribe) = watcher::pair();
+    world.spawn("supervision", scribe.run(world.clone(), journal.clone()));
+    let tree = Tree::start(world.clone(), policy, factories, Arc::new(watcher)).await?;
+    match tree.ready().await {
+        Ok(()) => Ok(tree),
+        Err(ended) => {
+            journal.close().await;
+            Err(StartError::NotUp(match ended {
+                Ended::Escalated(failure) => failure.message,
+                other => format!("{other:?}"),
+            }))
+        }
+    }
+}

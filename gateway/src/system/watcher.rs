@@ -1,0 +1,151 @@
+//! What happens in the supervision tree, written into the journal.
+//!
+//! Invariant: the tree is never held up: an event that finds the queue full is
+//! counted and left out, and the next one written says how many were.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actors::world::World;
+use policies::failure::FailureClass;
+use serde::Serialize;
+use storage::journal::{AppendError, Batch, Journal, NewEvent, RecordId, StreamId, TraceId, Write};
+use supervisor::{Observer, SupervisionEvent};
+use tokio::sync::mpsc;
+
+/// Events that may wait to be written.
+const WAITING_MAX: usize = 1024;
+/// Events written in one batch.
+const BATCH_MAX: usize = 64;
+/// How often a batch is tried again while the journal is full or in doubt.
+const TRIES_MAX: u32 = 5;
+/// Between two tries.
+const TRY_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// The stream of the tree's events.
+pub(super) const STREAM: &str = "supervision/callboard";
+
+/// Hears the tree.
+pub(super) struct Watcher {
+    sender: mpsc::Sender<SupervisionEvent>,
+    left_out: Arc<AtomicU64>,
+}
+
+/// Writes down what the watcher heard.
+pub(super) struct Scribe {
+    receiver: mpsc::Receiver<SupervisionEvent>,
+    left_out: Arc<AtomicU64>,
+}
+
+/// A watcher and its scribe.
+pub(super) fn pair() -> (Watcher, Scribe) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let left_out = Arc::new(AtomicU64::new(0));
+    (Watcher { sender, left_out: Arc::clone(&left_out) }, Scribe { receiver, left_out })
+}
+
+impl Observer for Watcher {
+    fn event(&self, event: SupervisionEvent) {
+        if is_news(&event) && self.sender.try_send(event).is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A first start and a normal end are no news: every run makes both.
+fn is_news(event: &SupervisionEvent) -> bool {
+    match event {
+        SupervisionEvent::ChildUp { generation, .. } => *generation > 1,
+        SupervisionEvent::ChildDown { class, .. } => class.is_some(),
+        SupervisionEvent::Restarting { .. } | SupervisionEvent::Escalated { .. } => true,
+        SupervisionEvent::Stopped => false,
+    }
+}
+
+/// One event's payload.
+#[derive(Serialize)]
+struct Line<'a> {
+    child: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<FailureClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_ms: Option<u64>,
+    /// Events that the queue had no room for, before this one.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Scribe {
+    /// Writes until the watcher is gone.
+    pub(super) async fn run(mut self, world: World, journal: Journal) {
+        let mut chance = world.chance("supervision");
+        let mut heard = Vec::with_capacity(BATCH_MAX);
+        while self.receiver.recv_many(&mut heard, BATCH_MAX).await > 0 {
+            let left_out = self.left_out.swap(0, Ordering::Relaxed);
+            let events = heard.drain(..).enumerate();
+            let events = events
+                .filter_map(|(place, event)| written(&world, &event, if place == 0 { left_out } else { 0 }))
+                .collect();
+            let write = Write { stream: StreamId::from(STREAM), expected: None, events };
+            let batch = Batch { id: RecordId(chance.id()), writes: vec![write], preconditions: Vec::new() };
+            append(&journal, batch).await;
+        }
+    }
+}
+
+async fn append(journal: &Journal, batch: Batch) {
+    if batch.writes.iter().all(|write| write.events.is_empty()) {
+        return;
+    }
+    for _ in 0..TRIES_MAX {
+        match journal.append(batch.clone()).await {
+            Ok(_) => return,
+            Err(AppendError::Full { .. } | AppendError::Retry { .. } | AppendError::Unknown { .. }) => {
+                tokio::time::sleep(TRY_EVERY).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "supervision events could not be written");
+                return;
+            }
+        }
+    }
+    tracing::warn!("supervision events were given up: the journal takes none");
+}
+
+fn written(world: &World, event: &SupervisionEvent, left_out: u64) -> Option<NewEvent> {
+    let line = |child| Line { child, generation: None, class: None, reason: None, after_ms: None, left_out };
+    let (kind, line) = match event {
+        SupervisionEvent::ChildUp { child, generation } => {
+            ("supervision.child_up", Line { generation: Some(*generation), ..line(child) })
+        }
+        SupervisionEvent::ChildDown { child, class, reason } => {
+            ("supervision.child_down", Line { class: *class, reason: Some(reason), ..line(child) })
+        }
+        SupervisionEvent::Restarting { child, after } => {
+            let after_ms = u64::try_from(after.as_millis()).ok();
+            ("supervision.restarting", Line { after_ms, ..line(child) })
+        }
+        SupervisionEvent::Escalated { supervisor, class, reason, .. } => {
+            ("supervision.escalated", Line { class: Some(*class), reason: Some(reason), ..line(supervisor) })
+        }
+        SupervisionEvent::Stopped => return None,
+    };
+    Some(NewEvent {
+        kind: kind.to_owned(),
+        schema: 1,
+        time: world.now(),
+        principal: "callboard".to_owned(),
+        trace: TraceId(0),
+        cause: None,
+        subject: None,
+        payload: serde_json::to_vec(&line).ok()?,
+    })
+}

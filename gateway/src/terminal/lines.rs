@@ -1,0 +1,190 @@
+//! One line for each thing that happens. Invariant: a pure function of the
+//! event, so that the same run always reads the same.
+
+use agents::run::{EffectOutcome, Event, Hold, Then};
+use agents::workflow::Action;
+use policies::instant::Timestamp;
+use policies::money::Money;
+use supervisor::{NodeKind, NodeSnapshot, NodeState};
+
+/// The most characters of a message on a line.
+const MESSAGE_CHARS_MAX: usize = 160;
+
+/// Turns a run's events into lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Painter {
+    colours: bool,
+    start: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+enum Tone {
+    Plain,
+    Good,
+    Quiet,
+    Bad,
+}
+
+impl Painter {
+    /// Lines whose times count from `start`.
+    #[must_use]
+    pub fn new(colours: bool, start: Timestamp) -> Self {
+        Self { colours, start }
+    }
+
+    /// The line of an event; none for one that says nothing new to a person.
+    #[must_use]
+    pub fn line(&self, event: &Event) -> Option<String> {
+        let (tone, text) = said(event)?;
+        let seconds = event.at().since(self.start).as_secs_f64();
+        let text = if self.colours { tone.paint(&text) } else { text };
+        Some(format!("{seconds:>7.1} s  {text}"))
+    }
+}
+
+impl Tone {
+    fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Plain => return text.to_owned(),
+            Self::Good => "32",
+            Self::Quiet => "2",
+            Self::Bad => "31",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+fn said(event: &Event) -> Option<(Tone, String)> {
+    Some(match event {
+        Event::Accepted(run) => {
+            let version = run.version.as_str().get(..8).unwrap_or_default().to_owned();
+            (Tone::Plain, format!("accepted: workflow `{}` ({version})", run.workflow.name))
+        }
+        Event::Intended(intent) => {
+            let again = if intent.attempt > 1 { format!(", attempt {}", intent.attempt) } else { String::new() };
+            (Tone::Quiet, format!("{} → {}{again}", intent.path, doer(&intent.request)))
+        }
+        Event::Resolved(resolved) => resolved_line(resolved),
+        Event::ApprovalAsked(question) => (Tone::Plain, format!("{} waits for a person", question.path)),
+        Event::Approved(approved) => (Tone::Good, format!("{} approved by {}", approved.path, approved.by)),
+        Event::Rejected(no) => (Tone::Bad, format!("{} rejected by {}: {}", no.path, no.by, clip(&no.reason))),
+        Event::Parked(parked) => (Tone::Bad, format!("{} is held: {}", parked.path, why(&parked.hold))),
+        Event::Resumed(resumed) => (Tone::Plain, format!("{} goes on, says {}", resumed.path, resumed.by)),
+        Event::Finished(_) => (Tone::Good, "finished".to_owned()),
+        Event::Failed(failed) => (Tone::Bad, format!("failed at {}: {}", failed.path, failed.message)),
+        Event::Cancelled(cancelled) => {
+            (Tone::Bad, format!("cancelled by {}: {}", cancelled.by, clip(&cancelled.reason)))
+        }
+    })
+}
+
+fn resolved_line(resolved: &agents::run::Resolved) -> (Tone, String) {
+    let path = &resolved.path;
+    match &resolved.outcome {
+        EffectOutcome::Ok { output } => {
+            let tokens = resolved.usage.input_total().0 + resolved.usage.output.0;
+            let mut text = format!("{path} done in {}", resolved.took);
+            if tokens > 0 {
+                text.push_str(&format!(", {tokens} tokens, {}", resolved.cost));
+            }
+            if let Some(words) = output.get("text").and_then(serde_json::Value::as_str) {
+                text.push_str(&format!(": {}", clip(words)));
+            }
+            (Tone::Good, text)
+        }
+        EffectOutcome::Failed { message, .. } | EffectOutcome::Unknown { reason: message } => {
+            let next = match resolved.then {
+                Then::Retry { at } => format!("; again in {:.1} s", at.since(resolved.at).as_secs_f64()),
+                Then::Park => "; held for a person".to_owned(),
+                Then::Done | Then::GiveUp => String::new(),
+            };
+            let charged =
+                if resolved.cost > Money::ZERO { format!(", charged {}", resolved.cost) } else { String::new() };
+            (Tone::Bad, format!("{path} failed{charged}: {}{next}", clip(message)))
+        }
+    }
+}
+
+fn doer(action: &Action) -> String {
+    match action {
+        Action::Agent(call) => format!("agent {}", call.agent),
+        Action::Tool(call) => format!("tool {}", call.tool),
+        Action::Publish(post) => format!("publisher {}", post.publisher),
+        Action::Approve(_) => "a person".to_owned(),
+    }
+}
+
+fn why(hold: &Hold) -> String {
+    match hold {
+        Hold::Doubt { reason, .. } => clip(reason),
+        Hold::Budget { refusal } => refusal.to_string(),
+    }
+}
+
+/// One line of at most [`MESSAGE_CHARS_MAX`], without control characters: the
+/// words come from models and platforms.
+fn clip(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let flat = flat.trim();
+    match flat.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", flat.get(..end).unwrap_or_default()),
+        None => flat.to_owned(),
+    }
+}
+
+/// The tree, one node a line.
+#[must_use]
+pub fn tree(root: &NodeSnapshot, colours: bool) -> String {
+    let mut text = String::new();
+    branch(root, "", "", colours, &mut text);
+    text
+}
+
+fn branch(node: &NodeSnapshot, lead: &str, below: &str, colours: bool, text: &mut String) {
+    let (sign, tone) = match node.state {
+        NodeState::Up => ("●", Tone::Good),
+        NodeState::Waiting | NodeState::Starting => ("○", Tone::Plain),
+        NodeState::Backoff => ("◌", Tone::Bad),
+        NodeState::Stopping | NodeState::Done => ("·", Tone::Quiet),
+    };
+    let sign = if colours { tone.paint(sign) } else { sign.to_owned() };
+    let kind = match node.kind {
+        NodeKind::Supervisor | NodeKind::Dynamic => " (supervisor)",
+        NodeKind::Worker => "",
+    };
+    let restarts = if node.restarts > 0 { format!(", {} restarts", node.restarts) } else { String::new() };
+    let depth = node.mailbox.filter(|m| m.queued > 0).map_or_else(String::new, |m| format!(", {} waiting", m.queued));
+    let failure =
+        node.last_failure.as_ref().map_or_else(String::new, |f| format!(", last failure: {}", clip(&f.reason)));
+    text.push_str(&format!("{lead}{sign} {}{kind}{restarts}{depth}{failure}\n", node.name));
+    for (place, child) in node.children.iter().enumerate() {
+        let last = place + 1 == node.children.len();
+        let (lead, next) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        branch(child, &format!("{below}{lead}"), &format!("{below}{next}"), colours, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agents::run::{Approved, Cancelled};
+    use agents::workflow::StepPath;
+
+    #[test]
+    fn words_from_outside_cannot_move_the_cursor() {
+        let reason = format!("a\u{1b}[2J\nb{}", "c".repeat(500));
+        let event = Event::Cancelled(Cancelled { at: Timestamp::from_micros(2_500_000), by: "me".into(), reason });
+        let line = Painter::new(false, Timestamp::from_micros(0)).line(&event).unwrap();
+        assert!(line.starts_with("    2.5 s  cancelled by me: a [2J b"), "{line}");
+        assert!(!line.contains('\u{1b}') && line.chars().count() < 230);
+    }
+
+    #[test]
+    fn colours_are_only_painted_when_asked_for() {
+        let path: StepPath = serde_json::from_value(serde_json::json!("gate/approve")).unwrap();
+        let event = Event::Approved(Approved { at: Timestamp::from_micros(0), path, by: "policy:automatic".into() });
+        let start = Timestamp::from_micros(0);
+        assert!(Painter::new(true, start).line(&event).unwrap().contains("\u{1b}[32m"));
+        assert!(!Painter::new(false, start).line(&event).unwrap().contains('\u{1b}'));
+    }
+}

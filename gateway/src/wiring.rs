@@ -1,0 +1,220 @@
+//! The real things behind each seam, as the configuration names them.
+//!
+//! Invariant: nothing is fetched or opened that this configuration does not
+//! use, and every failure says what to bring or change.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::world::World;
+use agents::agent::AgentSpec;
+use agents::embed::Embedder;
+use agents::model::{Model, ModelId};
+use agents::openai::{self, OpenAi};
+use agents::publisher::{FeedOptions, FeedPublisher, Publisher};
+use agents::secret::Secret;
+use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
+use agents_local::language::LoadOptions;
+use agents_local::{LanguageModel, LocalModel, Pool, WordLlama, pins};
+use anyhow::Context;
+use policies::tokens::Tokens;
+use storage::disk::Disk;
+use storage::disk::files::FileDisk;
+use storage::index::ContextIndex;
+use storage::journal;
+use storage::views::sled::SledShelves;
+use storage_edge::EdgeIndex;
+use storage_qdrant::ServerIndex;
+
+use crate::config::{Config, ContextConfig, ModelConfig};
+use crate::policy::Policies;
+use crate::system::{AGENTS, PUBLISHERS, Parts};
+
+/// What sled may keep in memory.
+const VIEWS_CACHE_BYTES: u64 = 32 << 20;
+/// Jobs that may wait for the local model.
+const LOCAL_WAITING_MAX: usize = 64;
+/// Threads of the local model: one is steadier than two where others work too.
+const LOCAL_WORKERS: usize = 1;
+/// The longest reply that an agent may ask for.
+const OUTPUT_MAX: Tokens = Tokens(4096);
+/// How freely an agent writes where a step does not say.
+const TEMPERATURE: f32 = 0.4;
+/// For one request to a Qdrant server.
+const QDRANT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Fields that searches filter by.
+const KEYWORDS: [&str; 5] = ["collection", "run", "agent", "source", "kind"];
+
+/// Told how far a download has come; called from a blocking place.
+pub type Progress = Arc<dyn Fn(FetchProgress) + Send + Sync>;
+
+/// The parts of a production system.
+///
+/// # Errors
+/// Whatever cannot be opened, read or fetched, with what to do.
+pub async fn parts(config: &Config, policies: Policies, world: &World, progress: Progress) -> anyhow::Result<Parts> {
+    std::fs::create_dir_all(&config.data).with_context(|| {
+        format!("the data folder {} cannot be made; name another with --data", config.data.display())
+    })?;
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(&config.data));
+    let views = config.data.join("views");
+    let shelves = world.blocking("views", move || SledShelves::open(views, VIEWS_CACHE_BYTES)).await??;
+    let embedder = embedder(config, world, &progress).await?;
+    let index = index(config, world, embedder.as_ref()).await?;
+    let mut makers = Models { config, policies: &policies, world, progress, local: None };
+    let mut agents = Vec::new();
+    let names = AGENTS.iter().copied().chain(config.agents.keys().map(String::as_str));
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    for name in names {
+        agents.push(makers.agent(name).await?);
+    }
+    let feed =
+        FeedOptions { title: config.feed.title.clone(), url: Some(config.feed.url.clone()), ..FeedOptions::default() };
+    let feed_folder = config.feed_folder();
+    std::fs::create_dir_all(&feed_folder)
+        .with_context(|| format!("the feed's folder {} cannot be made", feed_folder.display()))?;
+    let feed_path = feed_folder.join(&feed.path);
+    let feed_disk = Arc::new(FileDisk::new(&feed_folder));
+    let publisher: Arc<dyn Publisher> = Arc::new(FeedPublisher::new(world.clone(), feed_disk, feed));
+    Ok(Parts {
+        world: world.clone(),
+        disk,
+        shelves: Arc::new(shelves),
+        index,
+        embedder,
+        agents,
+        publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
+        policies,
+        journal: journal::Options { bytes_max: config.journal.bytes_max, ..journal::Options::default() },
+        workspace: config.workspace.clone(),
+        feed: Some(feed_path),
+    })
+}
+
+async fn embedder(config: &Config, world: &World, progress: &Progress) -> anyhow::Result<Arc<dyn Embedder>> {
+    let options = FetchOptions::new(config.cache_folder());
+    let progress = Arc::clone(progress);
+    let load = move || -> anyhow::Result<WordLlama> {
+        let files = fetch(&pins::WORDLLAMA, &options, &mut |at| progress(at))?;
+        let [weights, tokenizer, ..] = files.as_slice() else {
+            anyhow::bail!("the embeddings came without their tokenizer");
+        };
+        Ok(WordLlama::load(weights, tokenizer)?)
+    };
+    Ok(Arc::new(world.blocking("embedder", load).await??))
+}
+
+async fn index(config: &Config, world: &World, embedder: &dyn Embedder) -> anyhow::Result<Arc<dyn ContextIndex>> {
+    let keywords: Vec<String> = KEYWORDS.iter().map(|k| (*k).to_owned()).collect();
+    match &config.context {
+        ContextConfig::Embedded => {
+            let path = config.data.join("context").join(embedder.id());
+            let options = storage_edge::Options { path, dimension: embedder.dimension(), keywords };
+            let place = world.clone();
+            let executor: storage_edge::Executor = Arc::new(move |work| {
+                let on = place.clone();
+                place.spawn("context.index", async move { on.blocking("context.index", work).await });
+            });
+            let index = world.blocking("context.open", move || EdgeIndex::open(options, executor)).await??;
+            Ok(Arc::new(index))
+        }
+        ContextConfig::Qdrant { url, collection, key } => {
+            let api_key =
+                key.as_ref().map(crate::config::SecretSource::read).transpose().map_err(anyhow::Error::msg)?;
+            let options = storage_qdrant::Options {
+                url: url.clone(),
+                api_key,
+                collection: collection.clone(),
+                dimension: embedder.dimension(),
+                keywords,
+                timeout: QDRANT_TIMEOUT,
+            };
+            Ok(Arc::new(ServerIndex::open(options).await?))
+        }
+    }
+}
+
+/// Makes models, the local one at most once.
+struct Models<'a> {
+    config: &'a Config,
+    policies: &'a Policies,
+    world: &'a World,
+    progress: Progress,
+    local: Option<Arc<dyn Model>>,
+}
+
+impl Models<'_> {
+    async fn agent(&mut self, name: &str) -> anyhow::Result<AgentSpec> {
+        let own = self.config.agents.get(name).and_then(|agent| agent.model.as_ref());
+        let chosen = own.unwrap_or(&self.config.model);
+        let model = self.model(chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
+        let guard = match chosen {
+            ModelConfig::Local { .. } => "model/local".to_owned(),
+            ModelConfig::OpenAi { name, .. } => format!("model/{name}"),
+        };
+        let timeout = self.policies.guards.get(&guard).timeout.duration();
+        Ok(AgentSpec {
+            name: name.to_owned(),
+            model,
+            guard,
+            timeout,
+            output_max: OUTPUT_MAX,
+            system: None,
+            temperature: TEMPERATURE,
+        })
+    }
+
+    async fn model(&mut self, chosen: &ModelConfig) -> anyhow::Result<Arc<dyn Model>> {
+        match chosen {
+            ModelConfig::Local { path, .. } => {
+                if let Some(local) = &self.local {
+                    return Ok(Arc::clone(local));
+                }
+                let local = self.load(path.as_deref()).await?;
+                self.local = Some(Arc::clone(&local));
+                Ok(local)
+            }
+            ModelConfig::OpenAi { url, name, price, key, stream } => {
+                let key =
+                    key.as_ref().map(crate::config::SecretSource::read).transpose().map_err(anyhow::Error::msg)?;
+                let options = openai::Options {
+                    price: price.clone(),
+                    api_key: key.map(Secret::new),
+                    stream: *stream,
+                    ..openai::Options::new(url.clone(), name.clone())
+                };
+                let priced = price.as_deref().unwrap_or(name);
+                if self.policies.prices.models.get(priced).is_none() {
+                    anyhow::bail!(
+                        "the price table has no model `{priced}`, and budgets cannot be kept without prices; \
+                         set model.price to a key of the table (`local` for a server of your own), or add it"
+                    );
+                }
+                Ok(Arc::new(OpenAi::new(options, self.world.http())?))
+            }
+        }
+    }
+
+    async fn load(&self, given: Option<&Path>) -> anyhow::Result<Arc<dyn Model>> {
+        let mut options = FetchOptions::new(self.config.cache_folder());
+        options.given = given.map(Path::to_owned);
+        let converted = self.config.cache_folder().join("SmolLM2-135M-Instruct.Q8_0.gguf");
+        let progress = Arc::clone(&self.progress);
+        let load = move || -> anyhow::Result<LanguageModel> {
+            let files = fetch(&pins::SMOLLM2, &options, &mut |at| progress(at))?;
+            let file = files.first().context("the model came without its file")?;
+            Ok(LanguageModel::load(file, &LoadOptions { converted: Some(converted), ..LoadOptions::default() })?)
+        };
+        let language = Arc::new(self.world.blocking("model.load", load).await??);
+        let (pool, workers) = Pool::new(LOCAL_WAITING_MAX, LOCAL_WORKERS);
+        for worker in workers {
+            self.world.thread("model", move || worker.run())?;
+        }
+        Ok(Arc::new(LocalModel::new(ModelId("SmolLM2-135M-Instruct".to_owned()), language, pool)))
+    }
+}
+
+/// How long commands wait for a graceful end before they leave the rest to
+/// recovery.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(30);

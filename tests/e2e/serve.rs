@@ -1,0 +1,167 @@
+//! The server, over real HTTP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::desk::{Desk, Provider};
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(desk: &Desk) -> Self {
+        let mut child = desk.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .find_map(|line| line.unwrap().strip_prefix("listening on http://").map(str::to_owned))
+            .expect("the server says where it listens");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// Status and body of one request.
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+            .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = reply.split_once("\r\n\r\n").unwrap().1.to_owned();
+        (status, body)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.send("GET", path, "", "")
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.get(path).1).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn order(approval: &str) -> String {
+    serde_json::json!({
+        "workflow": "announce",
+        "approval": approval,
+        "inputs": {
+            "product": "Lamp 3",
+            "link": "https://lamp.example/3",
+            "brief": "# Lamp 3\n\nLamp 3 shines for a whole night. It weighs 200 grams. It was tested by 40 climbers.",
+        },
+    })
+    .to_string()
+}
+
+#[test]
+fn a_run_is_taken_followed_and_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    let server = Server::start(&desk);
+    assert_eq!(server.get("/health/live").0, 200);
+    assert_eq!(server.get("/health/ready").0, 200);
+    assert_eq!(server.get("/feed.atom").0, 404);
+    let (status, body) = server.send("POST", "/v1/runs", "Idempotency-Key: a\r\n", &order("automatic"));
+    assert_eq!(status, 201, "{body}");
+    let run: Value = serde_json::from_str(&body).unwrap();
+    let id = run["id"].as_str().unwrap();
+    let (status, again) = server.send("POST", "/v1/runs", "Idempotency-Key: a\r\n", &order("automatic"));
+    assert_eq!(status, 200, "the same key and order are the same run: {again}");
+    // The stream ends with the run.
+    let (_, events) = server.get(&format!("/v1/runs/{id}/events"));
+    assert!(events.contains("event: run.accepted") && events.contains("event: run.finished"), "{events}");
+    let later = server.send("GET", &format!("/v1/runs/{id}/events"), "Last-Event-ID: 5\r\n", "").1;
+    assert!(!later.contains("event: run.accepted") && later.contains("id: 6\n"), "{later}");
+    let shown = server.json(&format!("/v1/runs/{id}"));
+    assert_eq!(shown["status"], "finished", "{shown}");
+    assert_eq!(shown["outputs"]["posts"].as_array().unwrap().len(), 3);
+    let (status, feed) = server.get("/feed.atom");
+    assert_eq!(status, 200);
+    assert_eq!(atom_syndication::Feed::read_from(feed.as_bytes()).unwrap().entries().len(), 3);
+    assert_eq!(server.json("/v1/runs")["runs"][0]["id"], id);
+    assert_eq!(server.json("/v1/tree")["root"]["name"], "callboard");
+    assert!(server.get("/metrics").1.contains("# EOF"));
+}
+
+#[test]
+fn a_person_approves_over_http_and_a_killed_server_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    let server = Server::start(&desk);
+    let (_, body) = server.send("POST", "/v1/runs", "", &order("ask"));
+    let run: Value = serde_json::from_str(&body).unwrap();
+    let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
+    let waiting = |server: &Server| {
+        eventually(|| server.json(&path)["approvals"].as_array().is_some_and(|asked| asked.len() == 3));
+        server.json(&path)["approvals"].as_array().unwrap().clone()
+    };
+    waiting(&server);
+    drop(server);
+    let server = Server::start(&desk);
+    for (place, asked) in waiting(&server).iter().enumerate() {
+        let verdict = serde_json::json!({ "path": asked["path"], "approved": place > 0, "reason": "not this one" });
+        let (status, body) = server.send("POST", &format!("{path}/approvals"), "", &verdict.to_string());
+        assert_eq!(status, 200, "{body}");
+        let (status, _) = server.send("POST", &format!("{path}/approvals"), "", &verdict.to_string());
+        assert_eq!(status, 409, "one answer is enough");
+    }
+    eventually(|| server.json(&path)["status"] == "finished");
+    assert_eq!(desk.feed().len(), 2);
+}
+
+#[test]
+fn bad_requests_get_a_problem_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &[]);
+    let desk = Desk::new(&provider.url);
+    let server = Server::start(&desk);
+    let huge = format!("{{\"workflow\": \"{}\"}}", "x".repeat(9 << 20));
+    for (method, path, body, wanted) in [
+        ("GET", "/v1/runs/none", "", 404),
+        ("GET", "/v1/runs/none/events", "", 404),
+        ("GET", "/nothing", "", 404),
+        ("DELETE", "/v1/runs", "", 405),
+        ("POST", "/v1/runs", "{", 400),
+        ("POST", "/v1/runs", "{\"workfow\": 1}", 400),
+        ("POST", "/v1/runs", "{\"workflow\": \"other\"}", 422),
+        ("POST", "/v1/runs", "{\"workflow\": \"announce\", \"inputs\": {\"nonsense\": 1}}", 422),
+        ("POST", "/v1/runs", "{\"definition\": \"name = 1\"}", 422),
+        ("POST", "/v1/runs", huge.as_str(), 413),
+        ("GET", "/v1/runs?after=zz", "", 400),
+    ] {
+        let (status, said) = server.send(method, path, "", body);
+        assert_eq!(status, wanted, "{method} {path}: {said}");
+        let problem: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(problem["status"], wanted);
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+    }
+    let said = desk.callboard(&["serve", "--listen", "0.0.0.0:0"]).bad();
+    assert!(said.err.contains("there are no keys yet"), "{}", said.err);
+}
+
+/// Waits for something outside this process.
+fn eventually(mut condition: impl FnMut() -> bool) {
+    const TRIES: u32 = 600;
+    for _ in 0..TRIES {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("it never came to be");
+}
