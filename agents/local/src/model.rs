@@ -20,6 +20,9 @@ pub const PRICE_KEY: &str = "local";
 /// When to ask again at a full queue: about one short reply later.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// What frames a turn, at most.
+const TURN_TOKENS_MAX: u64 = 16;
+
 /// A [`LanguageModel`] behind a [`Pool`].
 #[derive(Clone, Debug)]
 pub struct LocalModel {
@@ -48,8 +51,9 @@ impl Model for LocalModel {
 
     fn count(&self, request: &ModelRequest) -> Tokens {
         // No token is shorter than a byte, so the bytes are a bound above.
-        let bytes = || request.messages.iter().map(|message| message.text.len() as u64 + 16).sum();
-        Tokens(self.language.count_prompt(request).unwrap_or_else(|_| bytes()))
+        let turns = || request.messages.iter().map(|message| message.text.len() as u64 + TURN_TOKENS_MAX);
+        let prefill = request.prefill.as_ref().map_or(0, String::len) as u64 + TURN_TOKENS_MAX;
+        Tokens(self.language.count_prompt(request).unwrap_or_else(|_| turns().sum::<u64>() + prefill))
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
@@ -138,11 +142,7 @@ fn failed(failure: LanguageError) -> ModelError {
         _ => FailureClass::Bug,
     };
     let billed = if class == FailureClass::Rejected { Billed::No } else { Billed::Unknown };
-    let message = match &failure {
-        LanguageError::Compute(source) => format!("{failure}: {source}"),
-        _ => failure.to_string(),
-    };
-    error(class, message, billed)
+    error(class, failure.to_string(), billed)
 }
 
 #[cfg(test)]
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_cancelled_call_ends_and_frees_its_worker() {
-        with_worker(1, async |model| {
+        // Two places: the cancelled job may still hold one for a moment.
+        with_worker(2, async |model| {
             let progress = Progress::default();
             let long = ModelRequest { output_max: Tokens(1500), ..request() };
             let (cancelled, ()) = tokio::join!(model.call(long, &progress), async { progress.cancel() });

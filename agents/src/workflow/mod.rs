@@ -37,4 +37,4 @@ pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
 mod tests;
 
 /// The text of the workflow that announces a product, Callboard's first trade.
-pub const ANNOUNCE: &str = include_str!("../../workflows/announce.toml");
+pub const ANNOUNCE: &str = include_str!("../../../workflows/announce.toml");

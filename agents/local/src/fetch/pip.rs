@@ -21,12 +21,14 @@ const REASON_BYTES_MAX: usize = 600;
 #[derive(Debug, thiserror::Error)]
 pub enum PipError {
     /// The program could not be started.
-    #[error("the program `{program}` could not be started; install Python 3 with pip, or name it in the configuration")]
+    #[error(
+        "the program `{program}` could not be started ({error}); install Python 3 with pip, or name it in the configuration"
+    )]
     NoPython {
         /// As configured.
         program: String,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Python is there and pip is not.
     #[error("`{program}` has no pip; install it (on Debian: the package python3-pip)")]
@@ -98,7 +100,7 @@ pub(super) fn download(
     // Pip writes to its temporary folder first: that is where the file grows.
     command.env("TMPDIR", &incoming).arg("-d").arg(&wheels).arg("-r").arg(&requirements);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
-    let child = command.spawn().map_err(|source| PipError::NoPython { program: program(options), source })?;
+    let child = command.spawn().map_err(|error| PipError::NoPython { program: program(options), error })?;
 
     let status = watch(Running(child), options.stall_max, &mut || {
         let bytes = folder_bytes(&incoming).min(bundle.wheel_bytes);

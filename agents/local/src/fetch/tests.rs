@@ -160,7 +160,10 @@ fn the_usual_failures_say_what_to_do() {
 fn a_missing_python_is_named() {
     let mut bench = Bench::new("");
     bench.options.python = vec!["no-such-python".into()];
-    check(&bench.fails(), "`no-such-python` could not be started; install Python 3");
+    check(
+        &bench.fails(),
+        "`no-such-python` could not be started (No such file or directory (os error 2)); install Python 3",
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) fn quick_file(path: &Path, folder: &Path) -> Result<PathBuf, Language
 
 pub(super) fn read_content(path: &Path) -> Result<Content, LanguageError> {
     let mut reader = BufReader::new(File::open(path).map_err(failed("read", path))?);
-    Content::read(&mut reader).map_err(|source| LanguageError::File { path: path.into(), source })
+    Content::read(&mut reader).map_err(|error| LanguageError::File { path: path.into(), error })
 }
 
 /// The block formats for which candle has no vector instructions.
@@ -76,7 +76,7 @@ fn identity(path: &Path) -> Result<String, LanguageError> {
 }
 
 fn convert(path: &Path, content: Content, source: String, made: &Path) -> Result<(), LanguageError> {
-    let broken = |source| LanguageError::File { path: path.into(), source };
+    let broken = |error| LanguageError::File { path: path.into(), error };
     let mut reader = BufReader::new(File::open(path).map_err(failed("read", path))?);
     // Sorted, so that the same source always gives the same file.
     let mut tensors = BTreeMap::new();
@@ -95,7 +95,7 @@ fn convert(path: &Path, content: Content, source: String, made: &Path) -> Result
     match gguf_file::write(&mut writer, &metadata, &tensors) {
         Ok(()) => writer.flush().map_err(failed("write", made))?,
         Err(candle_core::Error::Io(error)) => return Err(failed("write", made)(error).into()),
-        Err(source) => return Err(LanguageError::File { path: made.into(), source }),
+        Err(error) => return Err(LanguageError::File { path: made.into(), error }),
     }
     Ok(())
 }
