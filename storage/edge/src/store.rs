@@ -24,26 +24,17 @@ const SHARD: &str = "shard";
 const LOCK: &str = "lock";
 /// Points given to the shard in one operation.
 const UPSERT_BATCH: usize = 256;
-/// Operations between two flushes. The shard numbers them and skips what is older
-/// than a point already is; a power cut may take the numbers and leave the points.
-const OPERATIONS_UNFLUSHED_MAX: u32 = 256;
 
 pub(crate) struct Store {
     options: Options,
     disk: FileDisk,
     /// `None` only while a reset fails half-way; the next reset mends it.
     shard: RwLock<Option<EdgeShard>>,
-    /// Held by whoever writes: the shard panics when it is flushed and written to
-    /// at once.
-    written: Mutex<Written>,
+    /// The committed sequence. Held by whoever writes: the shard panics when it
+    /// is flushed and written to at once.
+    sequence: Mutex<Option<Seq>>,
     /// Let go last; see the order of fields.
     _lock: Mutex<Box<dyn Send>>,
-}
-
-struct Written {
-    /// As committed.
-    sequence: Option<Seq>,
-    operations_unflushed: u32,
 }
 
 impl Store {
@@ -62,45 +53,31 @@ impl Store {
         Ok(Self {
             disk,
             shard: RwLock::new(Some(shard)),
-            written: Mutex::new(Written { sequence, operations_unflushed: 0 }),
+            sequence: Mutex::new(sequence),
             _lock: Mutex::new(lock),
             options,
         })
     }
 
     pub(crate) fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        let mut written = self.writing();
+        let _writing = self.writing();
         let mut points = points.into_iter().map(mapping::point).peekable();
         while points.peek().is_some() {
             let batch = points.by_ref().take(UPSERT_BATCH).collect();
             let insert = PointInsertOperations::PointsList(batch);
-            let upsert = PointOperations::UpsertPoints(insert);
-            self.update(&mut written, "remember", upsert)?;
+            self.update("remember", PointOperations::UpsertPoints(insert))?;
         }
         Ok(())
     }
 
     pub(crate) fn delete(&self, ids: Vec<u128>) -> Result<(), IndexError> {
+        let _writing = self.writing();
         let ids = ids.into_iter().map(mapping::id).collect();
-        let delete = PointOperations::DeletePoints { ids };
-        self.update(&mut self.writing(), "forget", delete)
+        self.update("forget", PointOperations::DeletePoints { ids })
     }
 
-    fn update(&self, written: &mut Written, action: &'static str, change: PointOperations) -> Result<(), IndexError> {
-        if written.operations_unflushed >= OPERATIONS_UNFLUSHED_MAX {
-            self.flush(written)?;
-        }
-        written.operations_unflushed += 1;
+    fn update(&self, action: &'static str, change: PointOperations) -> Result<(), IndexError> {
         self.on_shard(action, |shard| shard.update(UpdateOperation::PointOperation(change)))
-    }
-
-    fn flush(&self, written: &mut Written) -> Result<(), IndexError> {
-        self.on_shard("flush", |shard| {
-            shard.flush();
-            Ok(())
-        })?;
-        written.operations_unflushed = 0;
-        Ok(())
     }
 
     pub(crate) fn search(&self, vector: Vec<f32>, filter: &Filter, limit: usize) -> Result<Vec<Hit>, IndexError> {
@@ -121,24 +98,27 @@ impl Store {
     }
 
     pub(crate) fn sequence(&self) -> Option<Seq> {
-        self.writing().sequence
+        *self.writing()
     }
 
     pub(crate) fn commit(&self, seq: Seq) -> Result<(), IndexError> {
-        let mut written = self.writing();
-        self.flush(&mut written)?;
+        let mut sequence = self.writing();
+        self.on_shard("flush", |shard| {
+            shard.flush();
+            Ok(())
+        })?;
         let path = self.options.path.join(SHARD);
         Record::of(&path, self.options.dimension, seq)
             .and_then(|record| record.write(&self.disk))
             .map_err(|source| io_error(&self.options, source))?;
-        written.sequence = Some(seq);
+        *sequence = Some(seq);
         record::trim_log(&path).map_err(|source| io_error(&self.options, source))
     }
 
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
-        let mut written = self.writing();
+        let mut sequence = self.writing();
         let mut shard = self.shard.write().unwrap_or_else(PoisonError::into_inner);
-        written.sequence = None;
+        *sequence = None;
         close(shard.take());
         *shard = Some(start_anew(&self.options, &self.disk)?);
         Ok(())
@@ -157,8 +137,8 @@ impl Store {
     }
 
     /// The engine's panics are caught below this lock, so a poisoned one is sound.
-    fn writing(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writing(&self) -> MutexGuard<'_, Option<Seq>> {
+        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,9 +179,6 @@ fn kept(options: &Options, disk: &FileDisk) -> Option<(EdgeShard, Seq)> {
     let loaded = engine::run("load", || {
         let shard = EdgeShard::load(&path, Some(config))?;
         index_fields(&shard, options)?;
-        if seal == Seal::Absent {
-            skip_lost_numbers(&shard)?;
-        }
         Ok::<_, qdrant_edge::OperationError>(shard)
     });
     match loaded {
@@ -234,16 +211,6 @@ fn start_anew(options: &Options, disk: &FileDisk) -> Result<EdgeShard, IndexErro
         index_fields(&shard, options)?;
         Ok::<_, qdrant_edge::OperationError>(shard)
     })
-}
-
-/// Numbers empty operations until no point can be ahead; see
-/// [`OPERATIONS_UNFLUSHED_MAX`].
-fn skip_lost_numbers(shard: &EdgeShard) -> qdrant_edge::OperationResult<()> {
-    for _ in 0..OPERATIONS_UNFLUSHED_MAX {
-        let nothing = PointOperations::DeletePoints { ids: Vec::new() };
-        shard.update(UpdateOperation::PointOperation(nothing))?;
-    }
-    Ok(())
 }
 
 fn index_fields(shard: &EdgeShard, options: &Options) -> qdrant_edge::OperationResult<()> {

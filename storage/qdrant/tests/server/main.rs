@@ -1,6 +1,8 @@
 //! The index on a server: what all indexes must do, over real gRPC to a server on
 //! loopback, and to a real one when `CALLBOARD_TEST_QDRANT_URL` names it.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests")]
+
 mod loopback;
 mod rpc;
 
