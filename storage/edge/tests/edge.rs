@@ -141,6 +141,9 @@ async fn survives(original: &Path, harm: impl FnOnce(&Path)) -> Option<Seq> {
     sequence
 }
 
+/// What is done to a file, in a word and in deed.
+type Harm = (&'static str, fn(&Path));
+
 fn cut(path: &Path, length: u64) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(length).unwrap();
@@ -159,7 +162,7 @@ async fn starts_empty_after_any_file_is_deleted_cut_short_or_changed() {
     fill(folder.path()).await;
     let original = folder.path();
     assert_eq!(survives(original, |_| ()).await, Some(Seq(300)));
-    let harms: [(&str, fn(&Path)); 3] = [
+    let harms: [Harm; 3] = [
         ("deleted", |path| fs::remove_file(path).unwrap()),
         ("cut", |path| cut(path, fs::metadata(path).unwrap().len() / 2)),
         ("flipped", flip),
