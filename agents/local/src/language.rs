@@ -3,8 +3,9 @@
 //! writes more than it may; and between any two tokens it can be stopped.
 //!
 //! Everything here blocks: run it on a thread of its own, see [`crate::pool`].
-//! The matrix products take all cores; the environment variable
-//! `CANDLE_NUM_THREADS=1` holds them to one.
+//! Candle spreads each matrix product over all cores and spins where they meet,
+//! so on a busy machine two threads write a tenth of what one writes. Only the
+//! environment can tell it otherwise: see [`THREADS_VARIABLE`].
 
 mod convert;
 mod prompt;
@@ -30,6 +31,9 @@ use tokenizers::{PreTokenizerWrapper, Tokenizer};
 use crate::cache::CacheError;
 use prompt::Frame;
 
+/// Set to 1 it gives each request one thread, which is steady and leaves the
+/// other cores to other requests. Candle reads it once, before its first use.
+pub const THREADS_VARIABLE: &str = "CANDLE_NUM_THREADS";
 /// How many prompt tokens are read between two looks at the caller: it bounds
 /// both the memory of a long prompt and the wait for a cancellation.
 const READ_CHUNK_TOKENS: usize = 128;
@@ -149,6 +153,9 @@ impl LanguageModel {
     /// # Errors
     /// [`LanguageError`] when the file is missing, damaged or of another kind.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LanguageError> {
+        if std::env::var_os(THREADS_VARIABLE).is_none() {
+            tracing::warn!("set {THREADS_VARIABLE}=1: without it the local model is slow on a busy machine");
+        }
         let beside = path.parent().unwrap_or(Path::new("."));
         let path = convert::quick_file(path, options.converted.as_deref().unwrap_or(beside))?;
         let broken = |error| LanguageError::File { path: path.clone(), error };
@@ -183,8 +190,11 @@ impl LanguageModel {
     /// # Errors
     /// [`LanguageError::Tokenizer`].
     pub fn count_prompt(&self, request: &ModelRequest) -> Result<u64, LanguageError> {
-        let opening = request.prefill.as_deref().unwrap_or_default().trim_end();
-        Ok(self.frame.encode(&self.tokenizer, &request.messages, opening)?.len() as u64)
+        self.count_opening(&request.messages, request.prefill.as_deref().unwrap_or_default().trim_end())
+    }
+
+    pub(crate) fn count_opening(&self, messages: &[Message], opening: &str) -> Result<u64, LanguageError> {
+        Ok(self.frame.encode(&self.tokenizer, messages, opening)?.len() as u64)
     }
 
     /// Answers, calling `step` with the number of tokens written so far after

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agents::model::{Billed, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
+use agents::model::{Billed, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use async_trait::async_trait;
 use policies::failure::FailureClass;
 use policies::span::Span;
@@ -37,6 +37,52 @@ impl LocalModel {
     pub fn new(id: ModelId, language: Arc<LanguageModel>, pool: Pool) -> Self {
         Self { id, language, pool }
     }
+
+    /// [`LanguageModel::expected_digit`], in its turn: a number from 1 to 9,
+    /// finer than any digit that the model would write.
+    ///
+    /// # Errors
+    /// As [`Model::call`].
+    pub async fn score(
+        &self,
+        messages: Vec<Message>,
+        opening: String,
+        progress: &Progress,
+    ) -> Result<(f32, Usage), ModelError> {
+        let job = move |language: &LanguageModel, _: Asker<'_>| {
+            let input = language.count_opening(&messages, &opening)?;
+            Ok((language.expected_digit(&messages, &opening)?, input))
+        };
+        let ((score, input), took) = self.run(progress, job).await?;
+        Ok((score, Usage { input: Tokens(input), cpu: Span(took), ..Usage::default() }))
+    }
+
+    /// Runs a job on a worker and takes its time, which counts as processor
+    /// time: a worker does nothing else.
+    async fn run<T: Send + 'static>(
+        &self,
+        progress: &Progress,
+        job: impl FnOnce(&LanguageModel, Asker<'_>) -> Result<T, LanguageError> + Send + 'static,
+    ) -> Result<(T, Duration), ModelError> {
+        if progress.cancelled() {
+            return Err(cancelled(Billed::No));
+        }
+        let language = Arc::clone(&self.language);
+        let timed = move |asker: Asker<'_>| {
+            let started = Instant::now();
+            (job(&language, asker), started.elapsed())
+        };
+        let answer = self.pool.submit(timed).map_err(refused)?;
+        progress.sent();
+        tokio::select! {
+            biased;
+            () = progress.on_cancelled() => Err(cancelled(Billed::Unknown)),
+            answered = answer => {
+                let (result, took) = answered.map_err(|_| lost())?;
+                Ok((result.map_err(failed)?, took))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -57,28 +103,10 @@ impl Model for LocalModel {
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
-        if progress.cancelled() {
-            return Err(cancelled(Billed::No));
-        }
-        let language = Arc::clone(&self.language);
         let watched = progress.clone();
-        let answer = self
-            .pool
-            .submit(move |asker| {
-                let started = Instant::now();
-                let result = answer(&language, &request, &watched, asker);
-                (result, started.elapsed())
-            })
-            .map_err(refused)?;
-        progress.sent();
-        tokio::select! {
-            biased;
-            () = progress.on_cancelled() => Err(cancelled(Billed::Unknown)),
-            answered = answer => {
-                let (result, took) = answered.map_err(|_| lost())?;
-                reply(result.map_err(failed)?, took)
-            }
-        }
+        let job = move |language: &LanguageModel, asker: Asker<'_>| answer(language, &request, &watched, asker);
+        let (generated, took) = self.run(progress, job).await?;
+        reply(generated, took)
     }
 }
 
@@ -96,7 +124,6 @@ fn answer(
     })
 }
 
-/// The time of the worker is taken for its processor time: it does nothing else.
 fn reply(generated: Generated, took: Duration) -> Result<ModelReply, ModelError> {
     let finish = match generated.stopped_by {
         StoppedBy::End | StoppedBy::StopString => Finish::Stop,
@@ -147,7 +174,6 @@ fn failed(failure: LanguageError) -> ModelError {
 
 #[cfg(test)]
 mod tests {
-    use agents::model::Message;
     use policies::tokens::Tokens;
 
     use super::*;
@@ -217,6 +243,16 @@ mod tests {
             assert_eq!((refused.class, refused.billed), (FailureClass::RateLimited, Billed::No));
             assert_eq!(refused.retry_after, Some(FULL_RETRY_AFTER));
             assert!(!second.is_sent());
+        });
+    }
+
+    #[test]
+    fn a_score_is_given_in_its_turn() {
+        with_worker(1, async |model| {
+            let question = vec![Message::user("Give the word `sun` a grade from 1 to 9.")];
+            let (score, usage) = model.score(question, "Score: ".into(), &Progress::default()).await.unwrap();
+            assert!((1.0..=9.0).contains(&score), "{score}");
+            assert!(usage.input > Tokens(10) && usage.output == Tokens(0), "{usage:?}");
         });
     }
 
