@@ -53,7 +53,7 @@ fn a_flipped_byte_stops_the_start_with_file_and_offset() {
 fn a_full_disk_refuses_new_runs_loses_nothing_and_works_again() {
     let (_folder, provider, desk, brief) = desk_with_a_run();
     let used: u64 = segments(&desk).iter().map(|path| path.metadata().unwrap().len()).sum();
-    desk.configure(&provider.url, &format!("journal.bytes_max = {}", used + 2_000));
+    desk.configure(&provider.url, &format!("journal.bytes_max = \"{}B\"", used + 2_000));
     let other = desk.brief("two").display().to_string();
     let said = desk.callboard(&["run", &other, "--plain"]).bad();
     assert!(said.err.contains("full"), "{}", said.err);

@@ -83,7 +83,7 @@ fn resolved_line(resolved: &agents::run::Resolved) -> (Tone, String) {
     match &resolved.outcome {
         EffectOutcome::Ok { output } => {
             let tokens = resolved.usage.input_total().0 + resolved.usage.output.0;
-            let mut text = format!("{path} done in {}", resolved.took);
+            let mut text = format!("{path} done in {:.1} s", resolved.took.duration().as_secs_f64());
             if tokens > 0 {
                 text.push_str(&format!(", {tokens} tokens, {}", resolved.cost));
             }
