@@ -13,12 +13,34 @@ use crate::commands;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log();
+    if matches!(cli.command, Command::Run(_) | Command::Serve(_)) {
+        one_thread();
+    }
     match dispatch(&cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the local model's arithmetic reads its number of threads from.
+const THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Starts this program anew with one thread for each request of the local model,
+/// unless the environment says how many. It is read from the environment only,
+/// which a running process cannot change safely; and with more, they spin while
+/// they wait for each other, ten times slower on a busy machine.
+fn one_thread() {
+    use std::os::unix::process::CommandExt;
+    if std::env::var_os(THREADS).is_some() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        // It returns only when it fails, and then this process does the work, slowly.
+        let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(THREADS, "1").exec();
+        tracing::warn!(%error, "the local model could not be held to one thread");
     }
 }
 

@@ -185,7 +185,7 @@ impl Models<'_> {
                     ..openai::Options::new(url.clone(), name.clone())
                 };
                 let priced = price.as_deref().unwrap_or(name);
-                if self.policies.prices.models.get(priced).is_none() {
+                if !self.policies.prices.models.contains_key(priced) {
                     anyhow::bail!(
                         "the price table has no model `{priced}`, and budgets cannot be kept without prices; \
                          set model.price to a key of the table (`local` for a server of your own), or add it"

@@ -12,7 +12,7 @@ const KILLS: u32 = 50;
 /// Kills of one run, at most; then it may end.
 const KILLS_OF_A_RUN: u32 = 10;
 /// The longest that a process lives before it is killed.
-const LIFE_MS_MAX: u64 = 2_500;
+const LIFE_MS_MAX: u64 = 1_200;
 
 /// Moments follow from a fixed seed, so that a failure can be looked at again;
 /// where in the program a kill lands does not.
@@ -24,7 +24,7 @@ fn moment(state: &mut u64) -> Duration {
 #[test]
 fn after_fifty_kills_every_run_ends_each_post_is_there_once_and_no_recorded_call_was_made_again() {
     let provider_folder = tempfile::tempdir().unwrap();
-    let provider = Provider::start(provider_folder.path(), &["--think-ms", "30"]);
+    let provider = Provider::start(provider_folder.path(), &["--think-ms", "100"]);
     let desk = Desk::new(&provider.url);
     let (mut kills, mut runs, mut chance) = (0, 0, 4711_u64);
     while kills < KILLS {

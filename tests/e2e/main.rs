@@ -1,5 +1,7 @@
 //! End-to-end tests, in one binary: what a user of the whole product can rely on.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall fail")]
+
 mod desk;
 mod economy;
 mod kill;

@@ -11,6 +11,8 @@ use crate::desk::{Desk, Provider};
 struct Server {
     child: Child,
     address: String,
+    /// Kept, so that what it says later has a reader's end to go to.
+    _said: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Server {
@@ -20,8 +22,7 @@ impl Server {
         let address = lines
             .find_map(|line| line.unwrap().strip_prefix("listening on http://").map(str::to_owned))
             .expect("the server says where it listens");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        Self { child, address, _said: lines }
     }
 
     /// Status and body of one request.

@@ -41,7 +41,7 @@ fn check_finds_the_faults_of_a_workflow_all_at_once() {
     let path = desk.path("w.toml");
     std::fs::write(&path, workflow).unwrap();
     let said = desk.callboard(&["check", "w.toml"]).bad();
-    for wanted in ["w.toml:7:", "agent", "w.toml:12:", "w.toml:21:", "brief", "w.toml:26:"] {
+    for wanted in ["w.toml:7:", "agent", "w.toml:12:", "w.toml:22:", "brief", "w.toml:27:"] {
         assert!(said.out.contains(wanted), "{wanted}: {}", said.out);
     }
 }

@@ -16,6 +16,8 @@ const SENTENCES: [&str; 8] = [
 ];
 /// A request whose last turn holds one of these words is asked for a score.
 const SCORE_SIGNS: [&str; 3] = ["score", "rate", "1-10"];
+/// What follows this in the last turn are the words to begin with.
+const BEGIN: &str = "with exactly these words, then go on: ";
 /// Characters of a token, by the usual rule of thumb.
 const TOKEN_CHARS: usize = 4;
 
@@ -92,8 +94,9 @@ pub fn reply(body: &[u8]) -> Reply {
     let text = if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
         (6 + hash % 5).to_string()
     } else {
+        let opening = last.split_once(BEGIN).map_or_else(String::new, |(_, words)| format!("{} ", words.trim()));
         let place = usize::try_from(hash % SENTENCES.len() as u64).unwrap_or(0);
-        SENTENCES.get(place).copied().unwrap_or_default().to_owned()
+        format!("{opening}{}", SENTENCES.get(place).copied().unwrap_or_default())
     };
     Reply {
         id: format!("scripted-{hash:016x}"),

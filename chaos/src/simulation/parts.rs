@@ -122,7 +122,7 @@ impl Embedder for Letters {
 }
 
 fn counted(text: &str) -> Vec<f32> {
-    let mut vector = vec![0.01_f32; DIMENSION];
+    let mut vector = [0.01_f32; DIMENSION];
     for letter in text.bytes().map(|b| b.to_ascii_lowercase()).filter(u8::is_ascii_lowercase) {
         if let Some(count) = vector.get_mut(usize::from(letter - b'a')) {
             *count += 1.0;

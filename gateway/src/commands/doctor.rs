@@ -19,6 +19,13 @@ pub fn run(arguments: &SystemArgs) -> anyhow::Result<()> {
     anyhow::ensure!(config.data.is_dir(), "there is no data folder {}; name it with --data", config.data.display());
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(&config.data));
     let found = verify_chain(&*disk).with_context(|| format!("the journal in {} is damaged", config.data.display()))?;
-    println!("the journal in {} is whole: {found:?}", config.data.display());
+    println!("the journal in {} is whole: {} events in {} segments", config.data.display(), found.head, found.segments);
+    println!("chain: {}", found.chain);
+    if let Some(torn) = found.torn {
+        println!(
+            "{} ends in {} bytes that were never acknowledged; the next start cuts them off, unless a process is writing now",
+            torn.file, torn.bytes
+        );
+    }
     Ok(())
 }

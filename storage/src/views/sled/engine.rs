@@ -16,6 +16,10 @@ use crate::views::seal::{self, Seal};
 /// How often sled writes what it holds back. Longer loses more to a crash, which
 /// then is folded again; shorter wakes an idle process.
 const FLUSH_EVERY_MS: u64 = 500;
+/// Between two tries at a folder that is locked.
+const LOCK_TRY_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+/// Together a second.
+const LOCK_TRIES_MAX: u32 = 50;
 
 const CONDEMNED: &str = "callboard.damaged";
 
@@ -40,7 +44,7 @@ impl Engine {
         }
         let as_left = seal::open(path) == Seal::Intact;
         let config = ::sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
-        let db = caught(path, "all", || config.open())?;
+        let db = unlocked(path, &config)?;
         for name in db.tree_names() {
             let label = String::from_utf8_lossy(&name).into_owned();
             if name == DEFAULT_TREE {
@@ -75,6 +79,18 @@ impl Engine {
             }
         })
     }
+}
+
+/// Opens the database, waiting a little for one that was just closed: sled's own
+/// threads let go of the lock some time after the last handle is dropped.
+fn unlocked(path: &Path, config: &::sled::Config) -> Result<::sled::Db, ShelfError> {
+    for _ in 0..LOCK_TRIES_MAX {
+        match caught(path, "all", || config.open()) {
+            Err(ShelfError::Locked { .. }) => std::thread::sleep(LOCK_TRY_EVERY),
+            opened => return opened,
+        }
+    }
+    caught(path, "all", || config.open())
 }
 
 impl Drop for Engine {
