@@ -55,16 +55,8 @@ impl Drop for Server {
 }
 
 fn order(approval: &str) -> String {
-    serde_json::json!({
-        "workflow": "announce",
-        "approval": approval,
-        "inputs": {
-            "product": "Lamp 3",
-            "link": "https://lamp.example/3",
-            "brief": "# Lamp 3\n\nLamp 3 shines for a whole night. It weighs 200 grams. It was tested by 40 climbers.",
-        },
-    })
-    .to_string()
+    let inputs = chaos::simulation::brief();
+    serde_json::json!({ "workflow": "announce", "approval": approval, "inputs": inputs }).to_string()
 }
 
 #[test]
