@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use storage::index::Filter;
+use supervisor::Failure;
 
 use super::host::Conductor;
 use super::perform::Ended;
@@ -143,7 +144,7 @@ fn arguments<T: DeserializeOwned>(call: &ToolCall) -> Result<T, Fault> {
 enum Fault {
     #[error("{0}")]
     Arguments(String),
-    #[error("{}", chain(.0))]
+    #[error("{}", Failure::classify(.0).message)]
     Context(#[from] ContextError),
 }
 
@@ -156,16 +157,4 @@ impl Fault {
             Self::Context(_) => FailureClass::ProviderDown,
         }
     }
-}
-
-/// An error with its causes, for the run's record.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -2,7 +2,6 @@
 //! nothing is counted here.
 
 use agents::aggregator::Report;
-use policies::money::Money;
 use policies::tokens::Usage;
 use serde_json::Value;
 
@@ -40,7 +39,7 @@ fn row(report: &Report, post: &Value) -> [String; 7] {
     let figures = report.posts.iter().find(|p| p.post.text == words);
     let (took, used, cost) = figures.map_or_else(
         || ("–".to_owned(), "–".to_owned(), "–".to_owned()),
-        |f| (format!("{:.1} s", f.took.duration().as_secs_f64()), tokens(&f.usage).to_string(), money(f.cost)),
+        |f| (format!("{:.1} s", f.took.duration().as_secs_f64()), tokens(&f.usage).to_string(), f.cost.to_string()),
     );
     let plain = |key: &str| match post.get(key) {
         None | Some(Value::Null) => "–".to_owned(),
@@ -48,10 +47,6 @@ fn row(report: &Report, post: &Value) -> [String; 7] {
         Some(other) => other.to_string(),
     };
     [channel.to_owned(), took, used, cost, plain("drafts"), plain("score"), plain("status")]
-}
-
-fn money(amount: Money) -> String {
-    amount.to_string()
 }
 
 fn tokens(usage: &Usage) -> u64 {
