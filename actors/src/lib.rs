@@ -9,3 +9,5 @@ pub mod mailbox;
 pub mod telemetry;
 pub mod transport;
 pub mod world;
+
+pub use storage::latest;

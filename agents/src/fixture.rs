@@ -150,6 +150,7 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         output_max: Tokens(10),
         temperature: None,
         seed: 0,
+        graded: false,
     });
     Intended {
         at: Timestamp::EPOCH,

@@ -81,6 +81,10 @@ pub struct ModelRequest {
     pub temperature: f32,
     /// Same request and seed, same reply, where the model can promise it.
     pub seed: u64,
+    /// The reply is to be a grade. A model that can weigh the digits from 1 to 9 against each other
+    /// then says their mean after the prefill, which is finer than the digit it would write.
+    #[serde(default)]
+    pub graded: bool,
 }
 
 /// Why a reply ended.

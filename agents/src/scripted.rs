@@ -171,6 +171,7 @@ mod tests {
             output_max: Tokens(3),
             temperature: 0.0,
             seed: 1,
+            graded: false,
         }
     }
 

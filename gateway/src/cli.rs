@@ -29,6 +29,16 @@ pub enum Command {
     Runs(SystemArgs),
     /// Show the supervision tree of a server that runs
     Tree(TreeArgs),
+    /// Say yes to what a run of a server asks
+    Approve(StepArgs),
+    /// Say no to what a run of a server asks
+    Reject(RejectArgs),
+    /// Say what became of a post or another effect that is held in doubt
+    Settle(SettleArgs),
+    /// Let the steps go on that a budget held back
+    Resume(ResumeArgs),
+    /// Stop a run of a server; what is under way is still resolved
+    Cancel(CancelArgs),
     /// Verify the journal: every record, and the chain that links them
     Doctor(SystemArgs),
 }
@@ -87,9 +97,88 @@ pub struct CheckArgs {
 /// `callboard tree`.
 #[derive(Args, Debug)]
 pub struct TreeArgs {
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// A server that runs.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
     /// The server to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
+}
+
+/// `callboard approve`.
+#[derive(Args, Debug)]
+pub struct StepArgs {
+    /// The run
+    pub run: String,
+    /// The step that asks, as `GET /v1/runs/{id}` names it under `approvals`
+    pub step: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard reject`.
+#[derive(Args, Debug)]
+pub struct RejectArgs {
+    /// The step.
+    #[command(flatten)]
+    pub step: StepArgs,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "rejected by a person")]
+    pub reason: String,
+}
+
+/// `callboard settle`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("fate").required(true))]
+pub struct SettleArgs {
+    /// The run
+    pub run: String,
+    /// The effect's key, as `GET /v1/runs/{id}` names it under `parked`
+    pub key: String,
+    /// It was done; the run goes on
+    #[arg(long, group = "fate")]
+    pub done: bool,
+    /// It was not done; the run tries it again
+    #[arg(long, group = "fate")]
+    pub not_done: bool,
+    /// The platform's name for it
+    #[arg(long, value_name = "ID", requires = "done")]
+    pub id: Option<String>,
+    /// Where it can be seen
+    #[arg(long, value_name = "ADDRESS", requires = "done")]
+    pub address: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard resume`.
+#[derive(Args, Debug)]
+pub struct ResumeArgs {
+    /// The run
+    pub run: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard cancel`.
+#[derive(Args, Debug)]
+pub struct CancelArgs {
+    /// The run
+    pub run: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "cancelled by a person")]
+    pub reason: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 #[cfg(test)]

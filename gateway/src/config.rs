@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agents::openai::{Dialect, Prefill};
 use policies::document::{self, Error};
 use policies::money::Money;
 use policies::span::ByteSize;
@@ -87,6 +88,13 @@ pub enum ModelConfig {
         /// Whether replies are streamed.
         #[serde(default = "yes")]
         stream: bool,
+        /// Which field names the server understands: `compatible`, or `open_ai` for OpenAI itself.
+        #[serde(default)]
+        dialect: Dialect,
+        /// How a reply is made to begin with given words: `ask`, or `continue` where the server can
+        /// (llama.cpp, Ollama).
+        #[serde(default)]
+        prefill: Prefill,
     },
 }
 
@@ -183,6 +191,12 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
+    fn resolve(&mut self, folder: &Path) {
+        if let Self::File(path) = self {
+            *path = folder.join(&*path);
+        }
+    }
+
     /// Reads the secret.
     ///
     /// # Errors
@@ -238,6 +252,17 @@ impl Config {
         ];
         for path in optional.into_iter().flatten() {
             *path = folder.join(&*path);
+        }
+        let models = std::iter::once(&mut self.model).chain(self.agents.values_mut().filter_map(|a| a.model.as_mut()));
+        for model in models {
+            match model {
+                ModelConfig::Local { path: Some(path), .. } => *path = folder.join(&*path),
+                ModelConfig::OpenAi { key: Some(key), .. } => key.resolve(folder),
+                ModelConfig::Local { .. } | ModelConfig::OpenAi { .. } => {}
+            }
+        }
+        if let ContextConfig::Qdrant { key: Some(key), .. } = &mut self.context {
+            key.resolve(folder);
         }
     }
 
@@ -301,6 +326,23 @@ mod tests {
         );
         let config = Config::load(Some(&path)).unwrap();
         assert!(matches!(config.model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let (dir, path) = written(
+            "policies.tree = \"tree.toml\"\n[model]\nkind = \"local\"\npath = \"models/x.gguf\"\n\
+             [agents.writer.model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"b\"\nkey = { file = \"key\" }\n",
+        );
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!(config.policies.tree, Some(dir.path().join("tree.toml")));
+        let ModelConfig::Local { path: Some(model), .. } = &config.model else { panic!("{:?}", config.model) };
+        assert_eq!(*model, dir.path().join("models/x.gguf"));
+        let Some(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. }) = &config.agents["writer"].model
+        else {
+            panic!("{:?}", config.agents)
+        };
+        assert_eq!(*key, dir.path().join("key"));
     }
 
     #[test]

@@ -52,19 +52,20 @@ fn log() {
 }
 
 fn dispatch(command: &Command) -> anyhow::Result<()> {
-    match command {
-        Command::Check(arguments) => return commands::check::run(arguments, &mut std::io::stdout().lock()),
-        Command::Doctor(arguments) => return commands::doctor::run(arguments),
-        Command::Run(_) | Command::Serve(_) | Command::Runs(_) | Command::Tree(_) => {}
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
+            Command::Check(arguments) => commands::check::run(arguments, &mut std::io::stdout().lock()),
+            Command::Doctor(arguments) => commands::doctor::run(arguments),
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Serve(arguments) => commands::serve::run(arguments).await,
             Command::Runs(arguments) => commands::runs::run(arguments).await,
             Command::Tree(arguments) => commands::tree::run(arguments).await,
-            Command::Check(_) | Command::Doctor(_) => Ok(()),
+            Command::Approve(arguments) => commands::tell::approve(arguments).await,
+            Command::Reject(arguments) => commands::tell::reject(arguments).await,
+            Command::Settle(arguments) => commands::tell::settle(arguments).await,
+            Command::Resume(arguments) => commands::tell::resume(arguments).await,
+            Command::Cancel(arguments) => commands::tell::cancel(arguments).await,
         }
     });
     // Blocking work that still runs, such as a read of the terminal, must not hold the exit.

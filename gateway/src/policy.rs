@@ -1,15 +1,17 @@
 //! The policies in force: the built-in ones, each replaced by a file where the
 //! configuration names one. Invariant: all faults of all files are found at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
 use policies::guard::Guards;
 use policies::price::PriceTable;
-use policies::tree::{self, TreePolicy};
+use policies::tree::{self, NodePolicy, TreePolicy};
 
 use crate::config::{self, Config, ModelConfig};
+use crate::system::{PUBLISHERS, SERVICES, agents};
 
 /// The price table's key of the local model.
 const LOCAL: &str = "local";
@@ -42,6 +44,10 @@ impl Policies {
         let budget = part(&files.budget, BudgetPolicy::builtin, |f, t| document::read(f, t).map_err(one), &mut faults);
         match (tree, guards, prices, budget) {
             (Some(tree), Some(guards), Some(prices), Some(budget)) => {
+                let strangers = strangers(config, &tree);
+                if !strangers.is_empty() {
+                    return Err(strangers);
+                }
                 let mut policies = Self { tree, guards, prices, budget };
                 policies.price_local(config);
                 Ok(policies)
@@ -62,6 +68,28 @@ impl Policies {
             }
         }
     }
+}
+
+/// Agents that no worker of the tree stands for, and workers that nothing can start.
+fn strangers(config: &Config, tree: &TreePolicy) -> Vec<Error> {
+    let label = config.policies.tree.as_ref().map_or_else(|| "tree.toml".to_owned(), |file| file.display().to_string());
+    let text = config.policies.tree.as_ref().and_then(|file| config::read(file).ok()).unwrap_or_default();
+    let fault = |sign: String, message: String, help: String| {
+        let (line, column) = document::position(&text, text.find(&sign).unwrap_or(0));
+        Error { file: label.clone(), line, column, message, help }
+    };
+    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(PUBLISHERS).collect();
+    let missing = startable.iter().filter(|name| tree.worker(name).is_none());
+    let missing = missing.map(|name| {
+        let help = format!("add [worker.{name}] and name it among the children of a supervisor");
+        fault("[worker".to_owned(), format!("the tree has no worker `{name}`"), help)
+    });
+    let workers = tree.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
+    let unknown = workers.filter(|(name, _)| !startable.contains(name.as_str())).map(|(name, _)| {
+        let help = document::suggestion(name, startable.iter().copied());
+        fault(format!("[worker.{name}"), format!("nothing in this program can start the worker `{name}`"), help)
+    });
+    missing.chain(unknown).collect()
 }
 
 /// The tree, or all its faults and not only the first.
@@ -102,6 +130,24 @@ mod tests {
         let model = ModelConfig::Local { path: None, cpu_second: Some(price) };
         let policies = Policies::load(&Config { model, ..Config::default() }).unwrap();
         assert_eq!(policies.prices.models[LOCAL].cpu_second, price);
+    }
+
+    #[test]
+    fn an_agent_needs_a_worker_and_a_worker_something_to_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree.toml");
+        let builtin = include_str!("../../policies/defaults/tree.toml");
+        std::fs::write(&path, builtin.replace("reviewer", "critic")).unwrap();
+        let mut config = Config::default();
+        config.policies.tree = Some(path);
+        let faults: Vec<_> = Policies::load(&config).unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].contains("no worker `reviewer`"), "{faults:?}");
+        let line = builtin.lines().position(|line| line == "[worker.reviewer]").unwrap() + 1;
+        assert!(faults[1].contains(&format!("tree.toml:{line}:1:")) && faults[1].contains("`critic`"), "{faults:?}");
+        config.policies.tree = None;
+        config.agents.insert("editor".to_owned(), crate::config::AgentConfig::default());
+        assert!(Policies::load(&config).unwrap_err()[0].to_string().contains("no worker `editor`"));
     }
 
     #[test]

@@ -23,13 +23,14 @@ use storage::disk::Disk;
 use storage::disk::files::FileDisk;
 use storage::index::ContextIndex;
 use storage::journal;
+use storage::views::Shelves;
 use storage::views::sled::SledShelves;
 use storage_edge::EdgeIndex;
 use storage_qdrant::ServerIndex;
 
 use crate::config::{Config, ContextConfig, ModelConfig};
 use crate::policy::Policies;
-use crate::system::{AGENTS, PUBLISHERS, Parts};
+use crate::system::{PUBLISHERS, Parts};
 
 /// What sled may keep in memory.
 const VIEWS_CACHE_BYTES: u64 = 32 << 20;
@@ -54,19 +55,12 @@ pub type Progress = Arc<dyn Fn(FetchProgress) + Send + Sync>;
 /// # Errors
 /// Whatever cannot be opened, read or fetched, with what to do.
 pub async fn parts(config: &Config, policies: Policies, world: &World, progress: Progress) -> anyhow::Result<Parts> {
-    std::fs::create_dir_all(&config.data).with_context(|| {
-        format!("the data folder {} cannot be made; name another with --data", config.data.display())
-    })?;
-    let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(&config.data));
-    let views = config.data.join("views");
-    let shelves = world.blocking("views", move || SledShelves::open(views, VIEWS_CACHE_BYTES)).await??;
+    let Stores { disk, shelves } = stores(config, world).await?;
     let embedder = embedder(config, world, &progress).await?;
     let index = index(config, world, embedder.as_ref()).await?;
     let mut makers = Models { config, policies: &policies, world, progress, local: None };
     let mut agents = Vec::new();
-    let names = AGENTS.iter().copied().chain(config.agents.keys().map(String::as_str));
-    let names: std::collections::BTreeSet<&str> = names.collect();
-    for name in names {
+    for name in crate::system::agents(config) {
         agents.push(makers.agent(name).await?);
     }
     let feed =
@@ -80,7 +74,7 @@ pub async fn parts(config: &Config, policies: Policies, world: &World, progress:
     Ok(Parts {
         world: world.clone(),
         disk,
-        shelves: Arc::new(shelves),
+        shelves,
         index,
         embedder,
         agents,
@@ -90,6 +84,27 @@ pub async fn parts(config: &Config, policies: Policies, world: &World, progress:
         workspace: config.workspace.clone(),
         feed: Some(feed_path),
     })
+}
+
+/// Where things are kept.
+pub struct Stores {
+    /// The journal's disk.
+    pub disk: Arc<dyn Disk>,
+    /// The views.
+    pub shelves: Arc<dyn Shelves>,
+}
+
+/// The stores in the data folder, which is made if it is not there.
+///
+/// # Errors
+/// Whatever cannot be made or opened, with what to do.
+pub async fn stores(config: &Config, world: &World) -> anyhow::Result<Stores> {
+    std::fs::create_dir_all(&config.data).with_context(|| {
+        format!("the data folder {} cannot be made; name another with --data", config.data.display())
+    })?;
+    let views = config.data.join("views");
+    let shelves = world.blocking("views", move || SledShelves::open(views, VIEWS_CACHE_BYTES)).await??;
+    Ok(Stores { disk: Arc::new(FileDisk::new(&config.data)), shelves: Arc::new(shelves) })
 }
 
 async fn embedder(config: &Config, world: &World, progress: &Progress) -> anyhow::Result<Arc<dyn Embedder>> {
@@ -175,13 +190,15 @@ impl Models<'_> {
                 self.local = Some(Arc::clone(&local));
                 Ok(local)
             }
-            ModelConfig::OpenAi { url, name, price, key, stream } => {
+            ModelConfig::OpenAi { url, name, price, key, stream, dialect, prefill } => {
                 let key =
                     key.as_ref().map(crate::config::SecretSource::read).transpose().map_err(anyhow::Error::msg)?;
                 let options = openai::Options {
                     price: price.clone(),
                     api_key: key.map(Secret::new),
                     stream: *stream,
+                    dialect: *dialect,
+                    prefill: *prefill,
                     ..openai::Options::new(url.clone(), name.clone())
                 };
                 let priced = price.as_deref().unwrap_or(name);

@@ -76,6 +76,9 @@ pub struct DynamicPolicy {
     pub intensity: Intensity,
     /// What each child is started with.
     pub child: WorkerPolicy,
+    /// How long a child must have had nothing to do before it rests: it ends, takes no memory, and is
+    /// started again when somebody speaks to it.
+    pub rest_after: Span,
     /// After which ends it is itself restarted.
     pub restart: RestartKind,
     /// How long its own supervisor waits before restarting it.
@@ -90,6 +93,7 @@ impl Default for DynamicPolicy {
             limit: 1_000,
             intensity: Intensity::default(),
             child: WorkerPolicy::default(),
+            rest_after: Span::from_secs(60),
             restart: RestartKind::default(),
             backoff: Backoff::default(),
             significant: false,

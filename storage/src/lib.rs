@@ -4,5 +4,6 @@ pub mod blobs;
 pub mod disk;
 pub mod index;
 pub mod journal;
+pub mod latest;
 pub mod snapshots;
 pub mod views;

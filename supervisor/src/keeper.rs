@@ -10,9 +10,10 @@ mod tasks;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::latest::Latest;
 use actors::world::{Chance, World};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::{Board, NodeId};
@@ -37,7 +38,7 @@ pub(crate) struct Shared {
 pub(crate) struct Launch {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plan: Arc<SupervisorPlan>,
-    pub(crate) stage: watch::Sender<Stage>,
+    pub(crate) stage: Latest<Stage>,
 }
 
 /// How far a supervisor has come.
@@ -64,7 +65,7 @@ pub(crate) struct State {
     starts: BTreeMap<NodeId, Task>,
     stops: BTreeMap<NodeId, Task>,
     timers: BTreeMap<NodeId, Task>,
-    stage: watch::Sender<Stage>,
+    stage: Latest<Stage>,
     spawned: BTreeMap<NodeId, oneshot::Sender<Result<ActorCell, SpawnError>>>,
     terminated: BTreeMap<NodeId, Vec<oneshot::Sender<()>>>,
     manner: Manner,
@@ -304,7 +305,7 @@ impl State {
     }
 
     fn reach(&self, stage: Stage) {
-        self.stage.send_if_modified(|at| {
+        self.stage.set_if(|at| {
             let moved = *at != stage;
             *at = stage;
             moved

@@ -3,10 +3,11 @@
 //! Invariant: a slot outlives every generation of its actor, and [`Slot::current`] never
 //! hands out a reference to an actor that has begun to end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use actors::latest::Latest;
 use ractor::{ActorRef, ActorStatus, Message};
-use tokio::sync::watch;
 
 /// The worker did not come up in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,23 +19,23 @@ pub struct NotUp {
 
 /// A typed place that a worker's factory fills at each start. Cheap to clone.
 pub struct Slot<M: Message> {
-    generations: watch::Sender<Option<ActorRef<M>>>,
+    generations: Arc<Latest<Option<ActorRef<M>>>>,
 }
 
 impl<M: Message> Slot<M> {
     /// An empty slot.
     pub fn new() -> Self {
-        Self { generations: watch::Sender::new(None) }
+        Self { generations: Arc::new(Latest::new(None)) }
     }
 
     /// Makes this the current generation.
     pub fn publish(&self, actor: ActorRef<M>) {
-        self.generations.send_replace(Some(actor));
+        self.generations.set(Some(actor));
     }
 
     /// The current generation, if it takes messages now.
     pub fn current(&self) -> Option<ActorRef<M>> {
-        self.generations.borrow().clone().filter(takes_messages)
+        self.generations.get().filter(takes_messages)
     }
 
     /// The current generation, waiting for the next one while there is none.
@@ -42,11 +43,11 @@ impl<M: Message> Slot<M> {
     /// # Errors
     /// [`NotUp`] when none came within the time given.
     pub async fn await_up(&self, within: Duration) -> Result<ActorRef<M>, NotUp> {
-        let mut generations = self.generations.subscribe();
+        let mut generations = self.generations.watch();
         let up = generations.wait_for(|actor| actor.as_ref().is_some_and(takes_messages));
         match tokio::time::timeout(within, up).await {
-            // The sender is ours, so the channel cannot be closed while we wait.
-            Ok(Ok(actor)) => (*actor).clone().ok_or(NotUp { waited: within }),
+            // It is ours, so it cannot be closed while we wait.
+            Ok(Ok(actor)) => actor.ok_or(NotUp { waited: within }),
             Ok(Err(_)) | Err(_) => Err(NotUp { waited: within }),
         }
     }
@@ -58,7 +59,7 @@ fn takes_messages<M: Message>(actor: &ActorRef<M>) -> bool {
 
 impl<M: Message> Clone for Slot<M> {
     fn clone(&self) -> Self {
-        Self { generations: self.generations.clone() }
+        Self { generations: Arc::clone(&self.generations) }
     }
 }
 

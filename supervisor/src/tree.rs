@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::latest::{Latest, Watcher};
 use actors::world::World;
 use policies::tree::TreePolicy;
 use ractor::{Actor, ActorCell, SpawnErr};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::{Board, NodeId, View};
@@ -107,9 +108,9 @@ pub enum FaultError {
 pub struct Tree {
     shared: Arc<Shared>,
     root: ActorCell,
-    stage: watch::Receiver<Stage>,
-    picture: watch::Receiver<TreeSnapshot>,
-    ended: watch::Receiver<Option<Ended>>,
+    stage: Watcher<Stage>,
+    picture: Watcher<TreeSnapshot>,
+    ended: Watcher<Option<Ended>>,
 }
 
 impl Tree {
@@ -128,14 +129,15 @@ impl Tree {
         let plan = plan::plan(&policy, &factories, &board)?;
         let node = plan.node;
         let shared = Arc::new(Shared { world: world.clone(), board, observer });
-        let picture = watch::Sender::new(shared.board.snapshot());
-        let (stage, reached) = watch::channel(Stage::Starting);
+        let picture = Latest::new(shared.board.snapshot());
+        let stage = Latest::new(Stage::Starting);
+        let reached = stage.watch();
         let launch = Launch { shared: Arc::clone(&shared), plan, stage };
         let (root, _) = Actor::spawn(None, Keeper, launch).await.map_err(TreeError::Root)?;
         let root = root.get_cell();
         shared.board.set_cell(node, root.clone(), Arc::default());
-        let (end, ended) = watch::channel(None);
-        let tree = Self { shared, root, stage: reached, picture: picture.subscribe(), ended };
+        let end = Latest::new(None);
+        let tree = Self { shared, root, stage: reached, picture: picture.watch(), ended: end.watch() };
         let guardian = Guardian { tree: tree.clone(), node, picture: Arc::new(picture), end };
         // It ends with the root.
         drop(world.spawn("supervisor.guardian", guardian.run()));
@@ -148,7 +150,7 @@ impl Tree {
     /// How the tree ended before that.
     pub async fn ready(&self) -> Result<(), Ended> {
         let mut stage = self.stage.clone();
-        match stage.wait_for(|stage| *stage != Stage::Starting).await.map(|stage| stage.clone()) {
+        match stage.wait_for(|stage| *stage != Stage::Starting).await {
             Ok(Stage::Up) => Ok(()),
             _ => Err(self.wait().await),
         }
@@ -156,11 +158,11 @@ impl Tree {
 
     /// Whether every child has been up once and the tree is not being stopped.
     pub fn is_up(&self) -> bool {
-        *self.stage.borrow() == Stage::Up
+        self.stage.get() == Stage::Up
     }
 
     /// The live picture, published at most every 50 ms.
-    pub fn snapshot(&self) -> watch::Receiver<TreeSnapshot> {
+    pub fn snapshot(&self) -> Watcher<TreeSnapshot> {
         self.picture.clone()
     }
 
@@ -209,13 +211,13 @@ impl Tree {
         let mut ended = self.ended.clone();
         let ended = ended.wait_for(Option::is_some).await;
         // The guardian only goes without a word when the runtime does.
-        ended.ok().and_then(|ended| (*ended).clone()).unwrap_or(Ended::Killed)
+        ended.ok().flatten().unwrap_or(Ended::Killed)
     }
 
     /// The failure that ended the tree, if one did.
     pub fn escalated(&self) -> Option<Failure> {
-        match &*self.ended.borrow() {
-            Some(Ended::Escalated(failure)) => Some(failure.clone()),
+        match self.ended.get() {
+            Some(Ended::Escalated(failure)) => Some(failure),
             _ => None,
         }
     }
@@ -223,7 +225,7 @@ impl Tree {
 
 impl std::fmt::Debug for Tree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tree").field("stage", &*self.stage.borrow()).finish_non_exhaustive()
+        f.debug_struct("Tree").field("stage", &self.stage.get()).finish_non_exhaustive()
     }
 }
 
@@ -231,8 +233,8 @@ impl std::fmt::Debug for Tree {
 struct Guardian {
     tree: Tree,
     node: NodeId,
-    picture: Arc<watch::Sender<TreeSnapshot>>,
-    end: watch::Sender<Option<Ended>>,
+    picture: Arc<Latest<TreeSnapshot>>,
+    end: Latest<Option<Ended>>,
 }
 
 impl Guardian {
@@ -240,13 +242,13 @@ impl Guardian {
         let painter = self.paint();
         let mut stage = self.tree.stage.clone();
         loop {
-            self.show(match &*stage.borrow_and_update() {
+            self.show(match stage.see() {
                 Stage::Starting => NodeState::Starting,
                 Stage::Up => NodeState::Up,
                 Stage::Closing | Stage::Ended(_) => NodeState::Stopping,
             });
-            // The root's state holds the sender, and goes with it.
-            if stage.changed().await.is_err() {
+            // What it is set through is in the root's state, and goes with it.
+            if stage.next().await.is_err() {
                 break;
             }
         }
@@ -256,15 +258,15 @@ impl Guardian {
         stop::wait_killed(&board.kill_below(self.node)).await;
         drop(painter);
         self.show(NodeState::Done);
-        self.picture.send_replace(board.snapshot());
+        self.picture.set(board.snapshot());
         self.tree.shared.observer.event(SupervisionEvent::Stopped);
-        let ended = match &*stage.borrow() {
+        let ended = match stage.get() {
             Stage::Ended(End::Closed) => Ended::Shutdown(ShutdownReport { forced: board.take_forced() }),
             Stage::Ended(End::Finished) => Ended::Finished,
-            Stage::Ended(End::Escalated(failure)) => Ended::Escalated(failure.clone()),
+            Stage::Ended(End::Escalated(failure)) => Ended::Escalated(failure),
             Stage::Starting | Stage::Up | Stage::Closing => Ended::Killed,
         };
-        self.end.send_replace(Some(ended));
+        self.end.set(Some(ended));
     }
 
     fn show(&self, state: NodeState) {
@@ -277,7 +279,7 @@ impl Guardian {
         AbortOnDropHandle::new(self.tree.shared.world.spawn("supervisor.picture", async move {
             loop {
                 shared.board.changed().await;
-                picture.send_replace(shared.board.snapshot());
+                picture.set(shared.board.snapshot());
                 tokio::time::sleep(PICTURE_EVERY).await;
             }
         }))

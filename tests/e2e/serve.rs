@@ -118,6 +118,35 @@ fn a_person_approves_over_http_and_a_killed_server_goes_on() {
 }
 
 #[test]
+fn a_person_speaks_to_a_run_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    let server = Server::start(&desk);
+    let (_, body) = server.send("POST", "/v1/runs", "", &order("ask"));
+    let id = serde_json::from_str::<Value>(&body).unwrap()["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/runs/{id}");
+    eventually(|| server.json(&path)["approvals"].as_array().is_some_and(|asked| asked.len() == 3));
+    let url = format!("http://{}", server.address);
+    let say = |words: &[&str]| desk.callboard(&[words, &["--url", &url]].concat());
+
+    let left = say(&["approve", &id, "posts[0]/gate/approve"]).good().out;
+    assert!(!left.contains("posts[0]/gate/approve waits") && left.contains("posts[1]/gate/approve waits"), "{left}");
+    say(&["reject", &id, "posts[1]/gate/approve", "--reason", "too long"]).good();
+    assert!(say(&["approve", &id, "posts[1]/gate/approve"]).bad().err.contains("does not wait for an approval"));
+    assert!(say(&["settle", &id, "no/such:key", "--done"]).bad().err.contains("is not in doubt"));
+    say(&["resume", &id]).good();
+    assert!(desk.callboard(&["runs"]).bad().err.contains("/v1/runs"), "the server has the folder");
+    assert!(say(&["cancel", &id, "--reason", "enough"]).good().out.contains("cancelled"));
+    assert!(say(&["resume", &id]).bad().err.contains("has ended"));
+    assert!(say(&["cancel", "nobody"]).bad().err.contains("no such run"));
+    assert!(say(&["tree"]).good().out.contains("callboard (supervisor)"));
+    drop(server);
+    let runs = desk.callboard(&["runs"]).good().out;
+    assert!(runs.contains(&id) && runs.contains("cancelled") && runs.contains("1 posts"), "{runs}");
+}
+
+#[test]
 fn bad_requests_get_a_problem_each() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(folder.path(), &[]);
@@ -136,6 +165,10 @@ fn bad_requests_get_a_problem_each() {
         ("POST", "/v1/runs", "{\"definition\": \"name = 1\"}", 422),
         ("POST", "/v1/runs", huge.as_str(), 413),
         ("GET", "/v1/runs?after=zz", "", 400),
+        ("POST", "/v1/runs/none/cancel", "", 404),
+        ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": true}", 404),
+        ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": false, \"url\": \"b\"}", 422),
+        ("POST", "/v1/runs/none/resume", "", 404),
     ] {
         let (status, said) = server.send(method, path, "", body);
         assert_eq!(status, wanted, "{method} {path}: {said}");

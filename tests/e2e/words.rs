@@ -58,7 +58,9 @@ fn check_names_the_line_of_a_typo_and_what_was_meant() {
 fn every_command_explains_itself() {
     let desk = desk();
     let help = desk.callboard(&["--help"]).good().out;
-    for command in ["run", "serve", "check", "runs", "tree", "doctor"] {
+    for command in
+        ["run", "serve", "check", "runs", "tree", "doctor", "approve", "reject", "settle", "resume", "cancel"]
+    {
         assert!(help.contains(command), "{help}");
         assert!(desk.callboard(&[command, "--help"]).good().out.contains("Usage: "));
     }

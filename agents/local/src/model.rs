@@ -38,12 +38,8 @@ impl LocalModel {
         Self { id, language, pool }
     }
 
-    /// [`LanguageModel::expected_digit`], in its turn: a number from 1 to 9,
-    /// finer than any digit that the model would write.
-    ///
-    /// # Errors
-    /// As [`Model::call`].
-    pub async fn score(
+    /// [`LanguageModel::expected_digit`], in its turn.
+    async fn grade(
         &self,
         messages: Vec<Message>,
         opening: String,
@@ -103,6 +99,12 @@ impl Model for LocalModel {
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
+        if request.graded {
+            let prefill = request.prefill.unwrap_or_default();
+            let (grade, usage) = self.grade(request.messages, prefill.clone(), progress).await?;
+            let text = format!("{prefill}{grade:.1}");
+            return Ok(ModelReply { text, usage, finish: Finish::Stop, remote_id: None });
+        }
         let watched = progress.clone();
         let job = move |language: &LanguageModel, asker: Asker<'_>| answer(language, &request, &watched, asker);
         let (generated, took) = self.run(progress, job).await?;
@@ -187,6 +189,7 @@ mod tests {
             output_max: Tokens(6),
             temperature: 0.0,
             seed: 1,
+            graded: false,
         }
     }
 
@@ -247,12 +250,15 @@ mod tests {
     }
 
     #[test]
-    fn a_score_is_given_in_its_turn() {
+    fn a_grade_is_the_mean_of_its_digits() {
         with_worker(1, async |model| {
             let question = vec![Message::user("Give the word `sun` a grade from 1 to 9.")];
-            let (score, usage) = model.score(question, "Score: ".into(), &Progress::default()).await.unwrap();
-            assert!((1.0..=9.0).contains(&score), "{score}");
-            assert!(usage.input > Tokens(10) && usage.output == Tokens(0), "{usage:?}");
+            let graded =
+                ModelRequest { messages: question, prefill: Some("Score: ".into()), graded: true, ..request() };
+            let reply = model.call(graded, &Progress::default()).await.unwrap();
+            let grade: f32 = reply.text.strip_prefix("Score: ").unwrap().parse().unwrap();
+            assert!((1.0..=9.0).contains(&grade), "{reply:?}");
+            assert!(reply.usage.input > Tokens(10) && reply.usage.output == Tokens(0), "{reply:?}");
         });
     }
 

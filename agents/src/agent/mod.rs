@@ -56,6 +56,7 @@ impl AgentSpec {
             output_max: call.output_max.min(self.output_max),
             temperature,
             seed: call.seed,
+            graded: call.graded,
         }
     }
 }

@@ -35,6 +35,7 @@ fn call(prompt: &str) -> AgentCall {
         output_max: Tokens(100),
         temperature: None,
         seed: 3,
+        graded: false,
     }
 }
 

@@ -61,8 +61,8 @@ impl Actor for AggregatorActor {
         let mut reached = projector.reached();
         let tether = Tether::new(self.world.clone());
         tether.spawn("aggregator/reached", async move {
-            while reached.changed().await.is_ok() {
-                reports.reached.send_replace(*reached.borrow_and_update());
+            while let Ok(at) = reached.next().await {
+                reports.reached.set(at);
             }
         });
         tether.spawn("aggregator/projector", async move {

@@ -11,8 +11,8 @@ use policies::tokens::Usage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::journal::Seq;
+use storage::latest::Latest;
 use storage::views::{Shelf, ShelfError, after_prefix};
-use tokio::sync::watch;
 
 use super::figures::{PostFigures, RunFigures, Totals};
 use super::fold::{MOVING, RUNS, STARTED, TOTALS};
@@ -78,19 +78,19 @@ pub enum PageError {
 #[derive(Clone)]
 pub struct Reports {
     pub(super) shelf: Arc<dyn Shelf>,
-    pub(super) reached: watch::Sender<Seq>,
+    pub(super) reached: Arc<Latest<Seq>>,
 }
 
 impl Reports {
     /// The figures on this shelf.
     #[must_use]
     pub fn new(shelf: Arc<dyn Shelf>) -> Self {
-        Self { shelf, reached: watch::Sender::new(Seq::default()) }
+        Self { shelf, reached: Arc::new(Latest::new(Seq::default())) }
     }
 
     /// Waits until the figures hold the event `seq`; whether they do within that time.
     pub async fn reach(&self, seq: Seq, within: Duration) -> bool {
-        let mut reached = self.reached.subscribe();
+        let mut reached = self.reached.watch();
         let reach = reached.wait_for(|at| *at >= seq);
         tokio::time::timeout(within, reach).await.is_ok_and(|at| at.is_ok())
     }

@@ -64,7 +64,8 @@ impl Conductor {
     pub(super) async fn resolve(&self, context: &Context<Run>, intent: &Intended, ended: Ended, took: Duration) {
         let Ended { outcome, cost, usage, remote_id } = ended;
         let of = Attempt { key: intent.key.clone(), number: intent.attempt };
-        let outcome = Outcome { of, outcome, cost, usage, remote_id, took: Span::from(took) };
+        let retry = self.guard(&intent.request).policy().retry;
+        let outcome = Outcome { of, outcome, cost, usage, remote_id, took: Span::from(took), retry };
         self.tell(context, Act::Outcome(Box::new(outcome))).await;
     }
 

@@ -11,8 +11,8 @@ use policies::failure::FailureClass;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::index::{ContextIndex, Filter};
 use storage::journal::{Journal, Seq, StreamId, Version};
+use storage::latest::{Latest, Watcher};
 use supervisor::Failure;
-use tokio::sync::watch;
 
 use super::event::{self, Change, FORGOTTEN, ForgottenEvent, REMEMBERED, RememberedEvent};
 use super::indexer::{Indexer, IndexerError};
@@ -81,7 +81,7 @@ pub struct Store {
     world: World,
     arguments: ContextArguments,
     recorder: Recorder,
-    reached: watch::Receiver<Seq>,
+    reached: Watcher<Seq>,
     written: Written,
     tether: Tether,
 }
@@ -110,7 +110,8 @@ impl Actor for ContextActor {
         me: ActorRef<ContextMsg>,
         arguments: ContextArguments,
     ) -> Result<Store, ActorProcessingErr> {
-        let (sender, reached) = watch::channel(Seq::default());
+        let sender = Latest::new(Seq::default());
+        let reached = sender.watch();
         let indexer = Indexer {
             world: self.world.clone(),
             journal: arguments.journal.clone(),
@@ -252,14 +253,14 @@ impl Written {
 async fn answer(
     world: World,
     arguments: ContextArguments,
-    mut reached: watch::Receiver<Seq>,
+    mut reached: Watcher<Seq>,
     wanted: Seq,
     search: Search,
 ) -> Result<Vec<Found>, ContextError> {
     let caught_up =
         tokio::time::timeout(SEARCH_WAIT_MAX, reached.wait_for(|at| *at >= wanted)).await.is_ok_and(|at| at.is_ok());
     if !caught_up {
-        return Err(ContextError::Behind { reached: *reached.borrow(), wanted });
+        return Err(ContextError::Behind { reached: reached.get(), wanted });
     }
     let embedder = Arc::clone(&arguments.embedder);
     let query = search.query;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actors::world::{Lost, World};
 use storage::index::{ContextIndex, IndexError, Point};
 use storage::journal::{Event, Journal, ReadError, Seq};
-use tokio::sync::watch;
+use storage::latest::Latest;
 
 use super::event::{Change, RememberedEvent};
 use crate::embed::{EmbedError, Embedder};
@@ -59,7 +59,7 @@ pub(super) struct Indexer {
     pub(super) journal: Journal,
     pub(super) index: Arc<dyn ContextIndex>,
     pub(super) embedder: Arc<dyn Embedder>,
-    pub(super) reached: watch::Sender<Seq>,
+    pub(super) reached: Latest<Seq>,
 }
 
 impl Indexer {
@@ -86,7 +86,7 @@ impl Indexer {
                 let events = events.map_err(IndexerError::Journal)?;
                 points += self.apply(&events).await?;
                 at = events.last().map_or(at, |event| event.seq);
-                self.reached.send_replace(at);
+                self.reached.set(at);
                 if points < COMMIT_POINTS && at.0 < committed.0 + COMMIT_EVENTS {
                     continue;
                 }
@@ -110,7 +110,7 @@ impl Indexer {
             self.index.reset().await.map_err(IndexerError::Index)?;
             at = Seq::default();
         }
-        self.reached.send_replace(at);
+        self.reached.set(at);
         Ok(at)
     }
 

@@ -23,6 +23,7 @@ fn request() -> ModelRequest {
         output_max: Tokens(20),
         temperature: 0.0,
         seed: 7,
+        graded: false,
     }
 }
 

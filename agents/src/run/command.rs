@@ -13,6 +13,7 @@ use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
 use serde_json::Value;
@@ -136,6 +137,8 @@ pub struct Outcome {
     pub remote_id: Option<String>,
     /// How long it took.
     pub took: Span,
+    /// Whether and when a failed one is made again, as its guard has it now.
+    pub retry: RetryPolicy,
 }
 
 /// An effect whose turn it is.

@@ -10,7 +10,7 @@ use policies::budget::ScopeId;
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
-use policies::retry::RetryDecision;
+use policies::retry::{RetryDecision, RetryPolicy};
 use policies::span::Span;
 use policies::tokens::Usage;
 use storage::journal::{StreamId, Version};
@@ -114,12 +114,12 @@ impl Draft {
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Result<(), Refusal> {
-        let Outcome { of, outcome, cost, usage, remote_id, took } = outcome;
+        let Outcome { of, outcome, cost, usage, remote_id, took, retry } = outcome;
         let intent = match self.state.open(&of) {
             Some(intent) => intent.clone(),
             None => return Err(self.not_open(of)),
         };
-        let then = self.then(&intent, &outcome);
+        let then = self.then(&intent, &outcome, retry);
         self.push(Event::Resolved(Box::new(Resolved {
             at: self.now,
             key: of.key,
@@ -148,7 +148,7 @@ impl Draft {
     }
 
     /// What follows from an outcome.
-    fn then(&self, intent: &Intended, outcome: &EffectOutcome) -> Then {
+    fn then(&self, intent: &Intended, outcome: &EffectOutcome, retry: RetryPolicy) -> Then {
         let leaf = self.state.leaves.get(&intent.path);
         match outcome {
             EffectOutcome::Ok { .. } => Then::Done,
@@ -158,7 +158,6 @@ impl Draft {
             EffectOutcome::Unknown { .. } => Then::Retry { at: self.now },
             EffectOutcome::Failed { class, retry_after, .. } => {
                 let failures = leaf.map_or(0, |leaf| leaf.failures) + 1;
-                let retry = self.state.order.as_ref().map(|order| order.terms.retry).unwrap_or_default();
                 match retry.decide(*class, failures, retry_after.map(Span::duration), self.chance) {
                     RetryDecision::After(delay) => Then::Retry { at: self.now.plus(delay) },
                     RetryDecision::GiveUp => Then::GiveUp,
@@ -177,6 +176,8 @@ impl Draft {
                 usage: Usage::default(),
                 remote_id: None,
                 took: Span::ZERO,
+                // What vanished did not fail: it is tried again whatever the policy.
+                retry: RetryPolicy::default(),
             })?;
         }
         Ok(())

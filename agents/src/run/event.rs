@@ -11,7 +11,6 @@ use policies::budget::{Refusal, ScopeId};
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
-use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
 use serde::{Deserialize, Serialize};
@@ -75,8 +74,6 @@ pub struct Terms {
     pub cost_max: Option<Money>,
     /// Who approves.
     pub approval: ApprovalPolicy,
-    /// How failed effects are tried again.
-    pub retry: RetryPolicy,
     /// What a spent budget does.
     pub when_spent: WhenSpent,
 }

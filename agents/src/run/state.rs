@@ -212,6 +212,14 @@ impl State {
         })
     }
 
+    /// The effects that wait for a person to settle them, or for money.
+    pub fn parked(&self) -> impl Iterator<Item = (&StepPath, &EffectKey, &Hold)> {
+        self.leaves.iter().filter_map(|(path, leaf)| match (&leaf.phase, &leaf.key) {
+            (Phase::Parked(hold), Some(key)) => Some((path, key, hold)),
+            _ => None,
+        })
+    }
+
     /// When the next retry is due; the host then says [`super::Act::StartReady`].
     #[must_use]
     pub fn retry_due(&self) -> Option<Timestamp> {

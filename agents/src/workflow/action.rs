@@ -69,6 +69,9 @@ pub struct AgentCall {
     pub temperature: Option<f64>,
     /// The model's chance, from the run and the step's path.
     pub seed: u64,
+    /// The reply is to be a grade.
+    #[serde(default)]
+    pub graded: bool,
 }
 
 /// A tool call.

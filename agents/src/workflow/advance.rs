@@ -242,6 +242,7 @@ impl Walk<'_> {
                 output_max: step.output_max,
                 temperature: step.temperature,
                 seed: seed(run, path),
+                graded: step.parse == Parse::Score,
             }))
         })
     }

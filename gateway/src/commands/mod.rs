@@ -3,9 +3,12 @@
 
 pub mod check;
 pub mod doctor;
+mod person;
 pub mod run;
 pub mod runs;
 pub mod serve;
+mod server;
+pub mod tell;
 pub mod tree;
 
 use std::io::IsTerminal;
@@ -22,6 +25,9 @@ use crate::policy::Policies;
 use crate::system::System;
 use crate::terminal::Downloads;
 use crate::wiring;
+
+/// Who asks, on the command line.
+const PRINCIPAL: &str = "cli";
 
 /// The configuration, with what the command line says on top.
 fn config(arguments: &SystemArgs) -> anyhow::Result<Config> {

@@ -1,27 +1,24 @@
 //! `callboard run`: one brief through the workflow, shown as it happens.
 //! Invariant: the same command after a crash goes on with the same run.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::entity::Entity;
-use agents::run::{ApprovalAsked, Event as RunEvent, Run, State, Terms};
+use agents::run::{Event as RunEvent, Run, State, Terms};
 use agents::workflow::{self, Workflow};
 use anyhow::Context;
 use policies::approval::ApprovalPolicy;
 use storage::journal::Version;
-use tokio::io::AsyncBufReadExt;
 
-use super::{absolute, config, faults, is_fancy, start, stop};
+use super::person::Person;
+use super::{PRINCIPAL, absolute, config, faults, is_fancy, start, stop};
 use crate::brief::{self, Brief};
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::system::{NewRun, System, run_id};
 use crate::terminal::{Painter, report, tree};
 
-/// Who asks, on the command line.
-const PRINCIPAL: &str = "cli";
 /// How often one brief may be run again.
 const AGAIN_MAX: u32 = 10_000;
 /// How long the report waits for its figures.
@@ -120,6 +117,7 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
     let mut follower = system.follow(id, Version::NONE);
     let mut painter: Option<Painter> = None;
     let mut restarts = 0;
+    let mut person = Person::new();
     while let Some(event) = follower.next().await {
         let event = Run::decode(&event.kind, event.schema, &event.payload).map_err(anyhow::Error::msg)?;
         let painter = *painter.get_or_insert_with(|| Painter::new(fancy, event.at()));
@@ -132,8 +130,10 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
             restarts = now;
             print!("{}", tree(&picture.root, fancy));
         }
-        if let RunEvent::ApprovalAsked(question) = &event {
-            approve(system, id, question).await?;
+        match &event {
+            RunEvent::ApprovalAsked(question) => person.approve(system, id, question).await?,
+            RunEvent::Parked(parked) => person.settle(system, id, parked).await?,
+            _ => {}
         }
     }
     Ok(())
@@ -141,30 +141,6 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
 
 fn total_restarts(node: &supervisor::NodeSnapshot) -> u64 {
     node.restarts + node.children.iter().map(total_restarts).sum::<u64>()
-}
-
-/// Asks the person at the terminal, unless the question has its answer.
-async fn approve(system: &System, id: &str, question: &ApprovalAsked) -> anyhow::Result<()> {
-    let state = system.state(id).await.map_err(anyhow::Error::msg)?;
-    if !state.asked().any(|asked| asked.path == question.path) {
-        return Ok(());
-    }
-    println!("\n{}\n", question.what.trim());
-    let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
-    loop {
-        print!("publish this? [y/n] ");
-        std::io::stdout().flush().context("the terminal is gone")?;
-        let Some(line) = lines.next_line().await.context("the terminal cannot be read")? else {
-            anyhow::bail!("nobody is there to approve; run the same command at a terminal, it goes on from here");
-        };
-        let verdict = match line.trim().to_lowercase().as_str() {
-            "y" | "yes" => Ok(()),
-            "n" | "no" => Err("rejected at the terminal".to_owned()),
-            _ => continue,
-        };
-        system.answer(id, question.path.clone(), PRINCIPAL, verdict).await?;
-        return Ok(());
-    }
 }
 
 /// Prints the report, and says whether the run reached its aim.

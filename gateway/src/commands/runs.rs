@@ -1,22 +1,29 @@
 //! `callboard runs`: the runs that the journal knows, the newest first.
 
-use super::{config, is_fancy, start, stop};
+use actors::world::{World, WorldOptions};
+use anyhow::Context;
+
+use super::config;
 use crate::cli::SystemArgs;
+use crate::system::Archive;
+use crate::wiring;
 
 /// Runs shown.
 const SHOWN_MAX: usize = 100;
 
-/// Lists the runs.
+/// Lists the runs. No agent is made and nothing is fetched for it.
 ///
 /// # Errors
-/// When the system does not start; a server that runs on the same data has the
-/// list at `GET /v1/runs`.
+/// When the journal cannot be opened; a server that runs on the same data has the list at
+/// `GET /v1/runs`.
 pub async fn run(arguments: &SystemArgs) -> anyhow::Result<()> {
     let config = config(arguments)?;
-    let system = start(&config, is_fancy(true)).await?;
-    let page = system.reports().runs(None, SHOWN_MAX);
-    stop(&system).await;
-    let page = page?;
+    anyhow::ensure!(config.data.is_dir(), "there is no data folder {}; name it with --data", config.data.display());
+    let world = World::real(WorldOptions::default())?;
+    let elsewhere = "the runs cannot be read here; a server that uses this folder lists them at /v1/runs";
+    let stores = wiring::stores(&config, &world).await.context(elsewhere)?;
+    let archive = Archive::open(&world, stores.disk, stores.shelves).await.context(elsewhere)?;
+    let page = archive.reports().runs(None, SHOWN_MAX)?;
     if page.runs.is_empty() {
         println!("no runs yet; callboard run FOLDER makes one");
     }

@@ -1,6 +1,7 @@
 //! The HTTP API, thin: it reads requests, asks the system, and writes answers.
 //! Invariant: it holds no state of its own but the system's handle.
 
+mod desk;
 mod events;
 mod health;
 mod problem;
@@ -28,7 +29,10 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/v1/runs", post(runs::create).get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
         .route("/v1/runs/{id}/events", get(events::follow))
-        .route("/v1/runs/{id}/approvals", post(runs::approve))
+        .route("/v1/runs/{id}/approvals", post(desk::approve))
+        .route("/v1/runs/{id}/settlements", post(desk::settle))
+        .route("/v1/runs/{id}/resume", post(desk::resume))
+        .route("/v1/runs/{id}/cancel", post(desk::cancel))
         .route("/v1/tree", get(tree))
         .route("/feed.atom", get(feed))
         .route("/health", get(health::all))

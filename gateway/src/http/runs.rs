@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agents::aggregator::Cursor;
 use agents::run::{Summary, Terms};
-use agents::workflow::{self, StepPath};
+use agents::workflow;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -26,7 +26,7 @@ const KEY_BYTES_MAX: usize = 255;
 /// Runs on a page that names no number.
 const PAGE: usize = 50;
 /// Who asks, until there are keys.
-const PRINCIPAL: &str = "http";
+pub(super) const PRINCIPAL: &str = "http";
 
 /// `POST /v1/runs`
 #[derive(Debug, Deserialize)]
@@ -89,14 +89,14 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         Problem::bad_request(format!("the body is not what is asked for, at line {line}, column {column}: {error}"))
     })
 }
 
-fn problem(error: AcceptError) -> Problem {
+pub(super) fn problem(error: AcceptError) -> Problem {
     use agents::run::Refusal;
     let text = error.to_string();
     match error {
@@ -144,7 +144,7 @@ pub(super) async fn show(State(system): State<Arc<System>>, Path(id): Path<Strin
     Ok(Json(shown(&system, &id).await?))
 }
 
-async fn shown(system: &System, id: &str) -> Result<Value, Problem> {
+pub(super) async fn shown(system: &System, id: &str) -> Result<Value, Problem> {
     let state = system.state(id).await.map_err(Problem::internal)?;
     let absent = || Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them"));
     let summary: Summary = state.summary().ok_or_else(absent)?;
@@ -156,30 +156,10 @@ async fn shown(system: &System, id: &str) -> Result<Value, Problem> {
     if !asked.is_empty() {
         shown["approvals"] = json!(asked);
     }
-    Ok(shown)
-}
-
-/// `POST /v1/runs/{id}/approvals`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Verdict {
-    path: StepPath,
-    approved: bool,
-    #[serde(default)]
-    reason: String,
-}
-
-/// Answers a question that a run waits for.
-pub(super) async fn approve(
-    State(system): State<Arc<System>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, Problem> {
-    let verdict: Verdict = read(&body)?;
-    if !system.knows(&id) {
-        return Err(Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them")));
+    let parked: Vec<_> =
+        state.parked().map(|(path, key, hold)| json!({ "path": path, "key": key, "hold": hold })).collect();
+    if !parked.is_empty() {
+        shown["parked"] = json!(parked);
     }
-    let yes = if verdict.approved { Ok(()) } else { Err(verdict.reason) };
-    system.answer(&id, verdict.path, PRINCIPAL, yes).await.map_err(problem)?;
-    Ok(Json(shown(&system, &id).await?))
+    Ok(shown)
 }

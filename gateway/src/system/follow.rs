@@ -40,14 +40,14 @@ impl Follower {
             }
             // Subscribed before the read, so that nothing falls between the two.
             let mut head = self.system.journal().watch_head();
-            head.mark_unchanged();
+            head.see();
             let page = self.system.run_events(&self.id, self.after, PAGE_MAX).await.ok()?;
             if !page.is_empty() {
                 self.page = page.into_iter();
             } else if self.ended {
                 return None;
             } else {
-                head.changed().await.ok()?;
+                head.next().await.ok()?;
             }
         }
     }

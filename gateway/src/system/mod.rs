@@ -3,6 +3,8 @@
 //! Invariant: it is the same system in production, in tests and in simulation;
 //! only its [`Parts`] differ.
 
+mod archive;
+mod desk;
 mod factories;
 mod follow;
 mod order;
@@ -26,6 +28,8 @@ use storage::journal::{Journal, Opened};
 use supervisor::{ShutdownReport, Tree, TreeSnapshot};
 use tokio_util::sync::CancellationToken;
 
+pub use archive::{Archive, ArchiveError};
+pub use desk::{Fate, Word};
 pub use follow::Follower;
 pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
@@ -38,15 +42,21 @@ use crate::config::Config;
 pub const AGENTS: [&str; 3] = ["researcher", "writer", "reviewer"];
 /// The publishers of the built-in tree.
 pub const PUBLISHERS: [&str; 1] = ["feed"];
+/// The workers that are neither.
+pub const SERVICES: [&str; 3] = ["aggregator", "context", "ledger"];
 /// The dynamic supervisor of the runs.
 const RUNS: &str = "runs";
+
+/// The agents under this configuration, each once.
+pub fn agents(config: &Config) -> impl Iterator<Item = &str> {
+    let all: BTreeSet<&str> = AGENTS.into_iter().chain(config.agents.keys().map(String::as_str)).collect();
+    all.into_iter()
+}
 
 /// What workflows may name under this configuration.
 #[must_use]
 pub fn names(config: &Config) -> Known {
-    let agents: BTreeSet<String> =
-        AGENTS.iter().map(|name| (*name).to_owned()).chain(config.agents.keys().cloned()).collect();
-    Known::new(agents, PUBLISHERS)
+    Known::new(agents(config), PUBLISHERS)
 }
 
 /// A running system.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::durable::{AskError, Origin};
-use agents::run::{Act, Command, Order, Refusal, RunId, State, Status, Terms};
-use agents::workflow::{StepPath, Workflow, check};
+use agents::run::{Act, Command, Order, Refusal, RunId, State, Terms};
+use agents::workflow::{Workflow, check};
 use policies::document;
 use serde_json::Value;
 use storage::journal::TraceId;
@@ -104,26 +104,6 @@ impl System {
         if same { Ok(Taken { repeated: true }) } else { Err(AcceptError::Taken(id.to_owned())) }
     }
 
-    /// Answers a question that a run waits for.
-    ///
-    /// # Errors
-    /// [`AcceptError`].
-    pub async fn answer(
-        &self,
-        run: &str,
-        path: StepPath,
-        by: &str,
-        yes: Result<(), String>,
-    ) -> Result<Status, AcceptError> {
-        let act = match yes {
-            Ok(()) => Act::Approve { path, by: by.to_owned() },
-            Err(reason) => Act::Reject { path, by: by.to_owned(), reason },
-        };
-        let origin = Origin { principal: by.to_owned(), ..Origin::system() };
-        let told = self.runs.ask(run, origin, Command::new(act)).await;
-        told.map(|reply| reply.status).map_err(why)
-    }
-
     /// A run's state, folded from its stream.
     ///
     /// # Errors
@@ -147,7 +127,7 @@ impl System {
 /// Events read at once when a run's state is folded for a reader.
 const STATE_PAGE: usize = 256;
 
-fn why(error: AskError<Refusal>) -> AcceptError {
+pub(super) fn why(error: AskError<Refusal>) -> AcceptError {
     match error {
         AskError::Refused(refusal) => AcceptError::Refused(refusal),
         AskError::Full => AcceptError::Full,

@@ -35,6 +35,11 @@ impl System {
         Readiness { tree: self.tree.is_up(), journal: stopped.is_none(), room: self.journal.has_room(), stopped }
     }
 
+    /// Runs whose actor is awake now; the others rest, or have ended.
+    pub fn awake(&self) -> usize {
+        self.runs.depths().len()
+    }
+
     /// Whether a run of this id was ever accepted.
     pub fn knows(&self, run: &str) -> bool {
         self.journal.version(&stream(run)).is_ok_and(|version| version > Version::NONE)

@@ -28,7 +28,7 @@ use super::factories::{self, Makings};
 use super::{Parts, RUNS, System, TreeSlot, watcher};
 
 /// The shelf of the journal's stream index.
-const STREAMS: &str = "streams";
+pub(super) const STREAMS: &str = "streams";
 /// How long a start waits for the aggregator to fold what it has missed: a
 /// rebuild of some ten million events.
 const CATCH_UP_MAX: Duration = Duration::from_secs(600);
@@ -176,8 +176,10 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
 /// The live runs: each a child of the tree's dynamic supervisor, which starts
 /// it again when it fails.
 fn directory(world: &World, stage: &Arc<Stage>, tree: &TreeSlot, policy: &TreePolicy) -> Directory<Run> {
-    let mailbox_max = policy.dynamic(RUNS).map_or(64, |runs| usize::try_from(runs.child.mailbox).unwrap_or(64));
-    let options = durable::Options { mailbox_max, ..durable::Options::default() };
+    let policy = policy.dynamic(RUNS).cloned().unwrap_or_default();
+    let mailbox_max = usize::try_from(policy.child.mailbox).unwrap_or(usize::MAX);
+    let rest_after = Some(policy.rest_after.duration());
+    let options = durable::Options { mailbox_max, rest_after, ..durable::Options::default() };
     let (stage, tree) = (Arc::clone(stage), Arc::clone(tree));
     let spawner = move |directory: Directory<Run>, id: String| {
         let (stage, tree) = (Arc::clone(&stage), Arc::clone(&tree));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use policies::instant::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::committer::Committer;
 use super::error::{AppendError, OpenError, ReadError};
@@ -21,6 +21,7 @@ use super::record::{self, Prepared};
 use super::tail::Tail;
 use crate::blobs::Blobs;
 use crate::disk::Disk;
+use crate::latest::Watcher;
 use crate::views::Shelf;
 
 /// What the committer is asked to do.
@@ -56,7 +57,7 @@ impl Shared {
 pub struct Journal {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
-    head: watch::Receiver<Seq>,
+    head: Watcher<Seq>,
 }
 
 impl Journal {
@@ -104,12 +105,12 @@ impl Journal {
     /// The last durable event; zero when there is none.
     #[must_use]
     pub fn head(&self) -> Seq {
-        *self.head.borrow()
+        self.head.get()
     }
 
-    /// Follows [`Journal::head`]. The channel closes when the committer ends.
+    /// Follows [`Journal::head`]. It is closed when the committer ends.
     #[must_use]
-    pub fn watch_head(&self) -> watch::Receiver<Seq> {
+    pub fn watch_head(&self) -> Watcher<Seq> {
         self.head.clone()
     }
 

@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::error::ReadError;
 use super::event::{Event, Seq};
 use super::handle::Shared;
 use super::reader::Cursor;
+use crate::latest::Watcher;
 
 /// Events that one step yields at most.
 const STEP_EVENTS_MAX: usize = 512;
@@ -17,13 +16,13 @@ const STEP_EVENTS_MAX: usize = 512;
 /// A reader that waits for what comes.
 pub struct Tail {
     shared: Arc<Shared>,
-    head: watch::Receiver<Seq>,
+    head: Watcher<Seq>,
     next: Seq,
     cursor: Option<Cursor>,
 }
 
 impl Tail {
-    pub(super) fn new(shared: Arc<Shared>, head: watch::Receiver<Seq>, from: Seq) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, head: Watcher<Seq>, from: Seq) -> Self {
         Self { shared, head, next: from.max(Seq::FIRST), cursor: None }
     }
 
@@ -41,7 +40,7 @@ impl Tail {
     /// error the same events are tried again.
     pub async fn next(&mut self) -> Result<Vec<Event>, ReadError> {
         let next = self.next;
-        let head = *self.head.wait_for(|head| *head >= next).await.map_err(|_| ReadError::Closed)?;
+        let head = self.head.wait_for(|head| *head >= next).await.map_err(|_| ReadError::Closed)?;
         let events = self.shared.reader.read(next, head, STEP_EVENTS_MAX, &mut self.cursor)?;
         self.next = events.last().map_or(next, |event| event.seq.next());
         Ok(events)

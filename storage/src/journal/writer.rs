@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 
 use policies::instant::Timestamp;
 use policies::span::ByteSize;
-use tokio::sync::watch;
 
 use super::error::AppendError;
 use super::event::{RecordId, Seq};
@@ -20,6 +19,7 @@ use super::handle::{Reply, Shared};
 use super::record::{self, Prepared};
 use super::segment::{self, HEADER_BYTES, Header, Position};
 use crate::disk::{File, is_full};
+use crate::latest::{Latest, Watcher};
 
 /// Where the epoch of the journal's owner is noted, so that an earlier owner finds out.
 pub(super) const EPOCH_PATH: &str = "journal/epoch";
@@ -33,7 +33,7 @@ pub(super) struct Active {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    head: watch::Sender<Seq>,
+    head: Latest<Seq>,
     active: Active,
     journal_bytes: u64,
     epoch: u64,
@@ -62,15 +62,15 @@ impl Writer {
         repeats: Repeats,
         lock: Box<dyn Send>,
     ) -> Self {
-        let (head, _) = watch::channel(Seq(end.next.0 - 1));
+        let head = Latest::new(Seq(end.next.0 - 1));
         let journal_bytes = shared.reader.bytes();
         let start = Position { segment: active.first, offset: active.length };
         let group = Group::new(Place { start, epoch, journal_bytes }, end);
         Self { shared, head, active, journal_bytes, epoch, end, repeats, group, _lock: lock }
     }
 
-    pub(super) fn watch_head(&self) -> watch::Receiver<Seq> {
-        self.head.subscribe()
+    pub(super) fn watch_head(&self) -> Watcher<Seq> {
+        self.head.watch()
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -185,7 +185,7 @@ impl Writer {
         for (id, _, at) in self.group.frames.drain(..) {
             self.repeats.insert(id, at);
         }
-        self.head.send_replace(head);
+        self.head.set(head);
     }
 
     fn grow(&mut self, bytes: u64) {

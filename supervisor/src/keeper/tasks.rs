@@ -7,10 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::latest::Latest;
 use futures::FutureExt;
 use policies::failure::FailureClass;
 use ractor::{Actor, ActorCell, ActorRef, ActorStatus};
-use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Keeper, Launch, Message, Shared, Stage, Task};
@@ -83,12 +83,13 @@ async fn start_supervisor(
     if !stop::wait_killed(&leftover).await {
         tracing::warn!(supervisor = plan.name, "an actor of its earlier life still runs blocking code");
     }
-    let (stage, mut reached) = watch::channel(Stage::Starting);
+    let stage = Latest::new(Stage::Starting);
+    let mut reached = stage.watch();
     let launch = Launch { shared: Arc::clone(shared), plan: Arc::clone(plan), stage };
     let (keeper, _) = Actor::spawn_linked(None, Keeper, launch, me.get_cell()).await?;
     shared.board.set_cell(plan.node, keeper.get_cell(), Arc::default());
     let up_or_ended = |stage: &Stage| matches!(stage, Stage::Up | Stage::Ended(_));
-    match reached.wait_for(up_or_ended).await.map(|stage| stage.clone()) {
+    match reached.wait_for(up_or_ended).await {
         Ok(Stage::Ended(End::Escalated(failure))) => {
             // It is about to end; its next life must not meet it.
             stop::wait_killed(&[keeper.get_cell()]).await;

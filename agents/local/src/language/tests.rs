@@ -20,6 +20,7 @@ fn request() -> ModelRequest {
         output_max: Tokens(40),
         temperature: 0.4,
         seed: 7,
+        graded: false,
     }
 }
 

@@ -99,7 +99,7 @@ fn what_may_pass_is_tried_again_when_it_is_due() {
 #[test]
 fn attempts_end_with_the_policy() {
     let mut host = Host::accepted(&steps(1), Terms::default());
-    for _ in 0..Terms::default().retry.attempts_max {
+    for _ in 0..host.retry.attempts_max {
         let intent = host.open().remove(0);
         host.resolve(&intent, failure(FailureClass::Hung)).unwrap();
         host.now = host.state.retry_due().map_or(host.now, Timestamp::micros);

@@ -127,8 +127,15 @@ impl Choices {
     }
 }
 
-fn terms() -> Terms {
-    Terms { retry: RetryPolicy { attempts_max: 1_000, ..RetryPolicy::default() }, ..Terms::default() }
+/// A host that never gives up.
+fn stubborn() -> Host {
+    Host { retry: RetryPolicy { attempts_max: 1_000, ..RetryPolicy::default() }, ..Host::new() }
+}
+
+fn stubborn_with(workflow: &Arc<Workflow>) -> Host {
+    let mut host = stubborn();
+    host.tell(Act::Accept(order(workflow, Terms::default()))).unwrap();
+    host
 }
 
 /// One step of a world in which much goes wrong.
@@ -191,12 +198,12 @@ proptest! {
     #[test]
     fn every_order_and_every_mishap_comes_to_the_same_end(shapes in shapes(), list in prop::collection::vec(any::<u16>(), 1..40)) {
         let workflow = Printer::workflow(&shapes);
-        let mut calm = Host::accepted(&workflow, terms());
+        let mut calm = stubborn_with(&workflow);
         calm.play();
-        let mut stormy = Host::new();
+        let mut stormy = stubborn();
         let mut choices = Choices { list, next: 0 };
         stormy.grants = choices.below(2) == 0;
-        stormy.tell(Act::Accept(order(&workflow, terms()))).unwrap();
+        stormy.tell(Act::Accept(order(&workflow, Terms::default()))).unwrap();
         bring_to_end(&mut stormy, &mut choices)?;
         prop_assert_eq!(stormy.outputs(), calm.outputs());
         prop_assert_eq!(&stormy.state.outcomes, &calm.state.outcomes);
@@ -213,10 +220,10 @@ proptest! {
     fn from_every_prefix_the_end_is_the_same(shapes in shapes(), list in prop::collection::vec(any::<u16>(), 1..40), cut: prop::sample::Index) {
         let workflow = Printer::workflow(&shapes);
         let mut choices = Choices { list, next: 0 };
-        let mut whole = Host::accepted(&workflow, terms());
+        let mut whole = stubborn_with(&workflow);
         bring_to_end(&mut whole, &mut choices)?;
         let kept = 1 + cut.index(whole.appends.len());
-        let mut host = Host { state: fold(&whole.appends[..kept]), appends: whole.appends[..kept].to_vec(), ..Host::new() };
+        let mut host = Host { state: fold(&whole.appends[..kept]), appends: whole.appends[..kept].to_vec(), ..stubborn() };
         host.now = whole.now;
         // A crash: whatever was under way is lost.
         let attempts = host.open().iter().map(attempt).collect();
@@ -227,7 +234,7 @@ proptest! {
 
     #[test]
     fn an_attempt_is_intended_once_and_resolved_once(shapes in shapes(), list in prop::collection::vec(any::<u16>(), 1..40)) {
-        let mut host = Host::accepted(&Printer::workflow(&shapes), terms());
+        let mut host = stubborn_with(&Printer::workflow(&shapes));
         bring_to_end(&mut host, &mut Choices { list, next: 0 })?;
         let mut open = BTreeMap::new();
         let mut attempts = BTreeMap::new();

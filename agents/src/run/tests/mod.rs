@@ -10,6 +10,7 @@ use std::sync::Arc;
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
 use serde_json::{Value, json};
@@ -30,11 +31,13 @@ struct Host {
     /// Whether the ledger answers; if not, nothing starts.
     grants: bool,
     refusal: Option<BudgetRefusal>,
+    retry: RetryPolicy,
 }
 
 impl Host {
     fn new() -> Self {
-        Self { state: State::default(), appends: Vec::new(), now: 0, grants: true, refusal: None }
+        let retry = RetryPolicy::default();
+        Self { state: State::default(), appends: Vec::new(), now: 0, grants: true, refusal: None, retry }
     }
 
     fn accepted(workflow: &Arc<Workflow>, terms: Terms) -> Self {
@@ -80,6 +83,7 @@ impl Host {
             usage: Usage::default(),
             remote_id: None,
             took: Span::from_millis(3),
+            retry: self.retry,
         })))
     }
 

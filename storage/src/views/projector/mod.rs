@@ -9,9 +9,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use crate::journal::{Event, Journal, ReadError, Seq};
+use crate::latest::{Latest, Watcher};
 use crate::views::{Fold, FoldError, Shelf, ShelfError};
 
 /// Events folded into the shelf in one step: enough to share the cost of a write,
@@ -23,18 +22,18 @@ pub struct Projector {
     journal: Journal,
     fold: Arc<dyn Fold>,
     shelf: Arc<dyn Shelf>,
-    reached: watch::Sender<Seq>,
+    reached: Latest<Seq>,
 }
 
 impl Projector {
     /// A projector that starts where the shelf stands.
     pub fn new(journal: Journal, fold: Arc<dyn Fold>, shelf: Arc<dyn Shelf>) -> Self {
-        Self { journal, fold, shelf, reached: watch::Sender::new(Seq::ZERO) }
+        Self { journal, fold, shelf, reached: Latest::new(Seq::ZERO) }
     }
 
     /// The last event that readers of the shelf see; 0 before [`Self::run`] starts.
-    pub fn reached(&self) -> watch::Receiver<Seq> {
-        self.reached.subscribe()
+    pub fn reached(&self) -> Watcher<Seq> {
+        self.reached.watch()
     }
 
     /// Follows the journal until it is closed or the view cannot go on. A shelf that
@@ -49,7 +48,7 @@ impl Projector {
             };
             for step in events.chunks(EVENTS_PER_STEP_MAX) {
                 reached = self.advance(reached, step)?;
-                self.reached.send_replace(reached);
+                self.reached.set(reached);
                 tokio::task::yield_now().await;
             }
         }
@@ -68,7 +67,7 @@ impl Projector {
             self.shelf.clear()?;
             reached = Seq::ZERO;
         }
-        self.reached.send_replace(reached);
+        self.reached.set(reached);
         Ok(reached)
     }
 
