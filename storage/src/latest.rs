@@ -186,6 +186,7 @@ mod tests {
     const WAITERS: usize = 100;
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "there is no world here, and the order of tasks is what is tested")]
     async fn all_are_woken_in_the_order_in_which_they_came() {
         let latest = Latest::new(0);
         let woken = Arc::new(Mutex::new(Vec::new()));
