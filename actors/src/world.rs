@@ -4,6 +4,7 @@
 
 mod chance;
 mod simulation;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use policies::instant::Timestamp;
 use tokio::task::JoinHandle;
 
 pub use chance::Chance;
-pub use simulation::EPOCH;
+pub use simulation::{EPOCH, Listener};
+pub use trouble::{Trouble, Troubled, Troublemaker};
 
 use crate::transport::{self, Transport};
 use simulation::Simulation;
@@ -77,6 +79,7 @@ struct Inner {
     start: tokio::time::Instant,
     transport: Arc<dyn Transport>,
     tasks: AtomicUsize,
+    trouble: trouble::Seat,
     mode: Mode,
 }
 
@@ -105,7 +108,7 @@ impl World {
 
     fn new(transport: Arc<dyn Transport>, mode: Mode) -> Self {
         let start = tokio::time::Instant::now();
-        Self(Arc::new(Inner { start, transport, tasks: AtomicUsize::new(0), mode }))
+        Self(Arc::new(Inner { start, transport, tasks: AtomicUsize::new(0), trouble: trouble::Seat::default(), mode }))
     }
 
     /// Whether this world is simulated.
@@ -216,6 +219,24 @@ impl World {
         }
     }
 
+    /// What every handler of an actor begins with: a [yield point](Self::yield_point), and whatever
+    /// trouble somebody makes for the actor of this name.
+    ///
+    /// # Errors
+    /// [`Troubled`], when the turn is to fail.
+    pub async fn turn(&self, actor: &str) -> Result<(), Troubled> {
+        self.yield_point().await;
+        match self.0.trouble.strike(actor) {
+            Some(trouble) => trouble::meet(actor, trouble).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets somebody make trouble from now on, or nobody.
+    pub fn trouble(&self, troublemaker: Option<Arc<dyn Troublemaker>>) {
+        self.0.trouble.take(troublemaker);
+    }
+
     /// The one way to other machines.
     pub fn http(&self) -> Arc<dyn Transport> {
         Arc::clone(&self.0.transport)
@@ -226,6 +247,29 @@ impl World {
     pub fn trace(&self, line: impl Display) {
         if let Mode::Simulated(simulation) = &self.0.mode {
             simulation.trace(self.elapsed(), &line);
+        }
+    }
+
+    /// Tells each line of the trace, with its time, to `listener` too. The real world has no trace.
+    pub fn listen(&self, listener: Listener) {
+        if let Mode::Simulated(simulation) = &self.0.mode {
+            simulation.listen(listener);
+        }
+    }
+
+    /// Yields no more at yield points, so that what came first goes first: to see whether a failure
+    /// needs another order.
+    pub fn still(&self) {
+        if let Mode::Simulated(simulation) = &self.0.mode {
+            simulation.still();
+        }
+    }
+
+    /// How many yield points and lines of the trace a simulated world has passed; 0 in the real one.
+    pub fn steps(&self) -> u64 {
+        match &self.0.mode {
+            Mode::Real(_) => 0,
+            Mode::Simulated(simulation) => simulation.steps(),
         }
     }
 

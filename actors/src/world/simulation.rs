@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policies::instant::Timestamp;
@@ -22,7 +22,13 @@ pub(super) struct Simulation {
     state: Mutex<State>,
 }
 
+/// Hears each line of the trace, with its time since the world began.
+pub type Listener = Arc<dyn Fn(Duration, &str) + Send + Sync>;
+
 struct State {
+    listener: Option<Listener>,
+    still: bool,
+    steps: u64,
     jumped_micros: i64,
     /// How often each name has been asked for a stream.
     streams: BTreeMap<String, u64>,
@@ -33,6 +39,9 @@ struct State {
 impl Simulation {
     pub(super) fn new(seed: u64) -> Self {
         let state = State {
+            listener: None,
+            still: false,
+            steps: 0,
             jumped_micros: 0,
             streams: BTreeMap::new(),
             yields: Chance::derived(seed, "world/yields", 0),
@@ -60,13 +69,36 @@ impl Simulation {
     }
 
     pub(super) fn yields(&self) -> u64 {
-        self.state().yields.below(YIELDS_MAX + 1)
+        let mut state = self.state();
+        state.steps += 1;
+        if state.still { 0 } else { state.yields.below(YIELDS_MAX + 1) }
     }
 
     pub(super) fn trace(&self, elapsed: Duration, line: &dyn Display) {
         let line = format!("{} {line}", elapsed.as_micros());
         tracing::trace!(target: "callboard::trace", "{line}");
-        self.state().trace.line(line.as_bytes());
+        let listener = {
+            let mut state = self.state();
+            state.steps += 1;
+            state.trace.line(line.as_bytes());
+            state.listener.clone()
+        };
+        // Outside the lock: a listener may ask the world for the time.
+        if let Some(listener) = listener {
+            listener(elapsed, line.split_once(' ').map_or("", |(_, said)| said));
+        }
+    }
+
+    pub(super) fn listen(&self, listener: Listener) {
+        self.state().listener = Some(listener);
+    }
+
+    pub(super) fn still(&self) {
+        self.state().still = true;
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.state().steps
     }
 
     pub(super) fn trace_hash(&self) -> u64 {

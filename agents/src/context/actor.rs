@@ -26,6 +26,8 @@ use crate::tether::Tether;
 const EVENT_NOTES_MAX: usize = 64;
 /// Events read at once.
 const READ_EVENTS_MAX: usize = 256;
+/// Its name in the tree.
+const NAME: &str = "context";
 /// How long a search waits for the index.
 const SEARCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Collections whose last write is known apart; the others share the latest.
@@ -140,6 +142,7 @@ impl Actor for ContextActor {
         message: ContextMsg,
         store: &mut Store,
     ) -> Result<(), ActorProcessingErr> {
+        self.world.turn(NAME).await?;
         match message {
             ContextMsg::Remember { remember, reply } => reply.send(store.remember(&remember).await),
             ContextMsg::Forget { collection, forget, reply } => reply.send(store.forget(&collection, forget).await),

@@ -24,6 +24,8 @@ use crate::tether::Tether;
 
 /// Events read at once while folding.
 const READ_EVENTS_MAX: usize = 1024;
+/// Its name in the tree.
+const NAME: &str = "ledger";
 /// Events between snapshots.
 const SNAPSHOT_EVERY: u64 = 10_000;
 /// A hold is followed by its intent within moments; one this old was lost.
@@ -132,6 +134,7 @@ impl Actor for LedgerActor {
         message: LedgerMsg,
         open: &mut Open,
     ) -> Result<(), ActorProcessingErr> {
+        self.world.turn(NAME).await?;
         match message {
             LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
             LedgerMsg::Reserve { reserve, reply } => {

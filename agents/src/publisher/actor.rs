@@ -41,14 +41,15 @@ pub enum PublisherMsg {
 /// The actor; its arguments are the platform.
 pub struct PublisherActor {
     world: World,
+    name: String,
     timeout: Duration,
 }
 
 impl PublisherActor {
-    /// A publisher's actor in this world, which gives each call that long.
+    /// A publisher's actor in this world, by its name in the tree, which gives each call that long.
     #[must_use]
-    pub fn new(world: World, timeout: Duration) -> Self {
-        Self { world, timeout }
+    pub fn new(world: World, name: &str, timeout: Duration) -> Self {
+        Self { world, name: name.to_owned(), timeout }
     }
 
     async fn guarded<T>(
@@ -85,6 +86,7 @@ impl Actor for PublisherActor {
         message: PublisherMsg,
         platform: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        self.world.turn(&self.name).await?;
         match message {
             PublisherMsg::Publish { post, permit, reply } => {
                 reply.send(self.guarded(permit, platform.publish(post)).await);

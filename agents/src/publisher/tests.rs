@@ -152,7 +152,7 @@ async fn its_actor_publishes_and_finds() {
     let platform: Arc<dyn Publisher> = Arc::new(publisher(&disk, 10));
     let handle = PublisherHandle::new(platform.capabilities());
     let (actor, running) =
-        Actor::spawn(None, PublisherActor::new(world(), Duration::from_secs(5)), platform).await.unwrap();
+        Actor::spawn(None, PublisherActor::new(world(), "feed", Duration::from_secs(5)), platform).await.unwrap();
     handle.front().slot().publish(actor.clone());
     let published = handle.publish(post(1), permit()).await.unwrap();
     assert_eq!(handle.find(post(1).key, permit()).await.unwrap(), Some(published));

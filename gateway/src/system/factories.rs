@@ -62,8 +62,9 @@ fn publisher_factory(
     platform: Arc<dyn Publisher>,
     timeout: Duration,
 ) {
-    let world = world.clone();
-    add(factories, name, handle.front(), move |_| (PublisherActor::new(world.clone(), timeout), Arc::clone(&platform)));
+    let (world, actor) = (world.clone(), name.to_owned());
+    let make = move |_: &StartContext| (PublisherActor::new(world.clone(), &actor, timeout), Arc::clone(&platform));
+    add(factories, name, handle.front(), make);
 }
 
 /// A worker whose slot is its front's, and whose mailbox the tree shows.
