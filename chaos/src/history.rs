@@ -124,6 +124,11 @@ pub enum Seen {
         /// The run that its key names.
         run: String,
     },
+    /// A post came again with a key that is out already, and was taken for the first.
+    Repeated {
+        /// The key.
+        key: String,
+    },
     /// The platform was asked for a key.
     LookedUp {
         /// The key.

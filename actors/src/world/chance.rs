@@ -13,7 +13,7 @@ pub struct Chance(ChaCha12Rng);
 
 impl Chance {
     /// The stream of the `nth` asking for `name` under `seed`.
-    pub(super) fn derived(seed: u64, name: &str, nth: u64) -> Self {
+    pub fn derived(seed: u64, name: &str, nth: u64) -> Self {
         let mut key = [0_u8; 32];
         for (lane, part) in key.chunks_exact_mut(8).zip(0_u64..) {
             let mut hash = Fold::new(seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -1,0 +1,239 @@
+//! The client: asks for runs, answers their questions, looks at what becomes of them. Invariant: it
+//! speaks HTTP only, remembers what it was told over all lives of the server, and asks again with the
+//! same key when it was told nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::board::Board;
+use super::parts::brief;
+use super::scene::Scene;
+use crate::fault::Point;
+use crate::history::Seen;
+use crate::plan::{Approval, Plan};
+
+/// Between two looks at a run.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// Between two tries after a refusal.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// How long a doubtful post is left before somebody looks at the platform: longer than any request
+/// takes to land.
+const LOOK_AT_PLATFORM: Duration = Duration::from_secs(150);
+
+/// What the client knows; it outlives the server.
+pub(super) struct Client {
+    scene: Scene,
+    board: Arc<Board>,
+    plan: Plan,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+/// What it knows of one order.
+#[derive(Clone, Default)]
+struct Known {
+    run: Option<String>,
+    /// It needs no more looking after.
+    over: bool,
+    held_since: BTreeMap<String, Duration>,
+}
+
+/// An answer of the server.
+struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Client {
+    pub(super) fn new(scene: Scene, board: Arc<Board>, plan: &Plan) -> Self {
+        Self { scene, board, plan: plan.clone(), known: Mutex::default() }
+    }
+
+    /// Looks after all orders until each is over.
+    pub(super) async fn attend(&self, server: &Router) {
+        let all = self.plan.workload.arrivals.iter().map(|arrival| async {
+            let wait = Duration::from_millis(arrival.at_ms).saturating_sub(self.scene.now());
+            tokio::time::sleep(wait).await;
+            self.look_after(server, &arrival.key).await;
+        });
+        futures::future::join_all(all).await;
+    }
+
+    /// Orders whose end it does not know.
+    pub(super) fn unfinished(&self) -> u64 {
+        let known = self.known();
+        let open = |key: &str| !known.get(key).is_some_and(|known| known.over);
+        self.plan.workload.arrivals.iter().filter(|arrival| open(&arrival.key)).count() as u64
+    }
+
+    async fn look_after(&self, server: &Router, key: &str) {
+        if self.order(key).over {
+            // What was reported once is reported again: a result that changed would show.
+            if let Some(run) = self.order(key).run {
+                self.look(server, key, &run).await;
+            }
+            return;
+        }
+        let Some(run) = self.ask(server, key).await else { return self.tell(key, |known| known.over = true) };
+        while !self.look(server, key, &run).await {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.tell(key, |known| known.over = true);
+    }
+
+    /// Asks until the run is acknowledged; nothing when it is refused for good. A run that is known
+    /// already is asked for once more, with the same key.
+    async fn ask(&self, server: &Router, key: &str) -> Option<String> {
+        let order = self.order_text();
+        let hash = blake3::hash(order.as_bytes()).to_hex()[..16].to_owned();
+        loop {
+            self.scene.see(Seen::Asked { key: key.to_owned(), order: hash.clone() });
+            let answer = self.send(server, Method::POST, "/v1/runs", Some(key), &order).await;
+            match (answer.status.as_u16(), answer.body["id"].as_str()) {
+                (200 | 201, Some(run)) => {
+                    self.scene.see(Seen::Acknowledged { key: key.to_owned(), run: run.to_owned() });
+                    self.tell(key, |known| known.run = Some(run.to_owned()));
+                    return Some(run.to_owned());
+                }
+                (status, _) => {
+                    self.scene.see(Seen::Refused { key: key.to_owned(), status });
+                    if status < 500 && status != 429 {
+                        return None;
+                    }
+                }
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Looks at a run, answers what it asks, and says whether it has ended.
+    async fn look(&self, server: &Router, key: &str, run: &str) -> bool {
+        let shown = self.send(server, Method::GET, &format!("/v1/runs/{run}"), None, "").await;
+        if shown.status != StatusCode::OK {
+            if shown.status == StatusCode::NOT_FOUND {
+                // It was acknowledged: that it is not there is for the checkers to judge.
+                self.scene.see(Seen::Refused { key: key.to_owned(), status: 404 });
+            }
+            return false;
+        }
+        for asked in shown.body["approvals"].as_array().into_iter().flatten() {
+            self.approve(server, run, asked["path"].as_str().unwrap_or_default()).await;
+        }
+        for parked in shown.body["parked"].as_array().into_iter().flatten() {
+            self.settle(server, key, run, parked).await;
+        }
+        let status = shown.body["status"].as_str().unwrap_or_default().to_owned();
+        let ended = matches!(status.as_str(), "finished" | "failed" | "cancelled" | "rejected");
+        if ended {
+            let outputs = blake3::hash(shown.body["outputs"].to_string().as_bytes()).to_hex()[..16].to_owned();
+            let posts = self.posts(&shown.body["outputs"]);
+            self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts });
+        }
+        ended
+    }
+
+    /// The keys of the posts that a run says it has made, read off the platform by their addresses.
+    fn posts(&self, outputs: &Value) -> Vec<String> {
+        let posts = outputs["posts"].as_array().into_iter().flatten();
+        let names = posts.filter_map(|post| post["url"].as_str()?.rsplit('/').next().map(str::to_owned));
+        names.map(|name| self.board.key_of(&name).unwrap_or(name)).collect()
+    }
+
+    async fn approve(&self, server: &Router, run: &str, path: &str) {
+        self.scene.see(Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
+        let body = json!({ "path": path, "approved": true }).to_string();
+        // Noted before it is sent: it may be acted on before it is acknowledged.
+        self.scene.see(Seen::Approved { run: run.to_owned(), path: path.to_owned() });
+        self.send(server, Method::POST, &format!("/v1/runs/{run}/approvals"), None, &body).await;
+    }
+
+    /// Looks at the platform for a post in doubt, once it has had its time to land.
+    async fn settle(&self, server: &Router, key: &str, run: &str, parked: &Value) {
+        let Some(effect) = parked["key"].as_str() else { return };
+        let now = self.scene.now();
+        let mut known = self.order(key);
+        let since = *known.held_since.entry(effect.to_owned()).or_insert_with(|| {
+            self.scene.see(Seen::Held { run: run.to_owned(), key: effect.to_owned() });
+            now
+        });
+        self.tell(key, |order| order.held_since = known.held_since);
+        if now < since + LOOK_AT_PLATFORM {
+            return;
+        }
+        let name = self.board.find(effect);
+        let body = match &name {
+            Some(name) => json!({ "key": effect, "done": true, "id": name, "url": format!("https://platform.test/{name}") }),
+            None => json!({ "key": effect, "done": false }),
+        };
+        self.send(server, Method::POST, &format!("/v1/runs/{run}/settlements"), None, &body.to_string()).await;
+    }
+
+    /// Sends so many requests at once to a run that it cannot take them all.
+    pub(super) async fn flood(&self, server: &Router, run: &str, messages: u32) {
+        let body = json!({ "path": "nowhere", "approved": true }).to_string();
+        let path = format!("/v1/runs/{run}/approvals");
+        let requests = (0..messages).map(|_| self.send(server, Method::POST, &path, None, &body));
+        futures::future::join_all(requests).await;
+    }
+
+    /// A run that it knows and that has not ended.
+    pub(super) fn some_run(&self, nth: u64) -> Option<String> {
+        let known = self.known();
+        let open: Vec<_> = known.values().filter(|known| !known.over).filter_map(|known| known.run.clone()).collect();
+        let place = usize::try_from(nth).ok()?.checked_rem(open.len())?;
+        open.get(place).cloned()
+    }
+
+    fn order_text(&self) -> String {
+        let approval = match self.plan.workload.approval {
+            Approval::Automatic => "automatic",
+            Approval::Ask => "ask",
+        };
+        let mut order = json!({ "workflow": "announce", "approval": approval, "inputs": brief() });
+        if let Some(max) = self.plan.workload.cost_max {
+            order["cost_max"] = json!(max.to_string());
+        }
+        order.to_string()
+    }
+
+    async fn send(&self, server: &Router, method: Method, path: &str, key: Option<&str>, body: &str) -> Answer {
+        let changes = method == Method::POST;
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let none = || Answer { status: StatusCode::BAD_GATEWAY, body: Value::Null };
+        let Ok(request) = request.body(Body::from(body.to_owned())) else { return none() };
+        let Ok(response) = server.clone().oneshot(request).await;
+        if changes {
+            self.scene.pass(Point::AckBefore);
+        }
+        self.scene.hold_if_dead().await;
+        let status = response.status();
+        let Ok(bytes) = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await else { return none() };
+        if changes {
+            self.scene.pass(Point::AckAfter);
+        }
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+    }
+
+    fn order(&self, key: &str) -> Known {
+        self.known().get(key).cloned().unwrap_or_default()
+    }
+
+    fn tell(&self, key: &str, change: impl FnOnce(&mut Known)) {
+        change(self.known().entry(key.to_owned()).or_default());
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

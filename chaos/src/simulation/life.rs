@@ -1,0 +1,343 @@
+//! One life of the process: it starts on what the disk has, is driven and disturbed, and ends, one
+//! way or another. Invariant: when it has ended nothing of it is left but the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::transport;
+use actors::world::{Trouble, Troublemaker, World, reboot};
+use gateway::http::router;
+use gateway::system::System;
+use policies::tree::TreePolicy;
+use storage::disk::Disk;
+use storage::disk::sim::Operation;
+use storage::disk::watched::{DiskPoint, watched};
+use supervisor::{Ended, Fault as Kill, Observer, SupervisionEvent};
+
+use super::board::Board;
+use super::client::Client;
+use super::model::Provider;
+use super::parts::{PartsError, parts};
+use super::scene::{Death, Scene};
+use super::weather::{Due, Weather, matches};
+use crate::fault::{ActorEffect, DiskEffect, Fault, Loss, Point};
+use crate::history::Seen;
+use crate::plan::{Platform, Plan};
+
+/// How long a shutdown may take before it counts as stuck.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at the mailboxes.
+const GAUGE_EVERY: Duration = Duration::from_millis(500);
+/// A fault that found nothing to strike is tried again so much later.
+const STRIKE_AGAIN: Duration = Duration::from_millis(250);
+
+/// Who takes part in every life.
+pub(super) struct Cast {
+    pub(super) scene: Scene,
+    pub(super) provider: Arc<Provider>,
+    pub(super) board: Arc<Board>,
+    pub(super) client: Client,
+    pub(super) plan: Plan,
+}
+
+/// How a life ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The plan killed it.
+    Died,
+    /// It gave up by itself, as a service manager sees it; why.
+    Fell(String),
+    /// All is done, or the time is up.
+    Over,
+}
+
+/// What a life leaves behind, for the trace and the figures.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    pub(super) trace: u64,
+    pub(super) steps: u64,
+}
+
+impl Cast {
+    /// Lives one life, in a runtime of its own that ends with it.
+    pub(super) async fn live(&self, life: u32) -> Result<(End, Remains), PartsError> {
+        self.scene.begin();
+        let world = World::simulated(reboot(self.plan.seed, u64::from(life)), self.network());
+        world.jump(self.scene.clock_offset_ms());
+        self.listen(&world);
+        if !self.plan.yields {
+            world.still();
+        }
+        let end = tokio::select! {
+            biased;
+            () = self.scene.died() => End::Died,
+            end = self.act(&world, life) => end?,
+        };
+        world.trouble(None);
+        Ok((end, Remains { trace: world.trace_hash().unwrap_or_default(), steps: world.steps() }))
+    }
+
+    async fn act(&self, world: &World, life: u32) -> Result<End, PartsError> {
+        let mut parts = parts(world, self.scene.disk())?;
+        let scene = self.scene.clone();
+        let disk: Arc<dyn Disk> = Arc::new(self.scene.disk().clone());
+        parts.disk = watched(disk, Arc::new(move |point| scene.pass(at_disk(point))));
+        if let Some(budget) = self.plan.workload.budget {
+            parts.policies.budget.workspace = Some(budget);
+        }
+        let board = self.platform(world)?;
+        parts.publishers.values_mut().for_each(|publisher| *publisher = Arc::clone(&board));
+        parts.observer = Some(Arc::new(Watch { scene: self.scene.clone(), tree: parts.policies.tree.clone() }));
+        let system = match System::start(parts).await {
+            Ok(system) => Arc::new(system),
+            Err(error) => return Ok(End::Fell(chain(&error))),
+        };
+        self.scene.hold_if_dead().await;
+        self.scene.see(Seen::Ready { life });
+        let server = router(Arc::clone(&system));
+        let end = tokio::select! {
+            biased;
+            ended = system.tree().wait() => Some(ended),
+            () = self.disturb(world, &system, &server) => None,
+            () = self.gauge(&system) => None,
+            () = self.attend(&server) => None,
+            () = tokio::time::sleep(self.time_left()) => None,
+        };
+        match end {
+            Some(Ended::Escalated(failure)) => Ok(End::Fell(failure.to_string())),
+            Some(other) => Ok(End::Fell(format!("{other:?}"))),
+            None => {
+                self.close(world, &system).await;
+                Ok(End::Over)
+            }
+        }
+    }
+
+    /// Until the client is done and no fault can come any more.
+    async fn attend(&self, server: &axum::Router) {
+        self.client.attend(server).await;
+        let rest = Duration::from_millis(self.plan.duration_ms).saturating_sub(self.scene.now());
+        tokio::time::sleep(rest).await;
+    }
+
+    fn time_left(&self) -> Duration {
+        Duration::from_millis(self.plan.duration_ms + self.plan.quiet_ms).saturating_sub(self.scene.now())
+    }
+
+    async fn close(&self, world: &World, system: &Arc<System>) {
+        let stuck = tokio::time::timeout(SHUTDOWN_MAX, system.shutdown()).await.is_err();
+        // What was cancelled by the shutdown has its turn to notice.
+        tokio::time::sleep(GAUGE_EVERY).await;
+        self.board.settle_late();
+        let unfinished = self.client.unfinished();
+        let tasks = world.tasks() as u64 + u64::from(stuck);
+        self.scene.see(Seen::Over { tasks, unfinished, orphans: 0 });
+    }
+
+    /// Applies each fault that strikes by itself, at its time; never ends.
+    async fn disturb(&self, world: &World, system: &Arc<System>, server: &axum::Router) {
+        let end = Duration::from_millis(self.plan.duration_ms);
+        loop {
+            let now = self.scene.now();
+            if now >= end {
+                self.scene.weather(|weather, _| weather.clear());
+                self.scene.disk().set_capacity(None);
+                return std::future::pending().await;
+            }
+            for due in self.scene.weather(Weather::due) {
+                self.strike(due, world, system, server).await;
+            }
+            let next = self.scene.weather(|weather, _| weather.next_due()).unwrap_or(end).min(end);
+            tokio::time::sleep(next.saturating_sub(self.scene.now()).max(Duration::from_millis(1))).await;
+        }
+    }
+
+    async fn strike(&self, due: Due, world: &World, system: &Arc<System>, server: &axum::Router) {
+        let Due { number, fault, mut chance } = due;
+        match fault {
+            Fault::Disk { effect } => {
+                self.scene.see(Seen::Struck { number });
+                self.spoil(world, effect);
+            }
+            Fault::Clock { by_ms } => {
+                self.scene.see(Seen::Struck { number });
+                self.scene.jump(by_ms);
+                world.jump(by_ms);
+            }
+            Fault::Crash { loss, .. } => {
+                self.scene.see(Seen::Struck { number });
+                self.scene.die(Death { point: None, loss });
+            }
+            Fault::Actor { target, effect: ActorEffect::Kill } => {
+                while !self.kill(system, &target, chance.below(u64::MAX)).await {
+                    if self.scene.now() >= Duration::from_millis(self.plan.duration_ms) {
+                        return;
+                    }
+                    tokio::time::sleep(STRIKE_AGAIN).await;
+                }
+                self.scene.see(Seen::Struck { number });
+            }
+            Fault::Actor { effect: ActorEffect::Flood { messages }, .. } => {
+                if let Some(run) = self.client.some_run(chance.below(u64::MAX)) {
+                    self.scene.see(Seen::Struck { number });
+                    self.client.flood(server, &run, messages).await;
+                }
+            }
+            Fault::Actor { .. } | Fault::Provider { .. } | Fault::Platform { .. } => {}
+        }
+    }
+
+    fn spoil(&self, world: &World, effect: DiskEffect) {
+        let disk = self.scene.disk();
+        match effect {
+            DiskEffect::SyncError => disk.fail_next_sync(),
+            DiskEffect::AppendError => disk.fail_nth(Operation::Append, 1),
+            DiskEffect::Full { for_ms } => {
+                disk.set_capacity(Some(disk.used()));
+                let disk = disk.clone();
+                world.spawn("chaos/room", async move {
+                    tokio::time::sleep(Duration::from_millis(for_ms)).await;
+                    disk.set_capacity(None);
+                });
+            }
+        }
+    }
+
+    /// Kills one of the actors that the pattern names; whether there was one.
+    async fn kill(&self, system: &Arc<System>, target: &str, nth: u64) -> bool {
+        let mut names = Vec::new();
+        collect(&system.picture().root, &mut names);
+        names.retain(|name| matches(target, name));
+        let Some(place) = usize::try_from(nth >> 1).ok().and_then(|nth| nth.checked_rem(names.len())) else {
+            return false;
+        };
+        match names.get(place) {
+            Some(name) => system.tree().fault(name, Kill::Kill).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Notes the deepest mailbox, now and then; never ends.
+    async fn gauge(&self, system: &Arc<System>) {
+        let mut deepest = 0;
+        loop {
+            tokio::time::sleep(GAUGE_EVERY).await;
+            let mut depths = Vec::new();
+            deep(&system.picture().root, &mut depths);
+            if let Some((child, queued, max)) = depths.into_iter().max_by_key(|(_, queued, _)| *queued)
+                && queued > deepest
+            {
+                deepest = queued;
+                self.scene.see(Seen::Depth { child, queued, max });
+            }
+        }
+    }
+
+    fn network(&self) -> Arc<dyn transport::Transport> {
+        let (provider, board) = (Arc::clone(&self.provider), Arc::clone(&self.board));
+        transport::scripted(move |request| {
+            let (provider, board) = (Arc::clone(&provider), Arc::clone(&board));
+            async move {
+                match request.uri().host() {
+                    Some("platform.test") => board.serve(request).await,
+                    _ => provider.serve(request.body()).await,
+                }
+            }
+        })
+    }
+
+    fn platform(&self, world: &World) -> Result<Arc<dyn agents::publisher::Publisher>, PartsError> {
+        let careful = self.plan.workload.platform == Platform::Careful;
+        let options = agents::publisher::WebhookOptions {
+            deduplicates: careful,
+            can_be_asked: careful,
+            ..agents::publisher::WebhookOptions::new("http://platform.test/posts")
+        };
+        Ok(Arc::new(agents::publisher::WebhookPublisher::new(options, world.http())?))
+    }
+
+    fn listen(&self, world: &World) {
+        let scene = self.scene.clone();
+        world.listen(Arc::new(move |_, line| {
+            let mut words = line.split(' ');
+            if let (Some("breaker"), Some(guard), Some(to)) = (words.next(), words.next(), words.next()) {
+                scene.see(Seen::BreakerMoved { guard: guard.to_owned(), to: to.to_owned() });
+            }
+        }));
+        world.trouble(Some(Arc::new(Storm(self.scene.clone()))));
+    }
+}
+
+fn at_disk(point: DiskPoint) -> Point {
+    match point {
+        DiskPoint::AppendBefore => Point::AppendBefore,
+        DiskPoint::AppendAfter => Point::AppendAfter,
+        DiskPoint::SyncBefore => Point::SyncBefore,
+        DiskPoint::SyncAfter => Point::SyncAfter,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn collect(node: &supervisor::NodeSnapshot, names: &mut Vec<String>) {
+    names.push(node.name.clone());
+    node.children.iter().for_each(|child| collect(child, names));
+}
+
+fn deep(node: &supervisor::NodeSnapshot, depths: &mut Vec<(String, u64, u64)>) {
+    if let Some(mailbox) = &node.mailbox {
+        depths.push((node.name.clone(), mailbox.queued as u64, mailbox.max as u64));
+    }
+    node.children.iter().for_each(|child| deep(child, depths));
+}
+
+/// Makes trouble as the weather has it.
+struct Storm(Scene);
+
+impl Troublemaker for Storm {
+    fn strike(&self, actor: &str) -> Option<Trouble> {
+        self.0.strike(|weather, now| weather.actor(actor, now))
+    }
+}
+
+/// Notes restarts and escalations.
+struct Watch {
+    scene: Scene,
+    tree: TreePolicy,
+}
+
+impl Watch {
+    fn supervisor(&self, child: &str) -> String {
+        let declared = self.tree.parent(child).map(str::to_owned);
+        declared.unwrap_or_else(|| child.split('/').next().map(|kind| format!("{kind}s")).unwrap_or_default())
+    }
+}
+
+impl Observer for Watch {
+    fn event(&self, event: SupervisionEvent) {
+        match event {
+            SupervisionEvent::ChildDown { child, class: Some(class), .. } => {
+                let class = serde_json::to_value(class).ok().and_then(|class| class.as_str().map(str::to_owned));
+                let supervisor = self.supervisor(&child);
+                self.scene.see(Seen::Restarted { child, supervisor, class: class.unwrap_or_default() });
+            }
+            SupervisionEvent::Escalated { supervisor, .. } => self.scene.see(Seen::Escalated { supervisor }),
+            _ => {}
+        }
+    }
+}
+
+impl Scene {
+    /// What the disk suffers when the process has ended, and the time until it is started again.
+    pub(super) fn bury(&self, seed: u64, life: u32) {
+        let loss = self.death().map_or(Loss::KeepAll, |death| death.loss);
+        self.disk().power_cut(match loss {
+            Loss::KeepAll => storage::disk::sim::Loss::KeepAll,
+            Loss::LoseUnsynced => storage::disk::sim::Loss::LoseUnsynced,
+            Loss::Torn => storage::disk::sim::Loss::Torn { seed: seed ^ u64::from(life) },
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! The simulated model provider. Invariant: its own books say what it was asked and what it bills;
+//! a call that it has begun to work on is billed, whoever has stopped waiting for it.
+
+use std::time::Duration;
+
+use actors::transport::{self, Body, TransportError, TransportErrorKind};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderValue, Response, StatusCode, header};
+use policies::money::Money;
+use policies::price::PriceTable;
+use policies::tokens::{Tokens, Usage};
+use serde_json::{Value, json};
+
+use super::parts::PRICE;
+use super::scene::Scene;
+use crate::fault::{Point, ProviderEffect};
+use crate::history::Seen;
+use crate::provider::{Reply, reply};
+
+/// The shortest and the longest time that it thinks.
+const THINK_MS: (u64, u64) = (50, 4_000);
+/// Until it refuses, or notices that it cannot answer.
+const REFUSAL: Duration = Duration::from_millis(30);
+
+/// What a request is given back: an answer, or a broken connection.
+pub(super) type Answer = Result<Response<Body>, TransportError>;
+
+/// The provider; its counter outlives each process that calls it.
+pub(super) struct Provider {
+    scene: Scene,
+    prices: PriceTable,
+    seed: u64,
+    calls: std::sync::atomic::AtomicU64,
+}
+
+/// A call on the provider's books: billed when it is done, or when its caller has gone.
+struct Bill {
+    scene: Scene,
+    call: u64,
+    cost: Option<Money>,
+}
+
+impl Bill {
+    fn settle(&mut self) {
+        if let Some(cost) = self.cost.take() {
+            self.scene.see(Seen::Billed { call: self.call, cost });
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+impl Provider {
+    pub(super) fn new(scene: Scene, prices: PriceTable, seed: u64) -> Self {
+        Self { scene, prices, seed, calls: 0.into() }
+    }
+
+    /// Serves one call.
+    pub(super) async fn serve(&self, body: &[u8]) -> Answer {
+        self.scene.pass(Point::CallBeforeSend);
+        self.scene.hold_if_dead().await;
+        let said = reply(body);
+        let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.scene.see(Seen::Called { call, content: said.id.clone() });
+        let effect = self.scene.strike(super::weather::Weather::provider);
+        match effect {
+            Some(ProviderEffect::Status { status, retry_after_ms }) => {
+                tokio::time::sleep(REFUSAL).await;
+                self.scene.see(Seen::Failed { call });
+                return Ok(refusal(status, retry_after_ms));
+            }
+            Some(ProviderEffect::Reset) => {
+                tokio::time::sleep(REFUSAL).await;
+                self.scene.see(Seen::Failed { call });
+                return Err(reset());
+            }
+            _ => {}
+        }
+        let mut bill = Bill { scene: self.scene.clone(), call, cost: Some(self.price(&said)) };
+        let extra = if let Some(ProviderEffect::Slow { by_ms }) = effect { by_ms } else { 0 };
+        tokio::time::sleep(self.thinks(&said) + Duration::from_millis(extra)).await;
+        bill.settle();
+        let streamed = asks_to_stream(body);
+        let whole = if streamed { said.events().concat() } else { said.whole().to_string() };
+        let answer = match effect {
+            Some(ProviderEffect::Lost) => std::future::pending().await,
+            Some(ProviderEffect::Garbage) => answered("<html>it is not what you asked for</html>".to_owned(), streamed),
+            Some(ProviderEffect::Wrong) => answered(wrong(&said, streamed), streamed),
+            Some(ProviderEffect::Stall) => {
+                self.scene.see(Seen::Failed { call });
+                return Ok(half(&whole, streamed, futures::stream::pending()));
+            }
+            Some(ProviderEffect::Cut) => {
+                self.scene.see(Seen::Failed { call });
+                return Ok(half(&whole, streamed, futures::stream::iter([Err(reset())])));
+            }
+            _ => answered(whole, streamed),
+        };
+        self.scene.see(Seen::Answered { call });
+        self.scene.pass(Point::CallAfterSend);
+        self.scene.hold_if_dead().await;
+        Ok(answer)
+    }
+
+    /// By the call, so that another order of calls changes no call's time.
+    fn thinks(&self, said: &Reply) -> Duration {
+        let (least, most) = THINK_MS;
+        let spread = said.id.bytes().fold(self.seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
+        Duration::from_millis(least + spread % (most - least))
+    }
+
+    fn price(&self, said: &Reply) -> Money {
+        let usage = Usage {
+            input: Tokens(said.prompt_tokens),
+            output: Tokens(said.completion_tokens),
+            ..Usage::default()
+        };
+        self.prices.actual(PRICE, &usage).unwrap_or(Money::ZERO)
+    }
+}
+
+fn asks_to_stream(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|asked| asked["stream"] == json!(true))
+}
+
+fn answered(text: String, streamed: bool) -> Response<Body> {
+    with_kind(transport::body(text), streamed)
+}
+
+fn with_kind(body: Body, streamed: bool) -> Response<Body> {
+    let kind = if streamed { "text/event-stream" } else { "application/json" };
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The first half of an answer, and then what is given.
+fn half(
+    whole: &str,
+    streamed: bool,
+    rest: impl futures::Stream<Item = Result<Bytes, TransportError>> + Send + 'static,
+) -> Response<Body> {
+    let half = whole.get(..whole.floor_char_boundary(whole.len() / 2)).unwrap_or_default().to_owned();
+    let first = futures::stream::iter([Ok(Bytes::from(half))]);
+    with_kind(first.chain(rest).boxed(), streamed)
+}
+
+/// An answer of the right form that says nothing to the point.
+fn wrong(said: &Reply, streamed: bool) -> String {
+    let said = Reply { text: "I cannot say.".to_owned(), ..said.clone() };
+    if streamed { said.events().concat() } else { said.whole().to_string() }
+}
+
+fn refusal(status: u16, retry_after_ms: Option<u64>) -> Response<Body> {
+    let body = json!({ "error": { "message": "not now", "type": "refused", "code": "refused" } }).to_string();
+    let mut response = answered(body, false);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(ms) = retry_after_ms {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    response
+}
+
+/// A connection that broke after the request had gone out.
+pub(super) fn reset() -> TransportError {
+    TransportError { kind: TransportErrorKind::Reset, sent: true, message: "the connection broke".to_owned() }
+}
