@@ -3,6 +3,7 @@
 //! when in doubt.
 
 mod network;
+pub mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -8,10 +8,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use agents::openai::{Dialect, Prefill};
-use policies::document::{self, Error};
+use policies::document::{self, Error, Source};
 use policies::money::Money;
 use policies::span::ByteSize;
 use serde::Deserialize;
+
+use crate::system::{PUBLISHERS, SERVICES, agents};
 
 /// Read when no file is named and this one is there.
 pub const FILE: &str = "callboard.toml";
@@ -34,8 +36,10 @@ pub struct Config {
     pub agents: BTreeMap<String, AgentConfig>,
     /// Where the context index is.
     pub context: ContextConfig,
-    /// The feed that the publisher keeps.
+    /// The feed that the publisher `feed` keeps.
     pub feed: FeedConfig,
+    /// Publishers beside the feed.
+    pub publishers: BTreeMap<String, PublisherConfig>,
     /// The journal's bounds.
     pub journal: JournalConfig,
     /// Files that replace the built-in policies.
@@ -53,6 +57,7 @@ impl Default for Config {
             agents: BTreeMap::new(),
             context: ContextConfig::default(),
             feed: FeedConfig::default(),
+            publishers: BTreeMap::new(),
             journal: JournalConfig::default(),
             policies: PolicyFiles::default(),
         }
@@ -158,6 +163,26 @@ impl Default for FeedConfig {
     }
 }
 
+/// A platform that is posted to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum PublisherConfig {
+    /// One that takes a post as one HTTP request.
+    Webhook {
+        /// Where posts are sent.
+        url: String,
+        /// Where the key is that is sent as a bearer token.
+        #[serde(default)]
+        key: Option<SecretSource>,
+        /// Whether it takes a second post with the same `Idempotency-Key` for the first one.
+        #[serde(default)]
+        deduplicates: bool,
+        /// Whether it answers `GET <url>?key=<key>`.
+        #[serde(default)]
+        can_be_asked: bool,
+    },
+}
+
 /// The journal's bounds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -232,7 +257,9 @@ impl Config {
             None if Path::new(FILE).exists() => Path::new(FILE),
             None => return Ok(Self::default()),
         };
-        let mut config: Self = document::read(&path.display().to_string(), &read(path)?)?;
+        let (label, text) = (path.display().to_string(), read(path)?);
+        let mut config: Self = document::read(&label, &text)?;
+        config.namesake(Source { file: &label, text: &text })?;
         if let Some(folder) = path.parent() {
             config.resolve(folder);
         }
@@ -263,6 +290,24 @@ impl Config {
         }
         if let ContextConfig::Qdrant { key: Some(key), .. } = &mut self.context {
             key.resolve(folder);
+        }
+        for PublisherConfig::Webhook { key, .. } in self.publishers.values_mut() {
+            if let Some(key) = key {
+                key.resolve(folder);
+            }
+        }
+    }
+
+    /// A publisher is known by its name to workflows, guards and the tree, so it must be its own.
+    fn namesake(&self, source: Source<'_>) -> Result<(), Error> {
+        let taken: Vec<&str> = agents(self).chain(SERVICES).chain(PUBLISHERS).collect();
+        match self.publishers.keys().find(|name| taken.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let at = source.text.find(&format!("publishers.{name}")).unwrap_or(0);
+                let message = format!("the name of the publisher `{name}` is taken: the tree has another `{name}`");
+                Err(source.error(at..at, message, "give it another name"))
+            }
         }
     }
 
@@ -343,6 +388,31 @@ mod tests {
             panic!("{:?}", config.agents)
         };
         assert_eq!(*key, dir.path().join("key"));
+    }
+
+    #[test]
+    fn a_publisher_is_a_few_lines() {
+        let (dir, path) = written(
+            "[publishers.board]\nkind = \"webhook\"\nurl = \"http://a/posts\"\nkey = { file = \"key\" }\ncan_be_asked = true\n",
+        );
+        let config = Config::load(Some(&path)).unwrap();
+        let PublisherConfig::Webhook { url, key: Some(SecretSource::File(key)), deduplicates: false, can_be_asked: true } =
+            &config.publishers["board"]
+        else {
+            panic!("{:?}", config.publishers)
+        };
+        assert_eq!((url.as_str(), key), ("http://a/posts", &dir.path().join("key")));
+    }
+
+    #[test]
+    fn a_publisher_has_a_name_of_its_own() {
+        for taken in ["feed", "writer", "ledger", "editor"] {
+            let (_dir, path) = written(&format!(
+                "[agents.editor]\n[publishers.{taken}]\nkind = \"webhook\"\nurl = \"http://a/posts\"\n"
+            ));
+            let error = Config::load(Some(&path)).unwrap_err().to_string();
+            assert!(error.contains(":2:") && error.contains(&format!("`{taken}` is taken")), "{error}");
+        }
     }
 
     #[test]

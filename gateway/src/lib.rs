@@ -4,6 +4,7 @@ pub mod brief;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod crash;
 pub mod entry;
 pub mod http;
 pub mod policy;

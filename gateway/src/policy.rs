@@ -11,7 +11,7 @@ use policies::price::PriceTable;
 use policies::tree::{self, NodePolicy, TreePolicy};
 
 use crate::config::{self, Config, ModelConfig};
-use crate::system::{PUBLISHERS, SERVICES, agents};
+use crate::system::{SERVICES, agents, publishers};
 
 /// The price table's key of the local model.
 const LOCAL: &str = "local";
@@ -70,7 +70,7 @@ impl Policies {
     }
 }
 
-/// Agents that no worker of the tree stands for, and workers that nothing can start.
+/// Agents and publishers that no worker of the tree stands for, and workers that nothing can start.
 fn strangers(config: &Config, tree: &TreePolicy) -> Vec<Error> {
     let label = config.policies.tree.as_ref().map_or_else(|| "tree.toml".to_owned(), |file| file.display().to_string());
     let text = config.policies.tree.as_ref().and_then(|file| config::read(file).ok()).unwrap_or_default();
@@ -78,7 +78,7 @@ fn strangers(config: &Config, tree: &TreePolicy) -> Vec<Error> {
         let (line, column) = document::position(&text, text.find(&sign).unwrap_or(0));
         Error { file: label.clone(), line, column, message, help }
     };
-    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(PUBLISHERS).collect();
+    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(publishers(config)).collect();
     let missing = startable.iter().filter(|name| tree.worker(name).is_none());
     let missing = missing.map(|name| {
         let help = format!("add [worker.{name}] and name it among the children of a supervisor");
@@ -148,6 +148,26 @@ mod tests {
         config.policies.tree = None;
         config.agents.insert("editor".to_owned(), crate::config::AgentConfig::default());
         assert!(Policies::load(&config).unwrap_err()[0].to_string().contains("no worker `editor`"));
+    }
+
+    #[test]
+    fn a_publisher_needs_a_worker() {
+        let board = crate::config::PublisherConfig::Webhook {
+            url: "http://board/posts".to_owned(),
+            key: None,
+            deduplicates: false,
+            can_be_asked: false,
+        };
+        let mut config = Config::default();
+        config.publishers.insert("board".to_owned(), board);
+        assert!(Policies::load(&config).unwrap_err()[0].to_string().contains("no worker `board`"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree.toml");
+        let builtin = include_str!("../../policies/defaults/tree.toml");
+        let tree = builtin.replace("children = [\"feed\"]", "children = [\"feed\", \"board\"]");
+        std::fs::write(&path, format!("{tree}\n[worker.board]\n")).unwrap();
+        config.policies.tree = Some(path);
+        Policies::load(&config).unwrap();
     }
 
     #[test]

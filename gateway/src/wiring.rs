@@ -3,16 +3,18 @@
 //! Invariant: nothing is fetched or opened that this configuration does not
 //! use, and every failure says what to bring or change.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::transport::Transport;
 use actors::world::World;
 use agents::agent::AgentSpec;
 use agents::embed::Embedder;
 use agents::model::{Model, ModelId};
 use agents::openai::{self, OpenAi};
-use agents::publisher::{FeedOptions, FeedPublisher, Publisher};
+use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptions, WebhookPublisher};
 use agents::secret::Secret;
 use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
@@ -28,9 +30,10 @@ use storage::views::sled::SledShelves;
 use storage_edge::EdgeIndex;
 use storage_qdrant::ServerIndex;
 
-use crate::config::{Config, ContextConfig, ModelConfig};
+use crate::config::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
+use crate::crash::CrashPoints;
 use crate::policy::Policies;
-use crate::system::{PUBLISHERS, Parts};
+use crate::system::{Parts, publishers};
 
 /// What sled may keep in memory.
 const VIEWS_CACHE_BYTES: u64 = 32 << 20;
@@ -54,36 +57,67 @@ pub type Progress = Arc<dyn Fn(FetchProgress) + Send + Sync>;
 ///
 /// # Errors
 /// Whatever cannot be opened, read or fetched, with what to do.
-pub async fn parts(config: &Config, policies: Policies, world: &World, progress: Progress) -> anyhow::Result<Parts> {
+pub async fn parts(
+    config: &Config,
+    policies: Policies,
+    world: &World,
+    crash: &CrashPoints,
+    progress: Progress,
+) -> anyhow::Result<Parts> {
     let Stores { disk, shelves } = stores(config, world).await?;
     let embedder = embedder(config, world, &progress).await?;
     let index = index(config, world, embedder.as_ref()).await?;
-    let mut makers = Models { config, policies: &policies, world, progress, local: None };
+    let http = crash.models(world.http());
+    let mut makers = Models { config, policies: &policies, world, http, progress, local: None };
     let mut agents = Vec::new();
     for name in crate::system::agents(config) {
         agents.push(makers.agent(name).await?);
     }
-    let feed =
-        FeedOptions { title: config.feed.title.clone(), url: Some(config.feed.url.clone()), ..FeedOptions::default() };
-    let feed_folder = config.feed_folder();
-    std::fs::create_dir_all(&feed_folder)
-        .with_context(|| format!("the feed's folder {} cannot be made", feed_folder.display()))?;
-    let feed_path = feed_folder.join(&feed.path);
-    let feed_disk = Arc::new(FileDisk::new(&feed_folder));
-    let publisher: Arc<dyn Publisher> = Arc::new(FeedPublisher::new(world.clone(), feed_disk, feed));
+    let mut platforms = BTreeMap::new();
+    for name in publishers(config) {
+        platforms.insert(name.to_owned(), crash.publisher(platform(config, name, world)?));
+    }
     Ok(Parts {
         world: world.clone(),
-        disk,
+        disk: crash.disk(disk),
         shelves,
         index,
         embedder,
         agents,
-        publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
+        publishers: platforms,
         policies,
         journal: journal::Options { bytes_max: config.journal.bytes_max, ..journal::Options::default() },
         workspace: config.workspace.clone(),
-        feed: Some(feed_path),
+        feed: Some(config.feed_folder().join(FeedOptions::default().path)),
     })
+}
+
+/// The platform of that name: as configured, or else the feed.
+fn platform(config: &Config, name: &str, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
+    let Some(PublisherConfig::Webhook { url, key, deduplicates, can_be_asked }) = config.publishers.get(name) else {
+        return feed(config, world);
+    };
+    let options = WebhookOptions {
+        url: url.clone(),
+        api_key: secret(key.as_ref())?.map(Secret::new),
+        deduplicates: *deduplicates,
+        can_be_asked: *can_be_asked,
+    };
+    let webhook = WebhookPublisher::new(options, world.http());
+    Ok(Arc::new(webhook.with_context(|| format!("the publisher `{name}` cannot be used"))?))
+}
+
+fn feed(config: &Config, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
+    let options =
+        FeedOptions { title: config.feed.title.clone(), url: Some(config.feed.url.clone()), ..FeedOptions::default() };
+    let folder = config.feed_folder();
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("the feed's folder {} cannot be made", folder.display()))?;
+    Ok(Arc::new(FeedPublisher::new(world.clone(), Arc::new(FileDisk::new(&folder)), options)))
+}
+
+fn secret(source: Option<&SecretSource>) -> anyhow::Result<Option<String>> {
+    source.map(SecretSource::read).transpose().map_err(anyhow::Error::msg)
 }
 
 /// Where things are kept.
@@ -135,8 +169,7 @@ async fn index(config: &Config, world: &World, embedder: &dyn Embedder) -> anyho
             Ok(Arc::new(index))
         }
         ContextConfig::Qdrant { url, collection, key } => {
-            let api_key =
-                key.as_ref().map(crate::config::SecretSource::read).transpose().map_err(anyhow::Error::msg)?;
+            let api_key = secret(key.as_ref())?;
             let options = storage_qdrant::Options {
                 url: url.clone(),
                 api_key,
@@ -155,6 +188,8 @@ struct Models<'a> {
     config: &'a Config,
     policies: &'a Policies,
     world: &'a World,
+    /// The way to model servers.
+    http: Arc<dyn Transport>,
     progress: Progress,
     local: Option<Arc<dyn Model>>,
 }
@@ -191,11 +226,9 @@ impl Models<'_> {
                 Ok(local)
             }
             ModelConfig::OpenAi { url, name, price, key, stream, dialect, prefill } => {
-                let key =
-                    key.as_ref().map(crate::config::SecretSource::read).transpose().map_err(anyhow::Error::msg)?;
                 let options = openai::Options {
                     price: price.clone(),
-                    api_key: key.map(Secret::new),
+                    api_key: secret(key.as_ref())?.map(Secret::new),
                     stream: *stream,
                     dialect: *dialect,
                     prefill: *prefill,
@@ -208,7 +241,7 @@ impl Models<'_> {
                          set model.price to a key of the table (`local` for a server of your own), or add it"
                     );
                 }
-                Ok(Arc::new(OpenAi::new(options, self.world.http())?))
+                Ok(Arc::new(OpenAi::new(options, Arc::clone(&self.http))?))
             }
         }
     }

@@ -6,6 +6,8 @@ mod actor;
 mod archive;
 mod document;
 mod feed;
+pub mod watched;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use actor::{PublisherActor, PublisherHandle, PublisherMsg};
 pub use feed::{FeedOptions, FeedPublisher};
+pub use webhook::{WebhookOptions, WebhookOptionsError, WebhookPublisher};
 
 /// One post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use ractor::Actor;
 use storage::disk::Disk;
 use storage::disk::sim::SimDisk;
 
+use super::watched::PostPoint;
 use super::*;
 
 fn world() -> World {
@@ -159,6 +160,22 @@ async fn its_actor_publishes_and_finds() {
     actor.stop(None);
     running.await.unwrap();
     assert_eq!(handle.publish(post(2), permit()).await.unwrap_err().landed, Landed::No);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_post_is_told_before_it_is_out_and_after() {
+    let disk = SimDisk::new();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (ear, eye) = (Arc::clone(&told), disk.clone());
+    let hook = move |point| ear.lock().unwrap().push((point, eye.exists("feed.atom").unwrap()));
+    let watched = watched::watched(Arc::new(publisher(&disk, 10)), Arc::new(hook));
+    let out = watched.publish(post(1)).await.unwrap();
+    assert_eq!(watched.find(&post(1).key).await.unwrap(), Some(out), "a question is not told");
+    // The file is there already, so the second one fails after its first point.
+    disk.fail_next_sync();
+    watched.publish(post(2)).await.unwrap_err();
+    let points = [(PostPoint::PostBefore, false), (PostPoint::PostAfter, true), (PostPoint::PostBefore, true)];
+    assert_eq!(*told.lock().unwrap(), points);
 }
 
 proptest! {

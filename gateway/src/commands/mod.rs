@@ -21,6 +21,7 @@ use policies::document::Error;
 
 use crate::cli::SystemArgs;
 use crate::config::Config;
+use crate::crash::CrashPoints;
 use crate::policy::Policies;
 use crate::system::System;
 use crate::terminal::Downloads;
@@ -45,12 +46,12 @@ fn faults(found: &[Error]) -> anyhow::Error {
 }
 
 /// The whole system, as configured.
-async fn start(config: &Config, fancy: bool) -> anyhow::Result<Arc<System>> {
+async fn start(config: &Config, crash: &CrashPoints, fancy: bool) -> anyhow::Result<Arc<System>> {
     let policies = Policies::load(config).map_err(|found| faults(&found))?;
     let world = World::real(WorldOptions::default())?;
     let downloads = Downloads::new(fancy);
     let progress = Arc::new(move |at| downloads.show(at));
-    let parts = wiring::parts(config, policies, &world, progress).await?;
+    let parts = wiring::parts(config, policies, &world, crash, progress).await?;
     let system = System::start(parts).await.context("Callboard cannot start")?;
     if let Some(torn) = &system.opened().torn {
         eprintln!(

@@ -16,6 +16,7 @@ use super::{PRINCIPAL, absolute, config, faults, is_fancy, start, stop};
 use crate::brief::{self, Brief};
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::crash::CrashPoints;
 use crate::system::{NewRun, System, run_id};
 use crate::terminal::{Painter, report, tree};
 
@@ -31,11 +32,12 @@ const FIGURES_MAX: Duration = Duration::from_secs(30);
 /// whatever stopped the system.
 pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let config = config(&arguments.system)?;
+    let crash = CrashPoints::from_environment()?;
     let brief = Brief::read(&arguments.folder).map_err(|found| faults(&found))?;
     // Before anything is fetched or opened, so that a fault costs nothing.
     let workflow = read_workflow(&config, arguments)?;
     let fancy = is_fancy(arguments.plain);
-    let system = start(&config, fancy).await?;
+    let system = start(&config, &crash, fancy).await?;
     let outcome = tokio::select! {
         biased;
         _ = tokio::signal::ctrl_c() => {

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::{config, is_fancy, start, stop};
 use crate::cli::ServeArgs;
+use crate::crash::CrashPoints;
 use crate::http;
 use crate::terminal::tree;
 
@@ -16,6 +17,7 @@ use crate::terminal::tree;
 /// by itself.
 pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let config = config(&arguments.system)?;
+    let crash = CrashPoints::from_environment()?;
     let address = arguments.listen.unwrap_or(config.listen);
     http::allowed(address).map_err(anyhow::Error::msg)?;
     // Before the system starts, so that a taken port costs nothing.
@@ -23,11 +25,11 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {address}; another program may, or choose one with --listen"))?;
     let fancy = is_fancy(false);
-    let system = start(&config, fancy).await?;
+    let system = start(&config, &crash, fancy).await?;
     print!("{}", tree(&system.picture().root, fancy));
     println!("listening on http://{}", listener.local_addr()?);
     let tree = system.tree().clone();
-    let app = http::router(Arc::clone(&system));
+    let app = crash.router(http::router(Arc::clone(&system)), system.world());
     let server = axum::serve(listener, app);
     let outcome = tokio::select! {
         biased;

@@ -53,10 +53,16 @@ pub fn agents(config: &Config) -> impl Iterator<Item = &str> {
     all.into_iter()
 }
 
+/// The publishers under this configuration, each once.
+pub fn publishers(config: &Config) -> impl Iterator<Item = &str> {
+    let all: BTreeSet<&str> = PUBLISHERS.into_iter().chain(config.publishers.keys().map(String::as_str)).collect();
+    all.into_iter()
+}
+
 /// What workflows may name under this configuration.
 #[must_use]
 pub fn names(config: &Config) -> Known {
-    Known::new(agents(config), PUBLISHERS)
+    Known::new(agents(config), publishers(config))
 }
 
 /// A running system.

@@ -6,6 +6,7 @@
 
 pub mod files;
 pub mod sim;
+pub mod watched;
 
 use std::io;
 
