@@ -1,5 +1,6 @@
 //! Does it recover: experiments, the simulator, the kill loop and the checkers.
 
+pub mod aims;
 pub mod command;
 pub mod fault;
 pub mod history;
