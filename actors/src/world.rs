@@ -3,6 +3,7 @@
 //! world on a paused, single-threaded runtime does the same steps in the same order for one seed.
 
 mod chance;
+mod pulse;
 mod simulation;
 mod trouble;
 
@@ -10,6 +11,7 @@ mod trouble;
 mod tests;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use policies::instant::Timestamp;
 use tokio::task::JoinHandle;
 
 pub use chance::Chance;
+pub use pulse::Turn;
 pub use simulation::{EPOCH, Listener};
 pub use trouble::{Trouble, Troubled, Troublemaker};
 
@@ -80,6 +83,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     tasks: AtomicUsize,
     trouble: trouble::Seat,
+    pulses: pulse::Pulses,
     mode: Mode,
 }
 
@@ -108,7 +112,14 @@ impl World {
 
     fn new(transport: Arc<dyn Transport>, mode: Mode) -> Self {
         let start = tokio::time::Instant::now();
-        Self(Arc::new(Inner { start, transport, tasks: AtomicUsize::new(0), trouble: trouble::Seat::default(), mode }))
+        Self(Arc::new(Inner {
+            start,
+            transport,
+            tasks: AtomicUsize::new(0),
+            trouble: trouble::Seat::default(),
+            pulses: pulse::Pulses::default(),
+            mode,
+        }))
     }
 
     /// Whether this world is simulated.
@@ -220,16 +231,23 @@ impl World {
     }
 
     /// What every handler of an actor begins with: a [yield point](Self::yield_point), and whatever
-    /// trouble somebody makes for the actor of this name.
+    /// trouble somebody makes for the actor of this name. The turn lasts until what this returns is
+    /// dropped.
     ///
     /// # Errors
     /// [`Troubled`], when the turn is to fail.
-    pub async fn turn(&self, actor: &str) -> Result<(), Troubled> {
+    pub async fn turn(&self, actor: &str) -> Result<Turn, Troubled> {
+        let turn = self.0.pulses.begin(actor, self.elapsed());
         self.yield_point().await;
-        match self.0.trouble.strike(actor) {
-            Some(trouble) => trouble::meet(actor, trouble).await,
-            None => Ok(()),
+        if let Some(trouble) = self.0.trouble.strike(actor) {
+            trouble::meet(actor, trouble).await?;
         }
+        Ok(turn)
+    }
+
+    /// The actors in the middle of a turn, with the monotonic time at which it began.
+    pub fn busy(&self) -> BTreeMap<String, Duration> {
+        self.0.pulses.busy()
     }
 
     /// Lets somebody make trouble from now on, or nobody.

@@ -23,6 +23,11 @@ struct Cli {
 enum Command {
     /// Play seeds of the announce workflow, each twice in a process of its own, and compare the traces
     Sim(SimArguments),
+    /// Play one plan in this process, and print what it came to as JSON
+    Act {
+        /// The plan's file
+        plan: std::path::PathBuf,
+    },
     /// Play one seed in this process, and print what it came to as JSON
     Play {
         /// The seed
@@ -56,6 +61,12 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
+        Command::Act { plan } => {
+            let text = std::fs::read_to_string(plan).with_context(|| format!("cannot read {}", plan.display()))?;
+            let played = crate::simulation::act(&serde_json::from_str(&text)?)?;
+            println!("{}", serde_json::to_string(&played)?);
+            Ok(())
+        }
         Command::Play { seed } => {
             println!("{}", serde_json::to_string(&play(*seed)?)?);
             Ok(())

@@ -396,8 +396,12 @@ mod tests {
             "[publishers.board]\nkind = \"webhook\"\nurl = \"http://a/posts\"\nkey = { file = \"key\" }\ncan_be_asked = true\n",
         );
         let config = Config::load(Some(&path)).unwrap();
-        let PublisherConfig::Webhook { url, key: Some(SecretSource::File(key)), deduplicates: false, can_be_asked: true } =
-            &config.publishers["board"]
+        let PublisherConfig::Webhook {
+            url,
+            key: Some(SecretSource::File(key)),
+            deduplicates: false,
+            can_be_asked: true,
+        } = &config.publishers["board"]
         else {
             panic!("{:?}", config.publishers)
         };

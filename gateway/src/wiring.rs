@@ -88,6 +88,7 @@ pub async fn parts(
         policies,
         journal: journal::Options { bytes_max: config.journal.bytes_max, ..journal::Options::default() },
         workspace: config.workspace.clone(),
+        observer: None,
         feed: Some(config.feed_folder().join(FeedOptions::default().path)),
     })
 }

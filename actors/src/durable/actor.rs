@@ -136,7 +136,7 @@ impl<E: Entity> Actor for Durable<E> {
         message: Self::Msg,
         life: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        life.context.world().turn(life.context.stream().as_str()).await?;
+        let _turn = life.context.world().turn(life.context.stream().as_str()).await?;
         let done = match message.0 {
             Inner::Command(envelope) => self.command(*envelope, life).await,
             Inner::Landed => self.settle(life).await,

@@ -120,7 +120,7 @@ impl Actor for AgentActor {
         message: AgentMsg,
         books: &mut Books,
     ) -> Result<(), ActorProcessingErr> {
-        self.world.turn(&books.spec.name).await?;
+        let _turn = self.world.turn(&books.spec.name).await?;
         match message {
             AgentMsg::Perform { reply, .. } if reply.is_abandoned() => {}
             AgentMsg::Perform { job, permit, progress, reply } => {

@@ -142,7 +142,7 @@ impl Actor for ContextActor {
         message: ContextMsg,
         store: &mut Store,
     ) -> Result<(), ActorProcessingErr> {
-        self.world.turn(NAME).await?;
+        let _turn = self.world.turn(NAME).await?;
         match message {
             ContextMsg::Remember { remember, reply } => reply.send(store.remember(&remember).await),
             ContextMsg::Forget { collection, forget, reply } => reply.send(store.forget(&collection, forget).await),

@@ -134,7 +134,7 @@ impl Actor for LedgerActor {
         message: LedgerMsg,
         open: &mut Open,
     ) -> Result<(), ActorProcessingErr> {
-        self.world.turn(NAME).await?;
+        let _turn = self.world.turn(NAME).await?;
         match message {
             LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
             LedgerMsg::Reserve { reserve, reply } => {

@@ -86,7 +86,7 @@ impl Actor for PublisherActor {
         message: PublisherMsg,
         platform: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        self.world.turn(&self.name).await?;
+        let _turn = self.world.turn(&self.name).await?;
         match message {
             PublisherMsg::Publish { post, permit, reply } => {
                 reply.send(self.guarded(permit, platform.publish(post)).await);

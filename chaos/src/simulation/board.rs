@@ -55,7 +55,8 @@ impl Board {
         let asked: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         let post = Post {
             key: asked["key"].as_str().unwrap_or_default().to_owned(),
-            content: blake3::hash(format!("{}\0{}", asked["title"], asked["text"]).as_bytes()).to_hex()[..16].to_owned(),
+            content: blake3::hash(format!("{}\0{}", asked["title"], asked["text"]).as_bytes()).to_hex()[..16]
+                .to_owned(),
         };
         match self.scene.strike(Weather::platform) {
             Some(PlatformEffect::Status { status }) => {

@@ -170,7 +170,9 @@ impl Client {
         }
         let name = self.board.find(effect);
         let body = match &name {
-            Some(name) => json!({ "key": effect, "done": true, "id": name, "url": format!("https://platform.test/{name}") }),
+            Some(name) => {
+                json!({ "key": effect, "done": true, "id": name, "url": format!("https://platform.test/{name}") })
+            }
             None => json!({ "key": effect, "done": false }),
         };
         self.send(server, Method::POST, &format!("/v1/runs/{run}/settlements"), None, &body.to_string()).await;

@@ -22,7 +22,7 @@ use super::scene::{Death, Scene};
 use super::weather::{Due, Weather, matches};
 use crate::fault::{ActorEffect, DiskEffect, Fault, Loss, Point};
 use crate::history::Seen;
-use crate::plan::{Platform, Plan};
+use crate::plan::{Plan, Platform};
 
 /// How long a shutdown may take before it counts as stuck.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(60);

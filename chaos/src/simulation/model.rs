@@ -115,11 +115,8 @@ impl Provider {
     }
 
     fn price(&self, said: &Reply) -> Money {
-        let usage = Usage {
-            input: Tokens(said.prompt_tokens),
-            output: Tokens(said.completion_tokens),
-            ..Usage::default()
-        };
+        let usage =
+            Usage { input: Tokens(said.prompt_tokens), output: Tokens(said.completion_tokens), ..Usage::default() };
         self.prices.actual(PRICE, &usage).unwrap_or(Money::ZERO)
     }
 }

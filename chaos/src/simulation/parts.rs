@@ -10,7 +10,7 @@ use actors::world::World;
 use agents::agent::AgentSpec;
 use agents::embed::{EmbedError, Embedder};
 use agents::openai::{self, OpenAi, OptionsError};
-use agents::publisher::{FeedOptions, FeedPublisher, Publisher};
+use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsError};
 use gateway::config::Config;
 use gateway::policy::Policies;
 use gateway::system::{AGENTS, PUBLISHERS, Parts};
@@ -25,7 +25,7 @@ use storage::views::memory::MemoryShelves;
 use crate::provider::reply;
 
 /// The price table's key of the simulated model: one that costs something.
-const PRICE: &str = "gpt-4o-mini";
+pub(super) const PRICE: &str = "gpt-4o-mini";
 /// The shortest and the longest time that the simulated model thinks.
 const THINK_MS: (u64, u64) = (50, 4_000);
 /// Numbers in a simulated vector: one for each letter.
@@ -40,6 +40,9 @@ pub enum PartsError {
     /// The model's options are wrong.
     #[error(transparent)]
     Model(#[from] OptionsError),
+    /// The publisher's options are wrong.
+    #[error(transparent)]
+    Publisher(#[from] WebhookOptionsError),
 }
 
 /// A scripted provider, slow by a seeded time.
@@ -99,6 +102,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         policies,
         journal: journal::Options::default(),
         workspace: "main".to_owned(),
+        observer: None,
         feed: None,
     })
 }

@@ -174,6 +174,11 @@ impl Scene {
         }
     }
 
+    /// How often the system was ready.
+    pub(super) fn readies(&self) -> usize {
+        self.state().seen.iter().filter(|sighting| matches!(sighting.what, Seen::Ready { .. })).count()
+    }
+
     /// Everything that was seen, in order of time.
     pub(super) fn take(&self) -> Vec<Sighting> {
         let mut seen = std::mem::take(&mut self.state().seen);

@@ -11,6 +11,7 @@ mod order;
 mod parts;
 mod reading;
 mod start;
+mod watchdog;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};

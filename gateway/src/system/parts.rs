@@ -12,6 +12,7 @@ use storage::disk::Disk;
 use storage::index::ContextIndex;
 use storage::journal;
 use storage::views::Shelves;
+use supervisor::Observer;
 
 use crate::policy::Policies;
 
@@ -37,6 +38,8 @@ pub struct Parts {
     pub journal: journal::Options,
     /// The workspace that pays.
     pub workspace: String,
+    /// Somebody else who hears of the tree's restarts.
+    pub observer: Option<Arc<dyn Observer>>,
     /// The feed's file, to be served over HTTP; none in a simulation.
     pub feed: Option<std::path::PathBuf>,
 }

@@ -21,11 +21,11 @@ use policies::tree::TreePolicy;
 use storage::journal::{Committer, INDEX_VERSION, Journal, OpenError, Opened};
 use storage::snapshots::{SnapshotError, Snapshots};
 use storage::views::{Fold, ShelfError};
-use supervisor::{Ended, Factory, Tree, TreeError};
+use supervisor::{Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
-use super::{Parts, RUNS, System, TreeSlot, watcher};
+use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
 
 /// The shelf of the journal's stream index.
 pub(super) const STREAMS: &str = "streams";
@@ -103,9 +103,10 @@ impl System {
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, &parts.policies.tree);
         let factories = factories::all(&stage, makings);
-        let tree = grow(&world, &journal, parts.policies.tree.clone(), factories).await?;
+        let tree = grow(&world, &journal, parts.policies.tree.clone(), factories, parts.observer.clone()).await?;
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
+        world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), parts.policies.tree.clone()));
         let feed = parts.feed.clone();
         let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, committed };
         system.wake_unfinished().await?;
@@ -220,8 +221,9 @@ async fn grow(
     journal: &Journal,
     policy: TreePolicy,
     factories: BTreeMap<String, Factory>,
+    observer: Option<Arc<dyn Observer>>,
 ) -> Result<Tree, StartError> {
-    let (watcher, scribe) = watcher::pair();
+    let (watcher, scribe) = watcher::pair(observer);
     world.spawn("supervision", scribe.run(world.clone(), journal.clone()));
     let tree = Tree::start(world.clone(), policy, factories, Arc::new(watcher)).await?;
     match tree.ready().await {

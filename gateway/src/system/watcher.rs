@@ -26,6 +26,7 @@ pub(super) const STREAM: &str = "supervision/callboard";
 
 /// Hears the tree.
 pub(super) struct Watcher {
+    other: Option<Arc<dyn Observer>>,
     sender: mpsc::Sender<SupervisionEvent>,
     left_out: Arc<AtomicU64>,
 }
@@ -37,14 +38,17 @@ pub(super) struct Scribe {
 }
 
 /// A watcher and its scribe.
-pub(super) fn pair() -> (Watcher, Scribe) {
+pub(super) fn pair(other: Option<Arc<dyn Observer>>) -> (Watcher, Scribe) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let left_out = Arc::new(AtomicU64::new(0));
-    (Watcher { sender, left_out: Arc::clone(&left_out) }, Scribe { receiver, left_out })
+    (Watcher { other, sender, left_out: Arc::clone(&left_out) }, Scribe { receiver, left_out })
 }
 
 impl Observer for Watcher {
     fn event(&self, event: SupervisionEvent) {
+        if let Some(other) = &self.other {
+            other.event(event.clone());
+        }
         if is_news(&event) && self.sender.try_send(event).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -57,7 +61,8 @@ fn is_news(event: &SupervisionEvent) -> bool {
         SupervisionEvent::ChildUp { generation, .. } => *generation > 1,
         SupervisionEvent::ChildDown { class, .. } => class.is_some(),
         SupervisionEvent::Restarting { .. } | SupervisionEvent::Escalated { .. } => true,
-        SupervisionEvent::Stopped => false,
+        // Nothing to write, but the scribe may go.
+        SupervisionEvent::Stopped => true,
     }
 }
 
@@ -84,12 +89,13 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Scribe {
-    /// Writes until the watcher is gone.
+    /// Writes until the tree has stopped, or the watcher is gone.
     pub(super) async fn run(mut self, world: World, journal: Journal) {
         let mut chance = world.chance("supervision");
         let mut heard = Vec::with_capacity(BATCH_MAX);
         while self.receiver.recv_many(&mut heard, BATCH_MAX).await > 0 {
             let left_out = self.left_out.swap(0, Ordering::Relaxed);
+            let over = heard.contains(&SupervisionEvent::Stopped);
             let events = heard.drain(..).enumerate();
             let events = events
                 .filter_map(|(place, event)| written(&world, &event, if place == 0 { left_out } else { 0 }))
@@ -97,6 +103,9 @@ impl Scribe {
             let write = Write { stream: StreamId::from(STREAM), expected: None, events };
             let batch = Batch { id: RecordId(chance.id()), writes: vec![write], preconditions: Vec::new() };
             append(&journal, batch).await;
+            if over {
+                return;
+            }
         }
     }
 }

@@ -1,0 +1,117 @@
+//! One play of a plan: lives of the system, one after the other, on one disk. Invariant: everything
+//! that happens follows from the plan; the same plan leaves the same trace and the same history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::config::Config;
+use gateway::policy::Policies;
+use policies::money::Money;
+use serde::{Deserialize, Serialize};
+use storage::disk::sim::SimDisk;
+
+use super::board::Board;
+use super::client::Client;
+use super::life::{Cast, End, Remains};
+use super::model::Provider;
+use super::parts::PartsError;
+use super::scene::Scene;
+use crate::fault::Loss;
+use crate::history::{History, Seen};
+use crate::plan::Plan;
+
+/// From a death to the next start, as a service manager has it.
+const START_AFTER: Duration = Duration::from_millis(200);
+/// Starts in a row that end without the system having been ready.
+const START_TRIES_MAX: u32 = 40;
+
+/// What a play came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Played {
+    /// What was seen.
+    pub history: History,
+    /// The hash over everything that happened, in its order and time.
+    pub trace: String,
+    /// Turns, tasks, lines of the trace, changes of the disk and sightings together.
+    pub events: u64,
+    /// Lives of the process.
+    pub lives: u32,
+    /// Simulated milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Why a play cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// No runtime.
+    #[error("the simulation's runtime cannot be made")]
+    Runtime(#[from] std::io::Error),
+    /// No parts.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+}
+
+/// Plays a plan in this process. Call it once in a process: ractor keeps state that lives as long.
+///
+/// # Errors
+/// [`PlayError`]; what goes wrong in the system is in the history.
+pub fn play(plan: &Plan) -> Result<Played, PlayError> {
+    let policies = Policies::load(&Config::default()).map_err(|mut faults| PartsError::Policy(faults.remove(0)))?;
+    let scene = Scene::new(plan, SimDisk::new());
+    let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
+    let cast = Cast {
+        scene: scene.clone(),
+        provider: Arc::new(Provider::new(scene.clone(), policies.prices, plan.seed)),
+        client: Client::new(scene.clone(), Arc::clone(&board), plan),
+        board,
+        plan: plan.clone(),
+    };
+    let budget = plan.workload.budget.or(policies.budget.workspace).unwrap_or(Money::ZERO);
+    let mut hasher = blake3::Hasher::new();
+    let (mut life, mut steps, mut broken) = (0, 0, None);
+    let mut failed_starts = 0;
+    loop {
+        life += 1;
+        let ready_before = scene.readies();
+        let (end, remains) = one_life(&cast, life)?;
+        let Remains { trace, steps: taken } = remains;
+        hasher.update(&trace.to_le_bytes());
+        steps += taken;
+        failed_starts = if scene.readies() > ready_before { 0 } else { failed_starts + 1 };
+        match end {
+            End::Over => break,
+            End::Died => {}
+            End::Fell(why) => {
+                scene.see(Seen::Crashed { point: None, loss: Loss::KeepAll });
+                if failed_starts >= START_TRIES_MAX {
+                    broken = Some(format!("it did not start {failed_starts} times in a row: {why}"));
+                    break;
+                }
+                tracing::info!(life, why, "the process gave up");
+            }
+        }
+        scene.bury(plan.seed, life);
+        scene.pass_time(START_AFTER);
+        if scene.now() >= Duration::from_millis(plan.duration_ms + plan.quiet_ms) {
+            broken = Some("it was not up at the end of the quiet time".to_owned());
+            break;
+        }
+    }
+    let elapsed_ms = u64::try_from(scene.now().as_millis()).unwrap_or(u64::MAX);
+    let changes = scene.disk().counters().changes;
+    let history = History { plan: plan.clone(), budget, seen: scene.take(), broken };
+    hasher.update(serde_json::to_string(&history.seen).unwrap_or_default().as_bytes());
+    let events = steps + changes + history.seen.len() as u64;
+    Ok(Played { history, trace: hasher.finalize().to_hex().to_string(), events, lives: life, elapsed_ms })
+}
+
+fn one_life(cast: &Cast, life: u32) -> Result<(End, Remains), PlayError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    let lived = runtime.block_on(async {
+        let lived = cast.live(life).await;
+        // Time comes from the runtime, and what goes with it may still look at the clock.
+        cast.scene.stop();
+        lived
+    });
+    Ok(lived?)
+}
