@@ -259,6 +259,7 @@ impl Cast {
     fn listen(&self, world: &World) {
         let scene = self.scene.clone();
         world.listen(Arc::new(move |_, line| {
+            scene.line(line);
             let mut words = line.split(' ');
             if let (Some("breaker"), Some(guard), Some(to)) = (words.next(), words.next(), words.next()) {
                 scene.see(Seen::BreakerMoved { guard: guard.to_owned(), to: to.to_owned() });

@@ -8,15 +8,14 @@
 mod board;
 mod campaign;
 mod client;
+pub(crate) mod command;
 mod life;
 mod model;
 mod parts;
 mod play;
 mod scene;
-mod stage;
 mod weather;
 
-pub use campaign::{Campaign, CampaignError, Divergence, Summary};
+pub use campaign::{Ask, Campaign, CampaignError, Told};
 pub use parts::{Letters, PartsError, brief, parts, provider};
-pub use play::{PlayError, Played as Acted, play as act};
-pub use stage::{Failure, Played, play};
+pub use play::{PlayError, Played, play};

@@ -30,6 +30,9 @@ const START_TRIES_MAX: u32 = 40;
 pub struct Played {
     /// What was seen.
     pub history: History,
+    /// The trace, line by line, if it was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
     /// The hash over everything that happened, in its order and time.
     pub trace: String,
     /// Turns, tasks, lines of the trace, changes of the disk and sightings together.
@@ -51,13 +54,13 @@ pub enum PlayError {
     Parts(#[from] PartsError),
 }
 
-/// Plays a plan in this process. Call it once in a process: ractor keeps state that lives as long.
+/// Plays a plan in this process, and keeps the lines of its trace if that is asked for. Call it once in a process: ractor keeps state that lives as long.
 ///
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.
-pub fn play(plan: &Plan) -> Result<Played, PlayError> {
+pub fn play(plan: &Plan, lines: bool) -> Result<Played, PlayError> {
     let policies = Policies::load(&Config::default()).map_err(|mut faults| PartsError::Policy(faults.remove(0)))?;
-    let scene = Scene::new(plan, SimDisk::new());
+    let scene = Scene::new(plan, SimDisk::new(), lines);
     let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
     let cast = Cast {
         scene: scene.clone(),
@@ -102,7 +105,7 @@ pub fn play(plan: &Plan) -> Result<Played, PlayError> {
     let history = History { plan: plan.clone(), budget, seen: scene.take(), broken };
     hasher.update(serde_json::to_string(&history.seen).unwrap_or_default().as_bytes());
     let events = steps + changes + history.seen.len() as u64;
-    Ok(Played { history, trace: hasher.finalize().to_hex().to_string(), events, lives: life, elapsed_ms })
+    Ok(Played { history, lines: scene.take_lines(), trace: hasher.finalize().to_hex().to_string(), events, lives: life, elapsed_ms })
 }
 
 fn one_life(cast: &Cast, life: u32) -> Result<(End, Remains), PlayError> {

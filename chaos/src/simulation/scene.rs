@@ -30,6 +30,7 @@ struct State {
     jumped_ms: i64,
     weather: Weather,
     seen: Vec<Sighting>,
+    lines: Option<Vec<String>>,
     death: Option<Death>,
 }
 
@@ -47,13 +48,14 @@ pub(super) struct Death {
 }
 
 impl Scene {
-    pub(super) fn new(plan: &Plan, disk: SimDisk) -> Self {
+    pub(super) fn new(plan: &Plan, disk: SimDisk, lines: bool) -> Self {
         let state = State {
             before: Duration::ZERO,
             clock: Clock::Stopped(Duration::ZERO),
             jumped_ms: 0,
             weather: Weather::new(plan),
             seen: Vec::new(),
+            lines: lines.then(Vec::new),
             death: None,
         };
         Self(Arc::new(Shared { disk, died: Notify::new(), state: Mutex::new(state) }))
@@ -110,6 +112,19 @@ impl Scene {
     /// Notes something at an earlier time than now.
     pub(super) fn saw(&self, at: Duration, what: Seen) {
         self.state().see(at, what);
+    }
+
+    /// Keeps a line of the trace, if lines are kept.
+    pub(super) fn line(&self, line: &str) {
+        let mut state = self.state();
+        let now = state.now();
+        if let Some(lines) = &mut state.lines {
+            lines.push(format!("{} {line}", now.as_micros()));
+        }
+    }
+
+    pub(super) fn take_lines(&self) -> Vec<String> {
+        self.state().lines.take().unwrap_or_default()
     }
 
     /// Asks the weather, and notes a fault that strikes.

@@ -1,0 +1,345 @@
+//! The commands of the simulator: campaigns, single plays, replays, shrinking. Invariant: each ends
+//! with an error when something was wrong, or was not shown.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::campaign::{Ask, Campaign, Told};
+use super::{Played, play};
+use crate::aims::{Invariant, Sometimes};
+use crate::checkers::check_all;
+use crate::experiment::{self, Experiment, Format, Mode};
+use crate::plan::{Plan, expand};
+use crate::report::{Heading, Report, Verdict, junit, markdown, svg};
+use crate::shrink::{RUNS_MAX, shrink};
+
+/// The experiment without faults, which is played when none is named.
+const CALM: &str = include_str!("../../experiments/calm.toml");
+
+/// `sim`
+#[derive(Args)]
+pub(crate) struct SimArguments {
+    /// The experiment's file; without one, a few runs in which nothing goes wrong
+    experiment: Option<PathBuf>,
+    /// How many seeds (default: as the experiment says)
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first seed (default: as the experiment says)
+    #[arg(long)]
+    first: Option<u64>,
+    /// Processes at once
+    #[arg(long, default_value_t = 2)]
+    processes: usize,
+    /// The folder of the reports (default: as the experiment says)
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// `act`
+#[derive(Args)]
+pub(crate) struct ActArguments {
+    /// The experiment's file; without one, the calm one
+    experiment: Option<PathBuf>,
+    /// The seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Play this plan instead
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Write the trace to this file, line by line
+    #[arg(long, value_name = "FILE")]
+    lines: Option<PathBuf>,
+}
+
+/// `replay`
+#[derive(Args)]
+pub(crate) struct ReplayArguments {
+    /// The experiment's file, or a plan's (`.json`)
+    file: PathBuf,
+    /// The experiment's seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Draw the time line into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+}
+
+/// `shrink`
+#[derive(Args)]
+pub(crate) struct ShrinkArguments {
+    /// The plan of a play that failed, as `sim` writes it beside its report
+    plan: PathBuf,
+    /// Where the smallest failing plan goes
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// `regressions`
+#[derive(Args)]
+pub(crate) struct RegressionsArguments {
+    /// The folder of the plans
+    #[arg(default_value = "chaos/regressions")]
+    folder: PathBuf,
+    /// Processes at once
+    #[arg(long, default_value_t = 2)]
+    processes: usize,
+}
+
+fn read(file: Option<&Path>) -> anyhow::Result<Experiment> {
+    match file {
+        Some(file) => Ok(experiment::load(file)?),
+        None => experiment::read("calm.toml", CALM).map_err(|faults| {
+            let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!(lines.join("\n"))
+        }),
+    }
+}
+
+fn read_plan(file: &Path) -> anyhow::Result<Plan> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not a plan", file.display()))
+}
+
+fn campaign(processes: usize) -> anyhow::Result<Campaign> {
+    let program = std::env::current_exe().context("this program cannot find itself")?;
+    Ok(Campaign { program, processes })
+}
+
+/// Plays the seeds of an experiment, and reports.
+///
+/// # Errors
+/// When a play failed, differed from itself, or what had to happen did not.
+pub(crate) async fn sim(arguments: &SimArguments) -> anyhow::Result<()> {
+    let experiment = read(arguments.experiment.as_deref())?;
+    let name = &experiment.name;
+    anyhow::ensure!(experiment.modes.contains(&Mode::Sim), "{name} is not for the simulator; add \"sim\" to its modes");
+    let first = arguments.first.unwrap_or(experiment.seed);
+    let seeds = arguments.seeds.unwrap_or(experiment.seeds);
+    let out = arguments.out.clone().unwrap_or_else(|| experiment.report.out.clone());
+    let asks = (first..first + seeds).map(|seed| Ask::Seed { experiment: arguments.experiment.clone(), seed });
+    let told = campaign(arguments.processes)?
+        .run(asks.collect(), |_, told| {
+            if told.verdict.is_failure() {
+                println!("seed {}: {}", told.verdict.seed, worst(&told.verdict));
+            }
+        })
+        .await?;
+    let (events, cpu_us) = told.iter().fold((0, 0), |(e, c), told| (e + told.events, c + told.cpu_us));
+    let heading = Heading {
+        experiment: name.clone(),
+        runner: Mode::Sim.name().to_owned(),
+        commit: commit().await,
+        invariants: experiment.invariants.iter().copied().collect(),
+        sometimes: experiment.sometimes.iter().copied().collect(),
+        events_per_second: (cpu_us > 0).then(|| per_second(events, cpu_us)),
+    };
+    let traces: BTreeSet<_> = told.iter().filter_map(|told| told.verdict.trace.clone()).collect();
+    let (lives, simulated) = told.iter().fold((0, 0), |(l, s), told| (l + u64::from(told.lives), s + told.elapsed_ms));
+    let diverged = told.iter().filter(|told| told.verdict.diverged.is_some()).count() as u64;
+    let report = Report::of(heading, told.into_iter().map(|told| told.verdict).collect());
+    write(&experiment, &report, &out)?;
+    println!(
+        "{name}: {} of {seeds} seeds replayed the same trace; {} different traces, {lives} lives, {events} events, \
+         {:.0} simulated seconds, {:.0} events a CPU-second",
+        seeds - diverged,
+        traces.len(),
+        std::time::Duration::from_millis(simulated).as_secs_f64(),
+        per_second(events, cpu_us),
+    );
+    for line in &report.sometimes {
+        let shown = if line.seeds > 0 { format!("in {} seeds", line.seeds) } else { "NEVER".to_owned() };
+        println!("  {:<28} {shown}", line.sometimes.name());
+    }
+    println!("{name}: {}; the report is in {}", report.outcome.name(), out.display());
+    anyhow::ensure!(report.passed(), "{name} {}", report.outcome.name());
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn per_second(events: u64, cpu_us: u64) -> f64 {
+    events as f64 / (cpu_us.max(1) as f64 / 1e6)
+}
+
+fn worst(verdict: &Verdict) -> String {
+    if let Some(diverged) = &verdict.diverged {
+        return format!("did not replay: {diverged}");
+    }
+    verdict.violations.first().map_or_else(
+        || "failed".to_owned(),
+        |violation| format!("{}: {}", violation.invariant.name(), violation.message),
+    )
+}
+
+/// The report in its forms, and the plan of each seed that failed.
+fn write(experiment: &Experiment, report: &Report, out: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+    let put = |file: String, text: &str| {
+        let path = out.join(file);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let name = &experiment.name;
+    for format in &experiment.report.formats {
+        match format {
+            Format::Json => put(format!("{name}.json"), &report.json()?)?,
+            Format::Md => put(format!("{name}.md"), &markdown(report))?,
+            Format::Junit => put(format!("{name}.xml"), &junit(report))?,
+        }
+    }
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.is_failure()) {
+        let plan = expand(experiment, verdict.seed);
+        put(format!("{name}-{}.json", verdict.seed), &serde_json::to_string_pretty(&plan)?)?;
+    }
+    Ok(())
+}
+
+/// Makes one play in this process, and prints what it told.
+///
+/// # Errors
+/// When the experiment or the plan cannot be read, or the play cannot be made.
+pub(crate) fn act(arguments: &ActArguments) -> anyhow::Result<()> {
+    let (plan, invariants, sometimes) = match &arguments.plan {
+        Some(plan) => (read_plan(plan)?, Invariant::ALL.to_vec(), Sometimes::ALL.to_vec()),
+        None => {
+            let experiment = read(arguments.experiment.as_deref())?;
+            let sometimes = experiment.sometimes.iter().copied().collect();
+            (expand(&experiment, arguments.seed), experiment.invariants.iter().copied().collect(), sometimes)
+        }
+    };
+    let played = play(&plan, arguments.lines.is_some())?;
+    if let Some(path) = &arguments.lines {
+        std::fs::write(path, lines(&played)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let verdict = Verdict { trace: Some(played.trace), ..Verdict::of(&played.history, &invariants, &sometimes) };
+    let Played { events, elapsed_ms, lives, .. } = played;
+    println!("{}", serde_json::to_string(&Told { verdict, events, cpu_us: cpu_us(), elapsed_ms, lives })?);
+    Ok(())
+}
+
+/// The trace, and after it what was seen.
+fn lines(played: &Played) -> anyhow::Result<String> {
+    let mut text = played.lines.join("\n");
+    for sighting in &played.history.seen {
+        text.push('\n');
+        text.push_str(&serde_json::to_string(sighting)?);
+    }
+    Ok(text)
+}
+
+/// What this process has taken of the processor so far; it has one thread.
+fn cpu_us() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0) / 1_000
+}
+
+/// Plays one plan and prints all that was seen, and what is wrong with it.
+///
+/// # Errors
+/// When something is wrong with it.
+pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<()> {
+    let is_plan = arguments.file.extension().is_some_and(|kind| kind == "json");
+    let (plan, invariants) = if is_plan {
+        (read_plan(&arguments.file)?, Invariant::ALL.to_vec())
+    } else {
+        let experiment = read(Some(&arguments.file))?;
+        (expand(&experiment, arguments.seed), experiment.invariants.iter().copied().collect())
+    };
+    let played = play(&plan, false)?;
+    for sighting in &played.history.seen {
+        let seconds = std::time::Duration::from_micros(sighting.at_us).as_secs_f64();
+        println!("{seconds:>10.3} s  {}", serde_json::to_string(&sighting.what)?);
+    }
+    let violations = check_all(&invariants, &played.history);
+    if let Some(path) = &arguments.picture {
+        let picture = svg(&played.history, &violations);
+        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for violation in &violations {
+        println!("{}: {}", violation.invariant.name(), violation.message);
+    }
+    println!("trace {}", played.trace);
+    anyhow::ensure!(violations.is_empty(), "{} violations", violations.len());
+    Ok(())
+}
+
+/// Makes a failing plan small.
+///
+/// # Errors
+/// When the plan does not fail.
+pub(crate) async fn make_small(arguments: &ShrinkArguments) -> anyhow::Result<()> {
+    let plan = read_plan(&arguments.plan)?;
+    let campaign = campaign(1)?;
+    let failing = |told: &Told| told.verdict.counts.keys().copied().collect::<BTreeSet<Invariant>>();
+    let wanted = failing(&campaign.once(&Ask::Plan(arguments.plan.clone()), None).await?);
+    anyhow::ensure!(!wanted.is_empty(), "{} does not fail", arguments.plan.display());
+    let draft = std::env::temp_dir().join(format!("callboard-shrink-{}.json", std::process::id()));
+    let handle = tokio::runtime::Handle::current();
+    let shrunk = tokio::task::block_in_place(|| {
+        shrink(&plan, RUNS_MAX, |candidate| {
+            let text = serde_json::to_string(candidate).unwrap_or_default();
+            if std::fs::write(&draft, text).is_err() {
+                return false;
+            }
+            let told = handle.block_on(campaign.once(&Ask::Plan(draft.clone()), None));
+            told.is_ok_and(|told| failing(&told).intersection(&wanted).next().is_some())
+        })
+    });
+    // What is left behind is in the system's own folder for such things.
+    let _ = std::fs::remove_file(&draft);
+    anyhow::ensure!(shrunk.reproduced, "the plan did not fail when it was played again");
+    let out = arguments.out.clone().unwrap_or_else(|| {
+        let experiment = &shrunk.plan.experiment;
+        PathBuf::from(format!("chaos/regressions/{experiment}-{}.json", shrunk.plan.seed))
+    });
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    }
+    let text = serde_json::to_string_pretty(&shrunk.plan)?;
+    std::fs::write(&out, text + "\n").with_context(|| format!("cannot write {}", out.display()))?;
+    println!(
+        "{} faults and {} runs are left of {} and {}, after {} plays{}: {}",
+        shrunk.plan.faults.len(),
+        shrunk.plan.workload.arrivals.len(),
+        plan.faults.len(),
+        plan.workload.arrivals.len(),
+        shrunk.runs,
+        if shrunk.minimal { "" } else { ", and it may get smaller yet" },
+        out.display()
+    );
+    Ok(())
+}
+
+/// Plays what has failed before, twice each.
+///
+/// # Errors
+/// When one fails again.
+pub(crate) async fn regressions(arguments: &RegressionsArguments) -> anyhow::Result<()> {
+    let folder = &arguments.folder;
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut plans: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    plans.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
+    plans.sort();
+    let asks: Vec<Ask> = plans.into_iter().map(Ask::Plan).collect();
+    let count = asks.len();
+    let mut failed = 0;
+    campaign(arguments.processes)?
+        .run(asks, |ask, told| {
+            if told.verdict.is_failure() {
+                failed += 1;
+                println!("{ask:?}: {}", worst(&told.verdict));
+            }
+        })
+        .await?;
+    println!("{} of {count} plans that failed once do not fail any more", count - failed);
+    anyhow::ensure!(failed == 0, "{failed} plans fail again");
+    Ok(())
+}
+
+/// The commit that is tried, where it can be told.
+async fn commit() -> String {
+    let output = tokio::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().await;
+    let told = output.ok().filter(|output| output.status.success());
+    told.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
