@@ -3,15 +3,16 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::simulation::{Campaign, play};
+use crate::kill9::command::{self as kill9, Kill9Arguments};
+use crate::platform::{self, PlatformArguments};
+use crate::provider::{self, ProviderArguments};
+use crate::simulation::command::{
+    self as simulation, ActArguments, RegressionsArguments, ReplayArguments, ShrinkArguments, SimArguments,
+};
 
-/// Runs of one play; see the simulation.
-const RUNS: u32 = 3;
-
-/// Proves recovery: plays the whole system in simulation, from seeds.
+/// Proves recovery: plays the whole system in simulation from seeds, and kills the real one.
 #[derive(Parser)]
 #[command(name = "callboard-chaos", version)]
 struct Cli {
@@ -21,31 +22,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Play seeds of the announce workflow, each twice in a process of its own, and compare the traces
+    /// Play the seeds of an experiment in simulation, each twice in a process of its own, and judge what was seen
     Sim(SimArguments),
-    /// Play one plan in this process, and print what it came to as JSON
-    Act {
-        /// The plan's file
-        plan: std::path::PathBuf,
-    },
-    /// Play one seed in this process, and print what it came to as JSON
-    Play {
-        /// The seed
-        seed: u64,
-    },
-}
-
-#[derive(Args)]
-struct SimArguments {
-    /// How many seeds
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
-    /// The first seed
-    #[arg(long, default_value_t = 1)]
-    first: u64,
-    /// Processes at once
-    #[arg(long, default_value_t = 2)]
-    processes: usize,
+    /// Kill the program again and again, at random times and at crash points, and see what becomes of its runs
+    Kill9(Kill9Arguments),
+    /// Play one seed or one plan again, and print all that was seen
+    Replay(ReplayArguments),
+    /// Make the plan of a failing play as small as it can be and still fail
+    Shrink(ShrinkArguments),
+    /// Play the plans that have failed once
+    Regressions(RegressionsArguments),
+    /// Make one play in this process, and print what it came to as JSON
+    Act(ActArguments),
+    /// The scripted model server, for `kill9` to start
+    #[command(hide = true)]
+    Provider(ProviderArguments),
+    /// The platform, for `kill9` to start
+    #[command(hide = true)]
+    Platform(PlatformArguments),
 }
 
 /// Runs the command.
@@ -61,47 +55,21 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Act { plan } => {
-            let text = std::fs::read_to_string(plan).with_context(|| format!("cannot read {}", plan.display()))?;
-            let played = crate::simulation::act(&serde_json::from_str(&text)?)?;
-            println!("{}", serde_json::to_string(&played)?);
-            Ok(())
-        }
-        Command::Play { seed } => {
-            println!("{}", serde_json::to_string(&play(*seed)?)?);
-            Ok(())
-        }
-        Command::Sim(arguments) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(sim(arguments))
-        }
+        // A play makes runtimes of its own, one for each life.
+        Command::Act(arguments) => return simulation::act(arguments),
+        Command::Replay(arguments) => return simulation::replay(arguments),
+        Command::Provider(arguments) => return provider::serve(arguments),
+        Command::Platform(arguments) => return platform::serve(arguments),
+        Command::Sim(_) | Command::Kill9(_) | Command::Shrink(_) | Command::Regressions(_) => {}
     }
-}
-
-async fn sim(arguments: &SimArguments) -> anyhow::Result<()> {
-    let campaign = Campaign {
-        program: std::env::current_exe().context("this program cannot find itself")?,
-        arguments: vec!["play".to_owned()],
-        first: arguments.first,
-        seeds: arguments.seeds,
-        processes: arguments.processes,
-    };
-    let summary = campaign.run(RUNS).await?;
-    for divergence in &summary.diverged {
-        println!("seed {} differs:\n  {:?}\n  {:?}", divergence.one.seed, divergence.one, divergence.other);
-    }
-    for played in &summary.unfinished {
-        println!("seed {}: only {} of {RUNS} runs finished", played.seed, played.finished);
-    }
-    println!(
-        "{} of {} seeds replayed the same trace; {} different traces, {} events, {:.0} simulated seconds",
-        summary.replayed,
-        arguments.seeds,
-        summary.traces.len(),
-        summary.events,
-        std::time::Duration::from_millis(summary.elapsed_ms).as_secs_f64(),
-    );
-    anyhow::ensure!(summary.diverged.is_empty(), "{} seeds did not replay", summary.diverged.len());
-    anyhow::ensure!(summary.unfinished.is_empty(), "{} seeds have runs without an end", summary.unfinished.len());
-    Ok(())
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Sim(arguments) => simulation::sim(arguments).await,
+            Command::Kill9(arguments) => kill9::run(arguments).await,
+            Command::Shrink(arguments) => simulation::make_small(arguments).await,
+            Command::Regressions(arguments) => simulation::regressions(arguments).await,
+            Command::Act(_) | Command::Replay(_) | Command::Provider(_) | Command::Platform(_) => Ok(()),
+        }
+    })
 }

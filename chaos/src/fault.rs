@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use gateway::crash::Point;
+
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "snake_case")]
@@ -156,74 +158,6 @@ pub enum DiskEffect {
     SyncError,
     /// The next append fails, with half of its bytes written.
     AppendError,
-}
-
-/// A place in the program where it can be made to die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Point {
-    /// Before bytes are appended to a file.
-    #[serde(rename = "append.before")]
-    AppendBefore,
-    /// After bytes were appended to a file.
-    #[serde(rename = "append.after")]
-    AppendAfter,
-    /// Before a file is synced.
-    #[serde(rename = "sync.before")]
-    SyncBefore,
-    /// After a file was synced.
-    #[serde(rename = "sync.after")]
-    SyncAfter,
-    /// Before a request goes to a model's provider.
-    #[serde(rename = "call.before_send")]
-    CallBeforeSend,
-    /// After a provider has answered, before anybody here knows.
-    #[serde(rename = "call.after_send")]
-    CallAfterSend,
-    /// Before a post goes to a platform.
-    #[serde(rename = "post.before_send")]
-    PostBeforeSend,
-    /// After a platform has the post, before anybody here knows.
-    #[serde(rename = "post.after_send")]
-    PostAfterSend,
-    /// Before a client's request is answered, all of its work being done.
-    #[serde(rename = "ack.before")]
-    AckBefore,
-    /// After a client's request was answered.
-    #[serde(rename = "ack.after")]
-    AckAfter,
-}
-
-impl Point {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::AppendBefore,
-        Self::AppendAfter,
-        Self::SyncBefore,
-        Self::SyncAfter,
-        Self::CallBeforeSend,
-        Self::CallAfterSend,
-        Self::PostBeforeSend,
-        Self::PostAfterSend,
-        Self::AckBefore,
-        Self::AckAfter,
-    ];
-
-    /// Its name in experiments.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AppendBefore => "append.before",
-            Self::AppendAfter => "append.after",
-            Self::SyncBefore => "sync.before",
-            Self::SyncAfter => "sync.after",
-            Self::CallBeforeSend => "call.before_send",
-            Self::CallAfterSend => "call.after_send",
-            Self::PostBeforeSend => "post.before_send",
-            Self::PostAfterSend => "post.after_send",
-            Self::AckBefore => "ack.before",
-            Self::AckAfter => "ack.after",
-        }
-    }
 }
 
 /// What a crash does to that which was not synced.

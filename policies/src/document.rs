@@ -59,7 +59,7 @@ impl Source<'_> {
 /// The first mistake: of syntax, of shape, or of a value.
 pub fn read<T: DeserializeOwned>(file_label: &str, text: &str) -> Result<T, Error> {
     let source = Source { file: file_label, text };
-    toml::from_str(text).map_err(|error| explain(source, &error))
+    toml::from_str(text).map_err(|error| explain(source, 0..0, &error))
 }
 
 /// The line and column, both from 1, of a byte of the text. An offset past the
@@ -89,10 +89,12 @@ pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clo
     if known.is_empty() { String::new() } else { format!("known here: {}", known.join(", ")) }
 }
 
-fn explain(source: Source<'_>, error: &toml::de::Error) -> Error {
+/// What the TOML reader says of the source, with help, at the place that it names; at the bytes `span`
+/// where it names none.
+pub fn explain(source: Source<'_>, span: Range<usize>, error: &toml::de::Error) -> Error {
     let lines: Vec<&str> = error.message().lines().map(str::trim).collect();
     let (message, help) = advice(&lines.join(", "));
-    source.error(error.span().unwrap_or_default(), message, help)
+    source.error(error.span().unwrap_or(span), message, help)
 }
 
 /// Splits serde's and toml's messages into what is wrong and what to do.

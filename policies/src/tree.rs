@@ -22,7 +22,9 @@ use crate::{
 
 pub use check::check;
 
-const BUILTIN: (&str, &str) = ("policies/defaults/tree.toml", include_str!("../defaults/tree.toml"));
+/// The text of the tree compiled in, `defaults/tree.toml`.
+pub const BUILTIN: &str = include_str!("../defaults/tree.toml");
+const BUILTIN_LABEL: &str = "policies/defaults/tree.toml";
 
 /// The supervision tree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -173,7 +175,7 @@ impl TreePolicy {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, document::Error> {
-        Self::read(BUILTIN.0, BUILTIN.1)
+        Self::read(BUILTIN_LABEL, BUILTIN)
     }
 
     /// Reads a tree from TOML.

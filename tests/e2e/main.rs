@@ -5,6 +5,7 @@
 mod desk;
 mod economy;
 mod kill;
+mod kill9;
 mod money;
 mod restart;
 mod rooms;

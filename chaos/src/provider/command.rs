@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use actors::world::{World, WorldOptions};
 use anyhow::Context;
 use clap::Parser;
 
-use super::server::{Ledger, Options, app};
+use super::server::{Options, app};
+use crate::ledger::Ledger;
 
 /// A model server that speaks chat completions, answers from a script, and
 /// writes each call that it serves into a ledger of its own.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "callboard-provider", version)]
-struct Arguments {
+pub struct ProviderArguments {
     /// Where to listen; port 0 takes a free one, and the address is printed
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -32,7 +34,7 @@ struct Arguments {
 
 /// Runs the command.
 pub fn main() -> ExitCode {
-    match serve(&Arguments::parse()) {
+    match serve(&ProviderArguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -41,11 +43,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let ledger = Ledger::open(&arguments.ledger)?;
+/// Serves until the process ends.
+///
+/// # Errors
+/// When the ledger cannot be opened, or the address cannot be listened on.
+pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
     let options = Options { think: Duration::from_millis(arguments.think_ms), refuse_every: arguments.refuse_every };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let ledger = Ledger::open(&arguments.ledger, World::real(WorldOptions::default())?)?;
         let listener = tokio::net::TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;

@@ -7,6 +7,6 @@ mod command;
 mod script;
 mod server;
 
-pub use command::main;
+pub use command::{ProviderArguments, main, serve};
 pub use script::{Reply, reply};
-pub use server::{Ledger, LedgerError, Options, Served, app, read};
+pub use server::{Entry, Options, app, read};

@@ -165,7 +165,8 @@ fn first_difference(one: &str, other: &str) -> String {
             (None, None) => break,
             (one, other) if one == other => {}
             (one, other) => {
-                let shown = |line: Option<&str>| line.map_or_else(|| "nothing more".to_owned(), |line| format!("`{line}`"));
+                let shown =
+                    |line: Option<&str>| line.map_or_else(|| "nothing more".to_owned(), |line| format!("`{line}`"));
                 return format!("line {number} is {} in one play and {} in another", shown(one), shown(other));
             }
         }

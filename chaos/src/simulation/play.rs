@@ -105,7 +105,14 @@ pub fn play(plan: &Plan, lines: bool) -> Result<Played, PlayError> {
     let history = History { plan: plan.clone(), budget, seen: scene.take(), broken };
     hasher.update(serde_json::to_string(&history.seen).unwrap_or_default().as_bytes());
     let events = steps + changes + history.seen.len() as u64;
-    Ok(Played { history, lines: scene.take_lines(), trace: hasher.finalize().to_hex().to_string(), events, lives: life, elapsed_ms })
+    Ok(Played {
+        history,
+        lines: scene.take_lines(),
+        trace: hasher.finalize().to_hex().to_string(),
+        events,
+        lives: life,
+        elapsed_ms,
+    })
 }
 
 fn one_life(cast: &Cast, life: u32) -> Result<(End, Remains), PlayError> {

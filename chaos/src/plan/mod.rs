@@ -1,8 +1,12 @@
 //! A plan: everything that will be done to the system, written down before the run. Invariant: a
 //! plan alone, without the experiment that it came from, says how to play it again.
 
+mod expand;
+
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
+
+pub use expand::expand;
 
 use crate::fault::Fault;
 

@@ -1,0 +1,5 @@
+//! The `callboard-platform` command.
+
+fn main() -> std::process::ExitCode {
+    chaos::platform::main()
+}

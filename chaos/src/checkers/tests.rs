@@ -1,0 +1,329 @@
+//! The checkers are silent on good histories, and each finds what its mutants do. The finer points
+//! of each checker have cases of their own.
+
+use policies::money::Money;
+use proptest::prelude::*;
+
+use super::mutants::mutants;
+use super::score::score;
+use super::{check, check_all, honest, reached};
+use crate::aims::{Invariant, Sometimes};
+use crate::fault::{Fault, Loss};
+use crate::history::{History, Seen, Sighting};
+use crate::plan::{Approval, Plan, Planned, Platform, Workload};
+
+/// Histories among which everything happens at least once.
+const HISTORIES: u64 = 300;
+const SECOND: u64 = 1_000_000;
+
+fn histories() -> Vec<History> {
+    (0..HISTORIES).map(honest::history).collect()
+}
+
+/// A history of these sightings, each with its second; it ends with a clean `Over`.
+fn told(faults: Vec<Fault>, seen: Vec<(f64, Seen)>) -> History {
+    let mut seen: Vec<_> =
+        seen.into_iter().map(|(second, what)| Sighting { at_us: (second * SECOND as f64) as u64, what }).collect();
+    let at_us = seen.last().map_or(0, |last| last.at_us) + 1;
+    seen.push(Sighting { at_us, what: Seen::Over { tasks: 0, unfinished: 0, orphans: 0 } });
+    let workload = Workload {
+        arrivals: Vec::new(),
+        approval: Approval::Automatic,
+        budget: None,
+        cost_max: None,
+        platform: Platform::Careful,
+    };
+    let faults = (0..).zip(faults).map(|(number, fault)| Planned { number, at_ms: 0, fault }).collect();
+    let plan = Plan {
+        experiment: "told".to_owned(),
+        seed: 0,
+        workload,
+        duration_ms: 600_000,
+        quiet_ms: 600_000,
+        yields: false,
+        faults,
+    };
+    History { plan, budget: Money::MAX, seen, broken: None }
+}
+
+fn found(invariant: Invariant, history: &History) -> usize {
+    check(invariant, history).len()
+}
+
+fn asked(key: &str) -> Seen {
+    Seen::Asked { key: key.to_owned(), order: format!("order {key}") }
+}
+
+fn acknowledged(key: &str, run: &str) -> Seen {
+    Seen::Acknowledged { key: key.to_owned(), run: run.to_owned() }
+}
+
+fn reported(run: &str, posts: &[&str]) -> Seen {
+    let posts = posts.iter().map(|key| (*key).to_owned()).collect();
+    Seen::Reported { run: run.to_owned(), status: "finished".to_owned(), outputs: "o".to_owned(), posts }
+}
+
+fn posted(key: &str, run: &str) -> Seen {
+    Seen::Posted { key: key.to_owned(), content: "c".to_owned(), run: run.to_owned() }
+}
+
+fn called(call: u64, content: &str) -> Seen {
+    Seen::Called { call, content: content.to_owned() }
+}
+
+fn moved(to: &str) -> Seen {
+    Seen::BreakerMoved { guard: "model/scripted".to_owned(), to: to.to_owned() }
+}
+
+fn restarted(child: &str, supervisor: &str, class: &str) -> Seen {
+    Seen::Restarted { child: child.to_owned(), supervisor: supervisor.to_owned(), class: class.to_owned() }
+}
+
+fn crashed() -> Seen {
+    Seen::Crashed { point: None, loss: Loss::KeepAll }
+}
+
+proptest! {
+    #[test]
+    fn a_good_history_is_left_in_peace(seed: u64) {
+        let history = honest::history(seed);
+        let found = check_all(&Invariant::ALL, &history);
+        prop_assert!(found.is_empty(), "seed {}: {:#?}", seed, found);
+    }
+}
+
+#[test]
+fn good_histories_show_everything_that_must_happen_at_some_time() {
+    let histories = histories();
+    for sometimes in Sometimes::ALL {
+        assert!(histories.iter().any(|history| reached(sometimes, history)), "{} never happens", sometimes.name());
+    }
+    assert!(histories.iter().any(|history| Sometimes::ALL.iter().all(|sometimes| !reached(*sometimes, history))));
+}
+
+#[test]
+fn every_mutant_is_caught_by_its_checker() {
+    let histories = histories();
+    let score = score(&histories);
+    println!("{score}");
+    assert_eq!(score.rows.len(), mutants().len());
+    let missed: Vec<_> = score.rows.iter().filter(|row| !row.caught).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn a_mutant_that_no_history_fits_counts_as_missed() {
+    let score = score(&[told(Vec::new(), Vec::new())]);
+    assert!(!score.is_complete());
+    assert!(score.to_string().contains("not caught"));
+}
+
+#[test]
+fn a_violation_names_both_sides_and_their_times() {
+    let seen = vec![(1.0, asked("k")), (2.0, acknowledged("k", "r1")), (3.0, acknowledged("k", "r2"))];
+    let found = check(Invariant::AcknowledgedSurvives, &told(Vec::new(), seen));
+    let messages: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        messages,
+        [
+            "acknowledged_survives at 3.000000 s: key `k` was acknowledged with run `r1` at 2.000000 s and with run `r2` at \
+          3.000000 s"
+        ]
+    );
+}
+
+#[test]
+fn a_run_may_show_before_its_lost_acknowledgement_but_not_one_run_more() {
+    let seen = |rows: &[&str]| {
+        let mut seen = vec![(1.0, asked("k1")), (1.0, asked("k2")), (2.0, acknowledged("k1", "r1"))];
+        seen.extend(rows.iter().map(|run| (3.0, posted(&format!("{run}/post"), run))));
+        told(Vec::new(), seen)
+    };
+    assert_eq!(found(Invariant::AcknowledgedSurvives, &seen(&["r1", "r2"])), 0);
+    assert_eq!(found(Invariant::AcknowledgedSurvives, &seen(&["r1", "r2", "r3"])), 1);
+    assert_eq!(found(Invariant::NoDoublePost, &seen(&["r1", "r2"])), 0);
+    assert_eq!(found(Invariant::NoDoublePost, &seen(&["r1", "r2", "r3"])), 2);
+}
+
+#[test]
+fn a_run_whose_post_is_held_may_stay_open() {
+    let held = Seen::Held { run: "r".to_owned(), key: "r/post".to_owned() };
+    let seen = vec![(1.0, asked("k")), (1.0, acknowledged("k", "r"))];
+    assert_eq!(found(Invariant::NoLostRun, &told(Vec::new(), seen.clone())), 1);
+    let waits = [seen, vec![(5.0, held)]].concat();
+    let mut history = told(Vec::new(), waits);
+    assert_eq!(found(Invariant::NoLostRun, &history), 0);
+    let over = |unfinished| Seen::Over { tasks: 0, unfinished, orphans: 0 };
+    history.seen.last_mut().unwrap().what = over(1);
+    assert_eq!(found(Invariant::NoLostRun, &history), 0);
+    history.seen.last_mut().unwrap().what = over(2);
+    assert_eq!(found(Invariant::NoLostRun, &history), 1);
+}
+
+#[test]
+fn a_post_is_out_before_it_is_told() {
+    let seen = |row: f64, told: f64| vec![(row, posted("r/post", "r")), (told, reported("r", &["r/post"]))];
+    let history = |mut seen: Vec<(f64, Seen)>| {
+        seen.extend([(0.0, asked("k")), (0.0, acknowledged("k", "r"))]);
+        seen.sort_by(|a, b| a.0.total_cmp(&b.0));
+        told(Vec::new(), seen)
+    };
+    assert_eq!(found(Invariant::NoDoublePost, &history(seen(1.0, 2.0))), 0);
+    assert_eq!(found(Invariant::NoDoublePost, &history(seen(2.0, 1.0))), 1);
+}
+
+#[test]
+fn an_answer_counts_as_recorded_only_after_a_second_of_peace() {
+    let history = |crash: f64, faults: Vec<Fault>, strike: Option<f64>| {
+        let mut seen = vec![(1.0, called(1, "a")), (2.0, Seen::Answered { call: 1 })];
+        seen.extend(strike.map(|second| (second, Seen::Struck { number: 0 })));
+        seen.extend([(crash, crashed()), (crash + 0.3, Seen::Ready { life: 2 }), (crash + 0.4, called(2, "a"))]);
+        seen.sort_by(|a, b| a.0.total_cmp(&b.0));
+        told(faults, seen)
+    };
+    let kill = || Fault::Actor { target: "writer".to_owned(), effect: crate::fault::ActorEffect::Kill };
+    let full = || Fault::Disk { effect: crate::fault::DiskEffect::Full { for_ms: 10 } };
+    let invariant = Invariant::RecoveryIdempotent;
+    assert_eq!(found(invariant, &history(2.9, Vec::new(), None)), 0, "it may not have been durable");
+    assert_eq!(found(invariant, &history(3.1, Vec::new(), None)), 1);
+    assert_eq!(found(invariant, &history(9.0, vec![kill()], Some(1.5))), 0, "nobody may have heard it");
+    assert_eq!(found(invariant, &history(9.0, vec![kill()], Some(3.5))), 1);
+    assert_eq!(found(invariant, &history(9.0, vec![full()], Some(0.5))), 0, "there may have been no room");
+}
+
+#[test]
+fn a_retry_within_one_life_is_no_repetition() {
+    let answered = Seen::Answered { call: 1 };
+    let seen = vec![(1.0, called(1, "a")), (2.0, answered), (9.0, called(2, "a"))];
+    assert_eq!(found(Invariant::RecoveryIdempotent, &told(Vec::new(), seen)), 0);
+}
+
+#[test]
+fn restarts_that_cost_nothing_are_not_counted() {
+    let many = |class: &str, count: u32| {
+        told(Vec::new(), (0..count).map(|n| (f64::from(n) * 0.1, restarted("writer", "agents", class))).collect())
+    };
+    assert_eq!(found(Invariant::RestartsBounded, &many("provider_down", 50)), 0);
+    assert_eq!(found(Invariant::RestartsBounded, &many("bug", 10)), 0);
+    assert_eq!(found(Invariant::RestartsBounded, &many("bug", 11)), 1);
+}
+
+#[test]
+fn who_is_started_again_counts_from_nothing() {
+    let burst = |from: f64, last: Seen| {
+        let mut seen: Vec<_> =
+            (0..10).map(|n| (from + f64::from(n) * 0.1, restarted("writer", "agents", "bug"))).collect();
+        seen.push((from + 1.5, last));
+        seen
+    };
+    let twice = |between: Seen| told(Vec::new(), [burst(0.0, between.clone()), burst(2.0, between)].concat());
+    assert_eq!(found(Invariant::RestartsBounded, &twice(restarted("context", "callboard", "bug"))), 0);
+    assert_eq!(found(Invariant::RestartsBounded, &twice(restarted("agents", "callboard", "bug"))), 0);
+    assert_eq!(found(Invariant::RestartsBounded, &twice(Seen::Ready { life: 2 })), 0);
+    // What was started after `runs` does not take the agents along.
+    assert_eq!(found(Invariant::RestartsBounded, &twice(restarted("runs", "callboard", "bug"))), 10);
+}
+
+#[test]
+fn one_restart_more_is_right_when_the_supervisor_gives_up() {
+    let mut seen: Vec<_> = (0..11).map(|n| (f64::from(n) * 0.1, restarted("writer", "agents", "bug"))).collect();
+    seen.push((1.2, Seen::Escalated { supervisor: "agents".to_owned() }));
+    assert_eq!(found(Invariant::RestartsBounded, &told(Vec::new(), seen)), 0);
+}
+
+#[test]
+fn a_breaker_moves_only_as_it_may() {
+    let moves =
+        |all: &[&str]| told(Vec::new(), (1..).zip(all).map(|(second, to)| (f64::from(second), moved(to))).collect());
+    assert_eq!(
+        found(Invariant::BreakerLegal, &moves(&["open", "half_open", "open", "half_open", "closed", "open"])),
+        0
+    );
+    for illegal in [&["half_open"][..], &["closed"], &["open", "closed"], &["open", "open"]] {
+        assert_eq!(found(Invariant::BreakerLegal, &moves(illegal)), 1, "{illegal:?}");
+    }
+}
+
+#[test]
+fn a_call_may_be_on_its_way_when_the_breaker_opens() {
+    let call_at = |second: f64| {
+        let seen =
+            vec![(1.0, moved("open")), (second, called(1, "a")), (11.0, moved("half_open")), (11.0, called(2, "b"))];
+        told(Vec::new(), seen)
+    };
+    assert_eq!(found(Invariant::BreakerLegal, &call_at(1.0)), 0);
+    assert_eq!(found(Invariant::BreakerLegal, &call_at(2.0)), 0);
+    assert_eq!(found(Invariant::BreakerLegal, &call_at(5.0)), 1);
+    assert_eq!(found(Invariant::BreakerLegal, &call_at(10.5)), 0, "the probe's move may be told a moment later");
+}
+
+#[test]
+fn a_breaker_is_closed_after_a_crash() {
+    let seen = vec![(1.0, moved("open")), (2.0, crashed()), (2.5, Seen::Ready { life: 2 }), (5.0, called(1, "a"))];
+    assert_eq!(found(Invariant::BreakerLegal, &told(Vec::new(), seen)), 0);
+}
+
+#[test]
+fn an_answer_whose_acknowledgement_a_crash_took_is_in_force() {
+    let question = Seen::Questioned { run: "r".to_owned(), path: "p".to_owned() };
+    let answer = Seen::Approved { run: "r".to_owned(), path: "p".to_owned() };
+    let ask = |seen: Vec<(f64, Seen)>| {
+        let mut history = told(Vec::new(), seen);
+        history.plan.workload.approval = Approval::Ask;
+        found(Invariant::ApprovalFirst, &history)
+    };
+    assert_eq!(ask(vec![(1.0, question.clone()), (2.0, answer.clone()), (3.0, posted("k", "r"))]), 0);
+    assert_eq!(ask(vec![(1.0, question.clone()), (3.0, posted("k", "r")), (3.5, answer.clone())]), 0);
+    assert_eq!(ask(vec![(1.0, question.clone()), (3.0, posted("k", "r")), (6.0, answer)]), 1);
+    assert_eq!(ask(vec![(1.0, question.clone()), (2.0, crashed()), (3.0, posted("k", "r"))]), 0);
+    assert_eq!(ask(vec![(2.0, crashed()), (3.0, posted("k", "r")), (4.0, question)]), 1);
+}
+
+#[test]
+fn tmp_dump() {
+    for seed in 0..30 {
+        let history = honest::history(seed);
+        let mut found = check_all(&Invariant::ALL, &history);
+        let mutants = mutants();
+        if let Some(broken) = (mutants[seed as usize % mutants.len()].apply)(&history, seed) {
+            found = check_all(&Invariant::ALL, &broken);
+            std::fs::write(format!("/tmp/cb/wB-svg-{seed}.svg"), crate::report::timeline::svg(&broken, &found))
+                .unwrap();
+        }
+        let text: String = history.seen.iter().map(|s| format!("{:?}\n", s)).collect();
+        std::fs::write(format!("/tmp/cb/wB-h-{seed}.txt"), text).unwrap();
+        let verdict = crate::report::Verdict::of(&history, &Invariant::ALL, &Sometimes::ALL);
+        println!("{seed} {} {:?}", history.seen.len(), verdict.reached);
+    }
+    let mut all: Vec<_> = mutants().iter().map(|m| (m.name, 0, 0)).collect();
+    for h in histories() {
+        for (m, row) in mutants().iter().zip(&mut all) {
+            if let Some(b) = (m.apply)(&h, h.plan.seed) {
+                row.1 += 1;
+                row.2 += u32::from(!check(m.invariant, &b).is_empty());
+            }
+        }
+    }
+    for row in all {
+        println!("{row:?}");
+    }
+    let verdicts: Vec<_> = (0..100)
+        .map(|s| {
+            let h = honest::history(s);
+            let h = if s == 50 { (mutants()[0].apply)(&h, 1).unwrap() } else { h };
+            crate::report::Verdict::of(&h, &Invariant::ALL, &Sometimes::ALL)
+        })
+        .collect();
+    let heading = crate::report::Heading {
+        experiment: "honest".into(),
+        runner: "sim".into(),
+        commit: "abc".into(),
+        invariants: Invariant::ALL.to_vec(),
+        sometimes: Sometimes::ALL.to_vec(),
+        events_per_second: Some(1e5),
+    };
+    let report = crate::report::Report::of(heading, verdicts);
+    std::fs::write("/tmp/cb/wB-report.md", crate::report::markdown(&report)).unwrap();
+    std::fs::write("/tmp/cb/wB-report.xml", crate::report::junit(&report)).unwrap();
+    std::fs::write("/tmp/cb/wB-report.json", report.json().unwrap()).unwrap();
+}

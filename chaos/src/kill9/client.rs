@@ -1,0 +1,280 @@
+//! The client: it asks for runs, follows each to its end, answers questions and settles doubts.
+//!
+//! Invariant: it goes by what it was answered, and by the platform's ledger where it settles a doubt;
+//! what it was not answered it asks again, with the same key and the same content.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actors::world::Chance;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::course::stream;
+use super::ground::order;
+use super::witness::Witness;
+use crate::history::Seen;
+use crate::plan::Plan;
+use crate::{ledger, platform};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// Requests for runs at once.
+const ASKS_MAX: usize = 8;
+/// Runs looked at at once.
+const LOOKS_MAX: usize = 16;
+/// In one round of so many, a run is asked for once more that was acknowledged long ago.
+const ASKED_AGAIN_ONE_IN: u64 = 4;
+/// In one round of so many, a run is looked at once more whose end is known.
+const LOOKED_BACK_ONE_IN: u64 = 8;
+/// Digits of the hash of what was asked, or of what came of it.
+const HASH_DIGITS: usize = 16;
+
+/// What the client wants and knows of one run.
+struct Wish {
+    at_ms: u64,
+    key: String,
+    body: String,
+    /// The run, once it was acknowledged.
+    run: Option<String>,
+    /// Whether its end was reported.
+    ended: bool,
+}
+
+/// What came of one look at a run.
+enum Sight {
+    Nothing,
+    Going(Value),
+    Ended,
+}
+
+/// The client; see the module.
+pub(super) struct Client<'a> {
+    witness: &'a Witness,
+    wishes: Vec<Wish>,
+    /// Questions that were seen, by run and step.
+    questioned: BTreeSet<(String, String)>,
+    platform_ledger: PathBuf,
+    chance: Chance,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(plan: &Plan, witness: &'a Witness, platform_ledger: PathBuf) -> Self {
+        let wish = |(nth, arrival): (usize, &crate::plan::Arrival)| Wish {
+            at_ms: arrival.at_ms,
+            key: arrival.key.clone(),
+            body: order(&plan.workload, nth),
+            run: None,
+            ended: false,
+        };
+        let wishes = plan.workload.arrivals.iter().enumerate().map(wish).collect();
+        let chance = stream(plan.seed, "kill9/client");
+        Self { witness, wishes, questioned: BTreeSet::new(), platform_ledger, chance }
+    }
+
+    /// Runs whose end the client does not know, those included that nobody has taken on.
+    pub(super) fn unfinished(&self) -> usize {
+        self.wishes.iter().filter(|wish| !wish.ended).count()
+    }
+
+    /// Goes on and on, until it is over or nothing is left to be done.
+    pub(super) async fn visit(&mut self, api: &Api, now_ms: impl Fn() -> u64, until: Until<'_>) {
+        while !until.is_reached(self) {
+            self.ask(api, now_ms()).await;
+            self.follow(api).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Asks for what is due, and now and then for what it has.
+    async fn ask(&mut self, api: &Api, now_ms: u64) {
+        let again = self.one_in(ASKED_AGAIN_ONE_IN, |wish| wish.run.is_some());
+        let due = |wish: &Wish| wish.run.is_none() && wish.at_ms <= now_ms;
+        let asked: Vec<usize> = (0..self.wishes.len()).filter(|nth| due(&self.wishes[*nth])).take(ASKS_MAX).collect();
+        let asked: Vec<usize> = asked.into_iter().chain(again).collect();
+        let taken = join_all(asked.iter().map(|nth| self.ask_for(api, &self.wishes[*nth]))).await;
+        for (nth, run) in asked.into_iter().zip(taken) {
+            if let Some(run) = run {
+                self.wishes[nth].run = Some(run);
+            }
+        }
+    }
+
+    /// Asks for one run; its id, when it is acknowledged.
+    async fn ask_for(&self, api: &Api, wish: &Wish) -> Option<String> {
+        let key = wish.key.clone();
+        self.witness.see(Seen::Asked { key: key.clone(), order: fingerprint(&wish.body) });
+        let answer = api.ask(&key, &wish.body).await?;
+        match (answer.status, &wish.run) {
+            (200 | 201, known) => {
+                let run = answer.json()["id"].as_str()?.to_owned();
+                self.witness.see(Seen::Acknowledged { key: key.clone(), run: run.clone() });
+                if answer.status == 201 && known.is_some() {
+                    self.witness.broke(format!("{key} was acknowledged, and was taken on as new afterwards"));
+                }
+                Some(run)
+            }
+            (status, _) => {
+                self.witness.see(Seen::Refused { key: key.clone(), status });
+                if (400..500).contains(&status) {
+                    self.witness.broke(format!("{key} was refused for good: {status}, {}", answer.json()["detail"]));
+                }
+                None
+            }
+        }
+    }
+
+    /// Looks at the runs under way, and does what they wait for; now and then looks back.
+    async fn follow(&mut self, api: &Api) {
+        let back = self.one_in(LOOKED_BACK_ONE_IN, |wish| wish.ended);
+        let going = |wish: &Wish| wish.run.is_some() && !wish.ended;
+        let going: Vec<usize> =
+            (0..self.wishes.len()).filter(|nth| going(&self.wishes[*nth])).take(LOOKS_MAX).collect();
+        self.look(api, going.into_iter().chain(back).collect()).await;
+    }
+
+    /// Looks at every run once more.
+    pub(super) async fn look_back(&mut self, api: &Api) {
+        for nth in 0..self.wishes.len() {
+            self.look(api, vec![nth]).await;
+        }
+    }
+
+    async fn look(&mut self, api: &Api, at: Vec<usize>) {
+        let runs: Vec<(usize, String)> =
+            at.into_iter().filter_map(|nth| Some((nth, self.wishes[nth].run.clone()?))).collect();
+        let sights = join_all(runs.iter().map(|(_, run)| self.look_at(api, run))).await;
+        for ((nth, run), sight) in runs.into_iter().zip(sights) {
+            match sight {
+                Sight::Nothing => {}
+                Sight::Ended => self.wishes[nth].ended = true,
+                Sight::Going(_) if self.wishes[nth].ended => {
+                    self.witness.broke(format!("run {run} has ended, and goes on afterwards"));
+                }
+                Sight::Going(shown) => {
+                    self.answer(api, &run, &shown).await;
+                    self.settle(api, &run, &shown).await;
+                }
+            }
+        }
+    }
+
+    async fn look_at(&self, api: &Api, run: &str) -> Sight {
+        let Some(answer) = api.get(&format!("/v1/runs/{run}")).await else { return Sight::Nothing };
+        if answer.status == 404 {
+            self.witness.broke(format!("run {run} was acknowledged, and is not known afterwards"));
+        }
+        if answer.status != 200 {
+            return Sight::Nothing;
+        }
+        let shown = answer.json();
+        let status = shown["status"].as_str().unwrap_or_default();
+        if !matches!(status, "finished" | "failed" | "cancelled" | "rejected") {
+            return Sight::Going(shown);
+        }
+        let Some(posts) = self.posts(api, run).await else { return Sight::Nothing };
+        self.witness.see(Seen::Reported {
+            run: run.to_owned(),
+            status: status.to_owned(),
+            outputs: fingerprint(&shown["outputs"].to_string()),
+            posts,
+        });
+        Sight::Ended
+    }
+
+    /// The keys of the posts that a run says it has made; nothing when its events did not come whole.
+    async fn posts(&self, api: &Api, run: &str) -> Option<Vec<String>> {
+        let answer = api.get(&format!("/v1/runs/{run}/events")).await?;
+        posts_of(&answer.events())
+    }
+
+    /// Says yes to every question.
+    async fn answer(&mut self, api: &Api, run: &str, shown: &Value) {
+        for question in shown["approvals"].as_array().into_iter().flatten() {
+            let path = question["path"].as_str().unwrap_or_default().to_owned();
+            if self.questioned.insert((run.to_owned(), path.clone())) {
+                self.witness.see(Seen::Questioned { run: run.to_owned(), path: path.clone() });
+                // Now, not when it is acknowledged: the answer may be heard and its acknowledgement lost.
+                self.witness.see(Seen::Approved { run: run.to_owned(), path: path.clone() });
+            }
+            let yes = json!({ "path": path, "approved": true });
+            // Without an answer, the question is still there at the next look, or is not.
+            let _ = api.post(&format!("/v1/runs/{run}/approvals"), &yes).await;
+        }
+    }
+
+    /// Settles what is held in doubt, after a look at the platform's ledger.
+    async fn settle(&self, api: &Api, run: &str, shown: &Value) {
+        for held in shown["parked"].as_array().into_iter().flatten().filter(|held| held["hold"]["doubt"].is_object()) {
+            let key = held["key"].as_str().unwrap_or_default().to_owned();
+            self.witness.see(Seen::Held { run: run.to_owned(), key: key.clone() });
+            let lines = match ledger::read::<platform::Entry>(&self.platform_ledger) {
+                Ok(lines) => lines,
+                Err(error) => return self.witness.broke(error.to_string()),
+            };
+            let there = lines.into_iter().find_map(|line| match line.entry {
+                platform::Entry::Posted { key: posted, id, .. } if posted == key => Some(id),
+                _ => None,
+            });
+            let word = match there {
+                Some(id) => json!({ "key": key, "done": true, "id": id }),
+                None => json!({ "key": key, "done": false }),
+            };
+            let _ = api.post(&format!("/v1/runs/{run}/settlements"), &word).await;
+        }
+    }
+
+    /// By chance, one of the wishes that are so.
+    fn one_in(&mut self, rounds: u64, so: impl Fn(&Wish) -> bool) -> Option<usize> {
+        if self.chance.below(rounds) > 0 {
+            return None;
+        }
+        let those: Vec<usize> = (0..self.wishes.len()).filter(|nth| so(&self.wishes[*nth])).collect();
+        let place = usize::try_from(self.chance.below(those.len() as u64)).unwrap_or(0);
+        those.get(place).copied()
+    }
+}
+
+/// How long a visit lasts.
+pub(super) enum Until<'a> {
+    /// Until the program has died.
+    Dead(&'a Cell<bool>),
+    /// Until the end of every run is known.
+    Done,
+}
+
+impl Until<'_> {
+    fn is_reached(&self, client: &Client<'_>) -> bool {
+        match self {
+            Self::Dead(dead) => dead.get() || client.witness.is_broken(),
+            Self::Done => client.unfinished() == 0 || client.witness.is_broken(),
+        }
+    }
+}
+
+/// The keys of the posts that a run's events say were made; nothing when its end is not among them.
+fn posts_of(events: &[Value]) -> Option<Vec<String>> {
+    let (mut ends, mut keys, mut made) = (false, std::collections::BTreeMap::new(), BTreeSet::new());
+    for event in events {
+        let payload = &event["payload"];
+        let path = payload["path"].as_str().unwrap_or_default();
+        match event["kind"].as_str().unwrap_or_default() {
+            "run.intended" if payload["request"]["publish"].is_object() => {
+                keys.insert(path.to_owned(), payload["key"].as_str().unwrap_or_default().to_owned());
+            }
+            "run.resolved" if payload["outcome"]["ok"].is_object() => made.extend(keys.get(path).cloned()),
+            "run.resumed" if payload["settled"]["landed"].is_object() => made.extend(keys.get(path).cloned()),
+            "run.finished" | "run.failed" | "run.cancelled" => ends = true,
+            "run.rejected" => ends |= payload["ends"] == json!(true),
+            _ => {}
+        }
+    }
+    ends.then(|| made.into_iter().collect())
+}
+
+fn fingerprint(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().get(..HASH_DIGITS).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,185 @@
+//! `callboard-chaos kill9`: the kill -9 runner from the command line. Invariant: it ends with an error
+//! when a run that was acknowledged has no end, a post is there twice, or the program did something
+//! that no fault explains.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use super::{Kill9Options, Yard, plan, play};
+use crate::fault::Point;
+use crate::history::{History, Seen};
+use crate::plan::{Approval, Platform};
+
+/// Between two words about how far it is.
+const TOLD_EVERY: usize = 25;
+/// The program that is killed, beside this one.
+const CALLBOARD: &str = "callboard";
+
+/// What to kill, how often, and what surrounds it.
+#[derive(Args, Debug)]
+pub struct Kill9Arguments {
+    /// The experiment
+    experiment: PathBuf,
+    /// How often the program is killed
+    #[arg(long, default_value_t = 50)]
+    cycles: u32,
+    /// How many runs are asked for over all lives; by default, two for five kills
+    #[arg(long)]
+    runs: Option<u32>,
+    /// What the kills follow from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What the platform can do about doubt
+    #[arg(long, value_enum, default_value_t = Kind::Careful)]
+    platform: Kind,
+    /// Ask before each post; the client says yes
+    #[arg(long)]
+    approve: bool,
+    /// The program to kill (default: `callboard` beside this one)
+    #[arg(long, value_name = "PATH")]
+    callboard: Option<PathBuf>,
+    /// A folder for the data, the ledgers and the history (default: `reports/kill9-SEED`)
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Careful,
+    Careless,
+}
+
+/// Plays, prints what it came to, and keeps the history.
+///
+/// # Errors
+/// What the program did wrong, or why the play could not be made.
+pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
+    let options = options(arguments);
+    let servers = std::env::current_exe().context("this program cannot find itself")?;
+    let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("reports/kill9-{}", options.seed)));
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let folder = folder.canonicalize().with_context(|| format!("{} cannot be used", folder.display()))?;
+    let yard = Yard::new(folder.join("yard"), callboard(arguments, &servers)?, servers);
+    let told = |kills: usize| {
+        if kills.is_multiple_of(TOLD_EVERY) {
+            eprintln!("{kills} of {} kills", options.cycles);
+        }
+    };
+    let history = play(plan(&options), &yard, &told).await?;
+    let file = folder.join("history.json");
+    let text = serde_json::to_string(&history).context("the history cannot be written down")?;
+    std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    let summary = Summary::of(&history);
+    print!("{summary}");
+    println!("history: {}", file.display());
+    if let Some(broken) = &history.broken {
+        anyhow::bail!("{broken}; see {}", yard.folder.display());
+    }
+    anyhow::ensure!(summary.unfinished == 0, "{} runs have no end", summary.unfinished);
+    anyhow::ensure!(summary.twice.is_empty(), "there twice: {}", summary.twice.join(", "));
+    Ok(())
+}
+
+fn options(arguments: &Kill9Arguments) -> Kill9Options {
+    let name = arguments.experiment.file_stem().map(|name| name.to_string_lossy().into_owned());
+    Kill9Options {
+        experiment: name.unwrap_or_else(|| "kill9".to_owned()),
+        seed: arguments.seed,
+        cycles: arguments.cycles,
+        runs: arguments.runs.unwrap_or_else(|| (arguments.cycles * 2).div_ceil(5)),
+        approval: if arguments.approve { Approval::Ask } else { Approval::Automatic },
+        platform: match arguments.platform {
+            Kind::Careful => Platform::Careful,
+            Kind::Careless => Platform::Careless,
+        },
+        quiet: Duration::from_secs(120),
+        ..Kill9Options::default()
+    }
+}
+
+/// The program to kill: the one that is named, or the one beside this one.
+fn callboard(arguments: &Kill9Arguments, this: &Path) -> anyhow::Result<PathBuf> {
+    let path = arguments.callboard.clone().unwrap_or_else(|| this.with_file_name(CALLBOARD));
+    path.canonicalize().with_context(|| {
+        let path = path.display();
+        format!(
+            "there is no program {path}; build it with `cargo build --release -p gateway`, or name it with --callboard"
+        )
+    })
+}
+
+/// A history in a few numbers.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Kills by where they hit: a point's name, `ready` or `starting`.
+    pub kills: BTreeMap<String, u32>,
+    /// Runs that were acknowledged.
+    pub acknowledged: usize,
+    /// Acknowledged runs by their end.
+    pub ends: BTreeMap<String, u32>,
+    /// Runs without an end.
+    pub unfinished: u64,
+    /// Posts that are out.
+    pub posts: usize,
+    /// Keys that are out more than once.
+    pub twice: Vec<String>,
+    /// Posts that were held for a person.
+    pub held: usize,
+    /// Model calls that were billed.
+    pub billed: usize,
+}
+
+impl Summary {
+    /// Counts what was seen.
+    #[must_use]
+    pub fn of(history: &History) -> Self {
+        let mut summary = Self::default();
+        let (mut acknowledged, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        let (mut posts, mut held) = (BTreeMap::<&str, u32>::new(), std::collections::BTreeSet::new());
+        let mut is_ready = false;
+        for sighting in &history.seen {
+            match &sighting.what {
+                Seen::Ready { .. } => is_ready = true,
+                Seen::Crashed { point, .. } => {
+                    let place = point.map_or(if is_ready { "ready" } else { "starting" }, Point::name);
+                    *summary.kills.entry(place.to_owned()).or_default() += 1;
+                    is_ready = false;
+                }
+                Seen::Acknowledged { key, run } => drop(acknowledged.insert(run.as_str(), key)),
+                Seen::Reported { run, status, .. } => drop(ends.insert(run.as_str(), status.as_str())),
+                Seen::Posted { key, .. } => *posts.entry(key).or_default() += 1,
+                Seen::Held { key, .. } => drop(held.insert(key)),
+                Seen::Billed { .. } => summary.billed += 1,
+                Seen::Over { unfinished, .. } => summary.unfinished = *unfinished,
+                _ => {}
+            }
+        }
+        summary.acknowledged = acknowledged.len();
+        let endless = acknowledged.keys().filter(|run| !ends.contains_key(*run)).count() as u64;
+        summary.unfinished = summary.unfinished.max(endless);
+        for status in ends.into_values() {
+            *summary.ends.entry(status.to_owned()).or_default() += 1;
+        }
+        summary.posts = posts.values().sum::<u32>() as usize;
+        summary.twice = posts.into_iter().filter(|(_, times)| *times > 1).map(|(key, _)| key.to_owned()).collect();
+        summary.held = held.len();
+        summary
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counted = |counts: &BTreeMap<String, u32>| {
+            counts.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+        };
+        let Self { acknowledged, posts, held, billed, unfinished, .. } = self;
+        writeln!(f, "{} kills: {}", self.kills.values().sum::<u32>(), counted(&self.kills))?;
+        writeln!(f, "{acknowledged} runs acknowledged: {}; {unfinished} without an end", counted(&self.ends))?;
+        writeln!(f, "{posts} posts out, {} keys twice, {held} held for a person", self.twice.len())?;
+        writeln!(f, "{billed} model calls billed")
+    }
+}

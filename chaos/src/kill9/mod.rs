@@ -1,0 +1,140 @@
+//! The kill -9 runner: the program itself, on a real disk, killed at random times and at crash points.
+//!
+//! Provider and platform are processes of their own with ledgers of their own, and a client keeps on
+//! asking over HTTP. Invariant: what is told in the end was seen by the client, the provider and the
+//! platform, never read from the program's own store. The choices follow from the seed; what a kill
+//! hits does not, so the point that a life ended at is told.
+
+mod api;
+mod client;
+pub mod command;
+mod course;
+mod ground;
+mod play;
+mod process;
+mod witness;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use policies::money::Money;
+
+use crate::ledger::LedgerError;
+use crate::plan::{Approval, Platform};
+
+pub use course::plan;
+pub use play::play;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Kill9Options {
+    /// The experiment's name.
+    pub experiment: String,
+    /// What the choices follow from.
+    pub seed: u64,
+    /// How often the program is killed.
+    pub cycles: u32,
+    /// How many runs are asked for.
+    pub runs: u32,
+    /// Who approves.
+    pub approval: Approval,
+    /// What the platform can do about doubt.
+    pub platform: Platform,
+    /// What the workspace may spend; the built-in limit without it.
+    pub budget: Option<Money>,
+    /// What each run may spend.
+    pub cost_max: Option<Money>,
+    /// How long the program has after the last kill to bring every run to its end.
+    pub quiet: Duration,
+}
+
+impl Default for Kill9Options {
+    fn default() -> Self {
+        Self {
+            experiment: "kill9".to_owned(),
+            seed: 1,
+            cycles: 50,
+            runs: 20,
+            approval: Approval::Automatic,
+            platform: Platform::Careful,
+            budget: None,
+            cost_max: None,
+            quiet: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Where and with what it is done.
+#[derive(Clone, Debug)]
+pub struct Yard {
+    /// A folder for the data, the ledgers and the configuration; empty, or not there yet.
+    pub folder: PathBuf,
+    /// The program that is killed: `PROGRAM serve …`.
+    pub callboard: PathBuf,
+    /// The program of the provider and the platform: `PROGRAM provider …`, `PROGRAM platform …`.
+    pub servers: PathBuf,
+    /// Where the program finds its models; as the environment says, without it.
+    pub models: Option<PathBuf>,
+    /// How long the provider thinks.
+    pub provider_think: Duration,
+    /// Each n-th call is answered 429; 0 for none.
+    pub provider_refuse_every: u64,
+    /// How long the platform takes over a post.
+    pub platform_think: Duration,
+    /// The answer to each n-th post is lost; 0 for none.
+    pub platform_lose_every: u64,
+    /// Each n-th post is answered 503; 0 for none.
+    pub platform_refuse_every: u64,
+}
+
+impl Yard {
+    /// A yard in `folder`, with faults of provider and platform that come now and then.
+    #[must_use]
+    pub fn new(folder: PathBuf, callboard: PathBuf, servers: PathBuf) -> Self {
+        Self {
+            folder,
+            callboard,
+            servers,
+            models: None,
+            provider_think: Duration::from_millis(40),
+            provider_refuse_every: 11,
+            platform_think: Duration::from_millis(40),
+            platform_lose_every: 5,
+            platform_refuse_every: 7,
+        }
+    }
+}
+
+/// The play could not be made. What the program itself does wrong is no error here; it is told in the
+/// history.
+#[derive(Debug, thiserror::Error)]
+pub enum Kill9Error {
+    /// A file of the yard cannot be written or read.
+    #[error("{path} cannot be used")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A program cannot be run.
+    #[error("{program} cannot be run")]
+    Program {
+        /// Which.
+        program: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A server did not say where it listens.
+    #[error("`{0}` did not say where it listens")]
+    Silent(String),
+    /// A ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A built-in policy is not what is expected here.
+    #[error("the built-in policies do not fit: {0}")]
+    Policy(String),
+    /// No client can be made.
+    #[error("the client cannot be set up")]
+    World(#[from] actors::world::WorldError),
+}

@@ -1,0 +1,208 @@
+//! A plan, played: one life of the program after the other, then a quiet time without kills.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use actors::world::{Chance, World, WorldOptions};
+use gateway::crash::Mark;
+
+use super::api::Api;
+use super::client::{Client, Until};
+use super::course::stream;
+use super::ground::{self, Ground};
+use super::process::{Death, Helper, Server};
+use super::witness::Witness;
+use super::{Kill9Error, Yard};
+use crate::fault::{Fault, Loss, Point};
+use crate::history::{History, Seen};
+use crate::ledger;
+use crate::plan::{Plan, Planned, Platform};
+
+/// How long a start may take: the first one fetches the models, if they are not there.
+const START_MAX: Duration = Duration::from_secs(600);
+/// How long a point is waited for before the program is killed all the same.
+const POINT_MAX: Duration = Duration::from_secs(4);
+/// How long a program that says nothing more may take to be gone.
+const GONE_MAX: Duration = Duration::from_secs(10);
+/// Of so many random kills, one comes before the program is ready.
+const EARLY_ONE_IN: u64 = 4;
+
+/// Plays the plan in the yard; `told` is called after each kill, with how many there were.
+///
+/// # Errors
+/// [`Kill9Error`] when the play itself cannot be made.
+pub async fn play(plan: Plan, yard: &Yard, told: &dyn Fn(usize)) -> Result<History, Kill9Error> {
+    ground::clear(&yard.folder)?;
+    let ground = Ground::new(yard);
+    let provider = Helper::start(&yard.servers, &provider_arguments(yard, &ground)).await?;
+    let platform = Helper::start(&yard.servers, &platform_arguments(yard, &ground, &plan)).await?;
+    ground.lay(&plan.workload, &provider.url, &platform.url)?;
+    let world = World::real(WorldOptions::default())?;
+    let witness = Witness::new(world.clone());
+    let client = Client::new(&plan, &witness, ground.platform_ledger());
+    let mut game = Game { world, yard, ground, witness: &witness, client, lives: 0, start_took: Duration::ZERO };
+    let mut from_ms = 0;
+    for (nth, planned) in plan.faults.iter().enumerate() {
+        let mut chance = stream(plan.seed, &format!("kill9/early/{}", planned.number));
+        game.live(planned, from_ms, &mut chance).await?;
+        from_ms = planned.at_ms;
+        told(nth + 1);
+        if witness.is_broken() {
+            break;
+        }
+    }
+    if !witness.is_broken() {
+        game.rest(&plan).await?;
+    }
+    drop((provider, platform));
+    let ground = Ground::new(yard);
+    let (calls, posts) = (ledger::read(&ground.provider_ledger())?, ledger::read(&ground.platform_ledger())?);
+    let budget = ground::budget_of(&plan.workload)?;
+    witness.close(plan, budget, calls, posts)
+}
+
+fn provider_arguments(yard: &Yard, ground: &Ground<'_>) -> Vec<String> {
+    let ledger = ground.provider_ledger().display().to_string();
+    let numbers = [("--think-ms", millis(yard.provider_think)), ("--refuse-every", yard.provider_refuse_every)];
+    let numbers = numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]);
+    ["provider".to_owned(), "--ledger".to_owned(), ledger].into_iter().chain(numbers).collect()
+}
+
+fn platform_arguments(yard: &Yard, ground: &Ground<'_>, plan: &Plan) -> Vec<String> {
+    let kind = match plan.workload.platform {
+        Platform::Careful => "--careful",
+        Platform::Careless => "--careless",
+    };
+    let ledger = ground.platform_ledger().display().to_string();
+    let numbers = [
+        ("--think-ms", millis(yard.platform_think)),
+        ("--lose-every", yard.platform_lose_every),
+        ("--refuse-every", yard.platform_refuse_every),
+    ];
+    let numbers = numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]);
+    let words = ["platform".to_owned(), kind.to_owned(), "--ledger".to_owned(), ledger];
+    words.into_iter().chain(numbers).collect()
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A play under way.
+struct Game<'a> {
+    world: World,
+    yard: &'a Yard,
+    ground: Ground<'a>,
+    witness: &'a Witness,
+    client: Client<'a>,
+    lives: u32,
+    /// How long the last start took.
+    start_took: Duration,
+}
+
+impl Game<'_> {
+    /// One life, from the start to the kill.
+    async fn live(&mut self, planned: &Planned, from_ms: u64, chance: &mut Chance) -> Result<(), Kill9Error> {
+        let Fault::Crash { point, nth, .. } = planned.fault else { return Ok(()) };
+        let mark = point.map(|point| Mark { point, nth });
+        let is_early = mark.is_none() && self.lives > 0 && chance.below(EARLY_ONE_IN) == 0;
+        let early = is_early.then(|| self.start_took.mul_f64(chance.unit()));
+        let mut server = Server::start(self.yard, &self.ground, mark)?;
+        let death = match self.begin(&mut server, early).await {
+            Beginning::Ready(api) => {
+                let life = Duration::from_millis(planned.at_ms.saturating_sub(from_ms));
+                let life = if mark.is_some() { life.max(POINT_MAX) } else { life };
+                let (world, ready) = (self.world.clone(), self.world.elapsed());
+                let now_ms = move || (from_ms + millis(world.elapsed().saturating_sub(ready))).min(planned.at_ms);
+                let dead = Cell::new(false);
+                let dying = async {
+                    let death = server.die_within(life).await;
+                    dead.set(true);
+                    death
+                };
+                let (death, ()) = futures::join!(dying, self.client.visit(&api, now_ms, Until::Dead(&dead)));
+                death
+            }
+            Beginning::Gone(death) => death,
+        };
+        self.bury(death, Some(planned.number));
+        Ok(())
+    }
+
+    /// Waits until the program is ready, but no longer than `early`.
+    async fn begin(&mut self, server: &mut Server, early: Option<Duration>) -> Beginning {
+        self.lives += 1;
+        let began = self.world.elapsed();
+        match tokio::time::timeout(early.unwrap_or(START_MAX), server.listening()).await {
+            Ok(Some(address)) => {
+                self.start_took = self.world.elapsed().saturating_sub(began);
+                self.witness.see(Seen::Ready { life: self.lives });
+                Beginning::Ready(Api::new(self.world.http(), address))
+            }
+            Ok(None) => Beginning::Gone(server.die_within(GONE_MAX).await),
+            Err(_) => {
+                let death = server.kill().await;
+                if early.is_none() {
+                    self.witness.broke(format!("the program was not ready within {START_MAX:?}"));
+                }
+                Beginning::Gone(death)
+            }
+        }
+    }
+
+    /// After the last kill: nothing is done to the program any more, and everything must come to its end.
+    async fn rest(&mut self, plan: &Plan) -> Result<(), Kill9Error> {
+        let mut server = Server::start(self.yard, &self.ground, None)?;
+        let api = match self.begin(&mut server, None).await {
+            Beginning::Ready(api) => api,
+            Beginning::Gone(death) => {
+                self.bury(death, None);
+                return Ok(());
+            }
+        };
+        let quiet = Duration::from_millis(plan.quiet_ms);
+        let visit = self.client.visit(&api, || plan.duration_ms, Until::Done);
+        let death = tokio::select! {
+            biased;
+            () = visit => None,
+            death = server.die_within(quiet) => Some(death),
+        };
+        match death {
+            None => {
+                self.client.look_back(&api).await;
+                if let Err(why) = server.stop().await {
+                    self.witness.broke(why);
+                }
+            }
+            // The time is over, and the program was killed for it; what is missing is told below.
+            Some(Death::Crashed(_)) => {}
+            Some(Death::Strange(why)) => self.witness.broke(why),
+        }
+        // Tasks and orphans of another process cannot be counted from here.
+        self.witness.see(Seen::Over { tasks: 0, unfinished: self.client.unfinished() as u64, orphans: 0 });
+        Ok(())
+    }
+
+    /// Takes down how a life ended.
+    fn bury(&self, death: Death, number: Option<u32>) {
+        match death {
+            Death::Crashed(point) => self.crashed(point, number),
+            Death::Strange(why) => self.witness.broke(why),
+        }
+    }
+
+    fn crashed(&self, point: Option<Point>, number: Option<u32>) {
+        if let Some(number) = number {
+            self.witness.see(Seen::Struck { number });
+        }
+        self.witness.see(Seen::Crashed { point, loss: Loss::KeepAll });
+    }
+}
+
+/// How a life began.
+enum Beginning {
+    /// It answers.
+    Ready(Api),
+    /// It died before.
+    Gone(Death),
+}

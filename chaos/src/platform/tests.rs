@@ -1,0 +1,108 @@
+//! The platform over a real connection, asked by the real publisher.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actors::world::{World, WorldOptions};
+use agents::publisher::{Landed, Post, Publisher, WebhookOptions, WebhookPublisher};
+use policies::failure::FailureClass;
+use policies::instant::Timestamp;
+
+use super::*;
+use crate::ledger;
+use crate::plan::Platform;
+
+struct Ground {
+    _folder: tempfile::TempDir,
+    ledger: PathBuf,
+    publisher: Arc<dyn Publisher>,
+}
+
+/// A platform that listens, and a publisher that knows it.
+async fn ground(options: Options) -> Ground {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("platform.jsonl");
+    let world = World::real(WorldOptions::default()).unwrap();
+    let careful = options.kind == Platform::Careful;
+    let app = app(options, &path, world.clone()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/posts", listener.local_addr().unwrap());
+    world.spawn("platform", async move { axum::serve(listener, app).await });
+    let options = WebhookOptions { deduplicates: careful, can_be_asked: careful, ..WebhookOptions::new(url) };
+    let publisher = WebhookPublisher::new(options, world.http()).unwrap();
+    Ground { _folder: folder, ledger: path, publisher: Arc::new(publisher) }
+}
+
+fn post(key: &str) -> Post {
+    Post {
+        key: key.to_owned(),
+        title: "Lamp 3".to_owned(),
+        text: "It shines.".to_owned(),
+        link: None,
+        published: Timestamp::EPOCH,
+    }
+}
+
+/// The keys that were posted, in order.
+fn posted(ground: &Ground) -> Vec<String> {
+    let lines = ledger::read::<Entry>(&ground.ledger).unwrap();
+    let keys = lines.into_iter().filter_map(|line| match line.entry {
+        Entry::Posted { key, .. } => Some(key),
+        Entry::LookedUp { .. } => None,
+    });
+    keys.collect()
+}
+
+#[tokio::test]
+async fn a_careful_platform_takes_a_key_once_and_tells_what_it_has() {
+    let ground = ground(Options::default()).await;
+    let first = ground.publisher.publish(post("a/1:x")).await.unwrap();
+    assert_eq!(ground.publisher.publish(post("a/1:x")).await.unwrap(), first);
+    assert_ne!(ground.publisher.publish(post("a/2:x")).await.unwrap(), first);
+    assert_eq!(ground.publisher.find("a/1:x").await.unwrap(), Some(first));
+    assert_eq!(ground.publisher.find("a/3:x").await.unwrap(), None);
+    assert_eq!(posted(&ground), ["a/1:x", "a/2:x"]);
+}
+
+#[tokio::test]
+async fn a_careless_platform_takes_everything_and_tells_nothing() {
+    let ground = ground(Options { kind: Platform::Careless, ..Options::default() }).await;
+    let first = ground.publisher.publish(post("a")).await.unwrap();
+    assert_ne!(ground.publisher.publish(post("a")).await.unwrap(), first);
+    assert_eq!(posted(&ground), ["a", "a"]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_leaves_the_post_out_and_the_sender_in_doubt() {
+    let ground = ground(Options { lose_every: 2, ..Options::default() }).await;
+    ground.publisher.publish(post("a")).await.unwrap();
+    let error = ground.publisher.publish(post("b")).await.unwrap_err();
+    assert_eq!((error.class, error.landed), (FailureClass::ProviderDown, Landed::Unknown), "{error}");
+    assert_eq!(posted(&ground), ["a", "b"]);
+    assert!(ground.publisher.find("b").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_refused_post_is_not_taken() {
+    let ground = ground(Options { refuse_every: 1, ..Options::default() }).await;
+    let error = ground.publisher.publish(post("a")).await.unwrap_err();
+    assert_eq!((error.class, error.landed), (FailureClass::ProviderDown, Landed::Unknown), "{error}");
+    assert!(posted(&ground).is_empty());
+}
+
+#[tokio::test]
+async fn a_platform_goes_on_with_its_ledger() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("platform.jsonl");
+    std::fs::write(&path, "{\"at_us\":1,\"what\":\"posted\",\"key\":\"a\",\"content\":\"x\",\"id\":\"post-1\"}\n")
+        .unwrap();
+    let world = World::real(WorldOptions::default()).unwrap();
+    let app = app(Options::default(), &path, world.clone()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/posts", listener.local_addr().unwrap());
+    world.spawn("platform", async move { axum::serve(listener, app).await });
+    let options = WebhookOptions { can_be_asked: true, ..WebhookOptions::new(url) };
+    let publisher = WebhookPublisher::new(options, world.http()).unwrap();
+    assert_eq!(publisher.publish(post("a")).await.unwrap().remote_id, "post-1");
+    assert_eq!(publisher.publish(post("b")).await.unwrap().remote_id, "post-2");
+}
