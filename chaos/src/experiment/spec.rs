@@ -92,11 +92,9 @@ pub(super) fn read(
     fits(kind, &place, frame, mistakes);
     let timing = timing(kind, &mut section, frame, mistakes);
     let count = section.whole("count", 1..=COUNT_MAX, mistakes);
-    let victim = kind.victim();
-    let lasts = matches!(victim, Victim::Provider | Victim::Platform);
-    let p = if lasts { section.share("p", mistakes).unwrap_or(1.0) } else { 1.0 };
-    let target = target(victim, &mut section, frame, mistakes);
-    let effect = effect(kind, &timing, &mut section, frame, mistakes);
+    let p = if lasts(kind) { section.share("p", mistakes).unwrap_or(1.0) } else { 1.0 };
+    let target = target(kind.victim(), &mut section, frame, mistakes);
+    let effect = effect(kind, timing.as_ref(), &mut section, frame, mistakes);
     section.finish(mistakes);
 
     let timing = timing?;
@@ -109,7 +107,7 @@ pub(super) fn read(
         Effect::Clock { by_ms } => Form::Whole(Fault::Clock { by_ms }),
         Effect::Crash { point, nth, loss } => Form::Crash { point, nth, loss },
     };
-    let times = if lasts { 1 } else { count.unwrap_or(1) };
+    let times = if lasts(kind) { 1 } else { count.unwrap_or(1) };
     Some(FaultSpec { index, kind, at: timing.at, times, form })
 }
 
@@ -130,48 +128,48 @@ struct Timing {
 
 /// Reads `at` and `for`. What lasts and has no `for` is there for the whole range, or from the moment on.
 fn timing(kind: Kind, section: &mut Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Option<Timing> {
-    let lasts = matches!(kind.victim(), Victim::Provider | Victim::Platform);
+    let lasts = lasts(kind);
     let at = section.read::<Window>("at", mistakes);
-    let length = if kind == Kind::DiskFull {
-        Some(section.need_length("for", mistakes)?)
-    } else if lasts {
-        section.length("for", mistakes)
-    } else {
-        None
+    let length = match kind {
+        Kind::DiskFull => section.need_length("for", mistakes),
+        _ if lasts => section.length("for", mistakes),
+        _ => None,
     };
     let duration_ms = frame.duration_ms?;
     let end = Span::from_millis(duration_ms);
     let for_ms = length.as_ref().map(|length| *length.get_ref());
-    let window = match &at {
-        Some(at) => *at.get_ref(),
-        None => Window { from_ms: 0, to_ms: duration_ms.saturating_sub(for_ms.unwrap_or_default()) },
-    };
-    if let Some(at) = at.filter(|_| window.from_ms >= duration_ms || window.to_ms > duration_ms) {
-        let (word, late_ms) = if window.from_ms >= duration_ms {
-            ("begins at", window.from_ms)
-        } else {
-            ("may begin until", window.to_ms)
-        };
-        let message =
-            format!("the fault {word} {}, and the experiment's faults end at {end}", Span::from_millis(late_ms));
+    let somewhere = Window { from_ms: 0, to_ms: duration_ms.saturating_sub(for_ms.unwrap_or_default()) };
+    let window = at.as_ref().map_or(somewhere, |at| *at.get_ref());
+    if let (Some(at), Some(late)) = (at, late(window, duration_ms)) {
+        let message = format!("the fault {late}, and the experiment's faults end at {end}");
         mistakes.add(at.span(), message, "let it begin earlier, or give [experiment] a longer `duration`");
         return None;
     }
-    if let Some(length) = length {
-        let until_ms = window.to_ms.saturating_add(*length.get_ref());
-        if until_ms > duration_ms {
-            let until = Span::from_millis(until_ms);
-            let message = format!("the fault may last until {until}, and the experiment's faults end at {end}");
-            mistakes.add(length.span(), message, "shorten it, or give [experiment] a longer `duration`");
-            return None;
-        }
-        return Some(Timing { at: window, for_ms });
+    let until_ms = window.to_ms.saturating_add(for_ms.unwrap_or_default());
+    if let Some(length) = length.filter(|_| until_ms > duration_ms) {
+        let until = Span::from_millis(until_ms);
+        let message = format!("the fault may last until {until}, and the experiment's faults end at {end}");
+        mistakes.add(length.span(), message, "shorten it, or give [experiment] a longer `duration`");
+        return None;
     }
-    if !lasts {
-        return Some(Timing { at: window, for_ms: None });
+    if lasts && for_ms.is_none() {
+        let whole_ms = if window.length_ms() > 0 { window.length_ms() } else { duration_ms - window.from_ms };
+        return Some(Timing { at: Window::moment(window.from_ms), for_ms: Some(whole_ms) });
     }
-    let whole_ms = if window.length_ms() > 0 { window.length_ms() } else { duration_ms - window.from_ms };
-    Some(Timing { at: Window::moment(window.from_ms), for_ms: Some(whole_ms) })
+    Some(Timing { at: window, for_ms })
+}
+
+/// How a fault begins after the end, if it may.
+fn late(at: Window, duration_ms: u64) -> Option<String> {
+    if at.from_ms >= duration_ms {
+        return Some(format!("begins at {}", Span::from_millis(at.from_ms)));
+    }
+    (at.to_ms > duration_ms).then(|| format!("may begin until {}", Span::from_millis(at.to_ms)))
+}
+
+/// Whether it is there for a while and hits what comes, rather than striking once.
+fn lasts(kind: Kind) -> bool {
+    matches!(kind.victim(), Victim::Provider | Victim::Platform)
 }
 
 /// Reads `target`: for an actor the names that it stands for, otherwise the one that there is.
@@ -211,7 +209,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// Reads the keys that the kind has for itself.
 fn effect(
     kind: Kind,
-    timing: &Option<Timing>,
+    timing: Option<&Timing>,
     section: &mut Section<'_>,
     frame: &Frame,
     mistakes: &mut Mistakes<'_>,
@@ -244,7 +242,7 @@ fn effect(
             let messages = section.whole("messages", 1..=MESSAGES_MAX, mistakes)?;
             Effect::Actor(ActorEffect::Flood { messages })
         }
-        Kind::DiskFull => Effect::Disk(DiskEffect::Full { for_ms: timing.as_ref()?.for_ms? }),
+        Kind::DiskFull => Effect::Disk(DiskEffect::Full { for_ms: timing?.for_ms? }),
         Kind::DiskSyncError => Effect::Disk(DiskEffect::SyncError),
         Kind::DiskAppendError => Effect::Disk(DiskEffect::AppendError),
         Kind::ClockJump => {

@@ -251,10 +251,14 @@ fn an_impossible_schedule_is_refused() {
          [[fault]]\nkind = \"crash\"\npoint = \"ack.before\"\nnth = \"5..1\"\n\
          [[fault]]\nkind = \"crash\"\nnth = 2\n",
         &[
-            "10:6: the fault may begin until 121s, and the experiment's faults end at 2m; let it begin earlier, or give [experiment] a longer `duration`",
-            "14:7: the fault may last until 121s, and the experiment's faults end at 2m; shorten it, or give [experiment] a longer `duration`",
-            "17:6: the fault begins at 2m, and the experiment's faults end at 2m; let it begin earlier, or give [experiment] a longer `duration`",
-            "20:7: the fault may last until 121s, and the experiment's faults end at 2m; shorten it, or give [experiment] a longer `duration`",
+            "10:6: the fault may begin until 121s, and the experiment's faults end at 2m; let it begin earlier, \
+             or give [experiment] a longer `duration`",
+            "14:7: the fault may last until 121s, and the experiment's faults end at 2m; shorten it, or give \
+             [experiment] a longer `duration`",
+            "17:6: the fault begins at 2m, and the experiment's faults end at 2m; let it begin earlier, or give \
+             [experiment] a longer `duration`",
+            "20:7: the fault may last until 121s, and the experiment's faults end at 2m; shorten it, or give \
+             [experiment] a longer `duration`",
             "23:7: `for` must be above zero and at most 7d",
             "26:6: `0s` is no jump; write at least \"1ms\" and at most \"3650d\", with `-` in front to go back",
             "30:7: `nth` must be a whole number from 1 to 100000, or a range such as \"1..5\"",
@@ -263,10 +267,9 @@ fn an_impossible_schedule_is_refused() {
     );
     mistakes(
         &format!("{HEAD}[workload]\nruns = 25\narrival = \"1/5s\"\n"),
-        &[
-            "7:11: 25 runs at 1/5s take 125s, and the experiment's runs come within 2m; ask for fewer `runs`, more often, \
-           or give [experiment] a longer `duration`",
-        ],
+        &["7:11: 25 runs at 1/5s take 125s, and the experiment's runs come within 2m; ask for fewer `runs`, \
+             more often, \
+             or give [experiment] a longer `duration`"],
     );
 }
 
@@ -279,7 +282,8 @@ fn a_mode_must_be_able_to_do_every_fault() {
         &format!("{head}{WORK}{text}"),
         &[
             "10:8: `live` cannot do `crash`; take `live` out of `modes`, or this fault out of the experiment",
-            "11:8: `kill9` cannot tear writes; a killed process leaves whole writes behind: take `kill9` out of `modes`, or choose another `disk`",
+            "11:8: `kill9` cannot tear writes; a killed process leaves whole writes behind: take `kill9` out of \
+             `modes`, or choose another `disk`",
             "13:8: `live` cannot do `clock_jump`; take `live` out of `modes`, or this fault out of the experiment",
             "13:8: `kill9` cannot do `clock_jump`; take `kill9` out of `modes`, or this fault out of the experiment",
             "16:8: `kill9` cannot do `actor_kill`; take `kill9` out of `modes`, or this fault out of the experiment",
