@@ -81,6 +81,9 @@ pub enum Seen {
         outputs: String,
         /// The keys of the posts that it says it has made.
         posts: Vec<String>,
+        /// Whether it says that a budget has ended it.
+        #[serde(default)]
+        spent: bool,
     },
     /// A post of a run is held for a person, as reported to the client.
     Held {

@@ -191,7 +191,7 @@ mod tests {
 
     fn slow(number: u32) -> Planned {
         let hits = Hits { for_ms: 60_000, p: 1.0, count_max: None };
-        let fault = if number % 3 == 0 {
+        let fault = if number.is_multiple_of(3) {
             Fault::Crash { point: None, nth: 1, loss: Loss::KeepAll }
         } else {
             Fault::Provider { effect: ProviderEffect::Slow { by_ms: SLOW_MS }, hits }

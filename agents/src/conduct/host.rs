@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actors::durable::{AskError, Context, Host, Origin};
+use actors::world::World;
 use async_trait::async_trait;
 use policies::instant::Timestamp;
 
@@ -14,6 +15,8 @@ use super::Stage;
 use super::admit::Prepared;
 use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status};
 
+/// No retry is waited for longer. One that is due later was set by a clock that has been set back.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,9 @@ pub(super) struct Inner {
     waiting: Mutex<BTreeSet<Attempt>>,
     /// The retry that a timer is set for.
     timer: Mutex<Option<Timestamp>>,
+    /// The latest time that a timer of this life has waited for. It has come, whatever the wall
+    /// clock says: that one may have been set back since.
+    ripe: Mutex<Timestamp>,
 }
 
 impl std::ops::Deref for Conductor {
@@ -45,7 +51,7 @@ impl std::ops::Deref for Conductor {
 impl Host<Run> for Conductor {
     async fn prepare(&self, state: &State, mut command: Command) -> Command {
         let world = &self.stage.spine.world;
-        command.now = world.now();
+        command.now = self.now(world);
         command.chance = world.chance("run").unit();
         command.grants = self.gather(state, &command).await;
         command
@@ -89,6 +95,7 @@ impl Conductor {
             prepared: Mutex::default(),
             waiting: Mutex::default(),
             timer: Mutex::default(),
+            ripe: Mutex::new(Timestamp::EPOCH),
         }))
     }
 
@@ -96,6 +103,11 @@ impl Conductor {
     /// when nothing can have been asked of it.
     pub(super) fn context(&self) -> Option<Context<Run>> {
         self.context.get().cloned()
+    }
+
+    /// The time of a decision: the wall clock's, but never before what a timer has waited for.
+    fn now(&self, world: &World) -> Timestamp {
+        world.now().max(*lock(&self.ripe))
     }
 
     /// Sees to it that what will be due is started then.
@@ -119,13 +131,16 @@ impl Conductor {
             *timer = Some(at);
         }
         let (this, host) = (self.clone(), context.clone());
+        let wait = at.since(self.now(context.world())).min(RETRY_WAIT_MAX);
         self.task(context, "run.retry", async move {
-            tokio::time::sleep(at.since(host.world().now())).await;
+            tokio::time::sleep(wait).await;
             {
                 let mut timer = lock(&this.timer);
                 if *timer == Some(at) {
                     *timer = None;
                 }
+                let mut ripe = lock(&this.ripe);
+                *ripe = at.max(*ripe);
             }
             this.tell(&host, Act::StartReady).await;
         });

@@ -3,6 +3,7 @@
 //! Invariant: a checker is a function of the [`History`] alone. It judges by what the client, the
 //! provider and the platform saw; what the process says about itself is a claim that is judged too.
 //! Where something cannot be told from outside, a checker stays silent and its documents say so.
+//! The sightings must stand in the order of time, as [`History`] promises.
 
 mod acknowledged;
 mod approval;

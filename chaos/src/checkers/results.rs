@@ -48,7 +48,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
                     ));
                 }
             }
-            Seen::Reported { run, status, outputs, posts } => {
+            Seen::Reported { run, status, outputs, posts, .. } => {
                 let report = Report { at_us, status, outputs, posts };
                 match firsts.reports.get(run.as_str()) {
                     Some(first) => found.extend(compare(run, first, &report)),

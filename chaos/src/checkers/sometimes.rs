@@ -18,7 +18,6 @@ pub const RECOVERING: Duration = Duration::from_secs(1);
 /// A failed run counts as held back by the budget when more than this share of it was billed.
 pub const BUDGET_SHARE_PERCENT: u64 = 80;
 
-const PAYMENT_REQUIRED: u16 = 402;
 const INSUFFICIENT_STORAGE: u16 = 507;
 
 /// Whether it happened in this history.
@@ -26,14 +25,14 @@ const INSUFFICIENT_STORAGE: u16 = 507;
 /// | | it goes by |
 /// |---|---|
 /// | `breaker_opened` | a breaker's move to `open` |
-/// | `recovered_with_open_intent` | see [`open_intent`] |
+/// | `recovered_with_open_intent` | a crash with work in doubt, and the process ready after it |
 /// | `post_deduplicated` | a look-up by key that found the post |
 /// | `post_held` | a held post |
 /// | `retried` | one content called twice |
 /// | `restarted`, `escalated`, `crashed` | their sightings |
 /// | `crashed_in_recovery` | a crash before the process was ready again, or at most [`RECOVERING`] after |
 /// | `run_refused` | a refusal, of whatever status |
-/// | `budget_spent` | a refusal with 402, a restart of class `budget_spent`, or a failed run when more than [`BUDGET_SHARE_PERCENT`] of the budget was billed |
+/// | `budget_spent` | a run that says that a budget ended it, a restart of class `budget_spent`, or a failed run when more than [`BUDGET_SHARE_PERCENT`] of the budget was billed |
 /// | `disk_was_full` | a refusal with 507 |
 /// | `approval_waited_over_crash` | a question before a crash whose answer came after it |
 /// | `provider_failed` | a failed call |
@@ -139,8 +138,8 @@ fn budget_spent(history: &History) -> bool {
             billed = billed.saturating_add(*cost);
             false
         }
-        Seen::Refused { status: PAYMENT_REQUIRED, .. } => true,
         Seen::Restarted { class, .. } => class == "budget_spent",
+        Seen::Reported { spent: true, .. } => true,
         Seen::Reported { status, .. } => {
             let (billed, budget) = (u128::from(billed.nanos()), u128::from(history.budget.nanos()));
             status == "failed" && billed * 100 > budget * u128::from(BUDGET_SHARE_PERCENT)

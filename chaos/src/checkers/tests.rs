@@ -60,7 +60,7 @@ fn acknowledged(key: &str, run: &str) -> Seen {
 
 fn reported(run: &str, posts: &[&str]) -> Seen {
     let posts = posts.iter().map(|key| (*key).to_owned()).collect();
-    Seen::Reported { run: run.to_owned(), status: "finished".to_owned(), outputs: "o".to_owned(), posts }
+    Seen::Reported { run: run.to_owned(), status: "finished".to_owned(), outputs: "o".to_owned(), posts, spent: false }
 }
 
 fn posted(key: &str, run: &str) -> Seen {
@@ -88,7 +88,7 @@ proptest! {
     fn a_good_history_is_left_in_peace(seed: u64) {
         let history = honest::history(seed);
         let found = check_all(&Invariant::ALL, &history);
-        prop_assert!(found.is_empty(), "seed {}: {:#?}", seed, found);
+        prop_assert!(found.is_empty(), "seed {seed}: {found:#?}");
     }
 }
 
@@ -182,6 +182,7 @@ fn an_answer_counts_as_recorded_only_after_a_second_of_peace() {
         told(faults, seen)
     };
     let kill = || Fault::Actor { target: "writer".to_owned(), effect: crate::fault::ActorEffect::Kill };
+    let hang = || Fault::Actor { target: "run/*".to_owned(), effect: crate::fault::ActorEffect::Hang };
     let full = || Fault::Disk { effect: crate::fault::DiskEffect::Full { for_ms: 10 } };
     let invariant = Invariant::RecoveryIdempotent;
     assert_eq!(found(invariant, &history(2.9, Vec::new(), None)), 0, "it may not have been durable");
@@ -189,6 +190,12 @@ fn an_answer_counts_as_recorded_only_after_a_second_of_peace() {
     assert_eq!(found(invariant, &history(9.0, vec![kill()], Some(1.5))), 0, "nobody may have heard it");
     assert_eq!(found(invariant, &history(9.0, vec![kill()], Some(3.5))), 1);
     assert_eq!(found(invariant, &history(9.0, vec![full()], Some(0.5))), 0, "there may have been no room");
+    assert_eq!(found(invariant, &history(9.0, vec![hang()], Some(0.5))), 0, "the run may hang until the crash");
+    assert_eq!(
+        found(invariant, &history(9.0, vec![kill()], Some(9.1))),
+        1,
+        "what strikes in a later life excuses nothing"
+    );
 }
 
 #[test]
@@ -280,50 +287,36 @@ fn an_answer_whose_acknowledgement_a_crash_took_is_in_force() {
 }
 
 #[test]
-fn tmp_dump() {
-    for seed in 0..30 {
-        let history = honest::history(seed);
-        let mut found = check_all(&Invariant::ALL, &history);
-        let mutants = mutants();
-        if let Some(broken) = (mutants[seed as usize % mutants.len()].apply)(&history, seed) {
-            found = check_all(&Invariant::ALL, &broken);
-            std::fs::write(format!("/tmp/cb/wB-svg-{seed}.svg"), crate::report::timeline::svg(&broken, &found))
-                .unwrap();
-        }
-        let text: String = history.seen.iter().map(|s| format!("{:?}\n", s)).collect();
-        std::fs::write(format!("/tmp/cb/wB-h-{seed}.txt"), text).unwrap();
-        let verdict = crate::report::Verdict::of(&history, &Invariant::ALL, &Sometimes::ALL);
-        println!("{seed} {} {:?}", history.seen.len(), verdict.reached);
-    }
-    let mut all: Vec<_> = mutants().iter().map(|m| (m.name, 0, 0)).collect();
-    for h in histories() {
-        for (m, row) in mutants().iter().zip(&mut all) {
-            if let Some(b) = (m.apply)(&h, h.plan.seed) {
-                row.1 += 1;
-                row.2 += u32::from(!check(m.invariant, &b).is_empty());
-            }
-        }
-    }
-    for row in all {
-        println!("{row:?}");
-    }
-    let verdicts: Vec<_> = (0..100)
-        .map(|s| {
-            let h = honest::history(s);
-            let h = if s == 50 { (mutants()[0].apply)(&h, 1).unwrap() } else { h };
-            crate::report::Verdict::of(&h, &Invariant::ALL, &Sometimes::ALL)
-        })
-        .collect();
-    let heading = crate::report::Heading {
-        experiment: "honest".into(),
-        runner: "sim".into(),
-        commit: "abc".into(),
-        invariants: Invariant::ALL.to_vec(),
-        sometimes: Sometimes::ALL.to_vec(),
-        events_per_second: Some(1e5),
+fn a_supervisor_that_the_tree_does_not_have_is_told() {
+    let seen = vec![(1.0, restarted("child", "nobody", "bug"))];
+    assert_eq!(found(Invariant::RestartsBounded, &told(Vec::new(), seen)), 1);
+}
+
+#[test]
+fn an_open_intent_is_work_in_doubt_when_the_process_dies() {
+    let recovered = |before: Vec<(f64, Seen)>, crash: Seen| {
+        let after = vec![(10.0, crash), (10.5, Seen::Ready { life: 2 })];
+        reached(Sometimes::RecoveredWithOpenIntent, &told(Vec::new(), [before, after].concat()))
     };
-    let report = crate::report::Report::of(heading, verdicts);
-    std::fs::write("/tmp/cb/wB-report.md", crate::report::markdown(&report)).unwrap();
-    std::fs::write("/tmp/cb/wB-report.xml", crate::report::junit(&report)).unwrap();
-    std::fs::write("/tmp/cb/wB-report.json", report.json().unwrap()).unwrap();
+    let answered = Seen::Answered { call: 1 };
+    assert!(!recovered(Vec::new(), crashed()));
+    assert!(recovered(vec![(9.0, called(1, "a"))], crashed()));
+    assert!(!recovered(vec![(8.0, called(1, "a")), (9.0, answered)], crashed()));
+    assert!(recovered(vec![(9.5, posted("k", "r"))], crashed()));
+    assert!(!recovered(vec![(5.0, posted("k", "r"))], crashed()), "its outcome is long durable");
+    assert!(!recovered(vec![(9.5, posted("k", "r")), (9.6, reported("r", &["k"]))], crashed()));
+    let after_send = Seen::Crashed { point: Some(crate::fault::Point::PostAfterSend), loss: Loss::KeepAll };
+    assert!(recovered(Vec::new(), after_send.clone()));
+    let dead = told(Vec::new(), vec![(10.0, after_send)]);
+    assert!(!reached(Sometimes::RecoveredWithOpenIntent, &dead), "it never came back");
+}
+
+#[test]
+fn a_recovery_lasts_until_a_moment_after_the_process_is_ready() {
+    let crashes = |seen: Vec<(f64, Seen)>| reached(Sometimes::CrashedInRecovery, &told(Vec::new(), seen));
+    let ready = |life: u32| Seen::Ready { life };
+    assert!(!crashes(vec![(0.0, ready(1)), (0.5, crashed()), (1.0, ready(2))]), "the first start recovers nothing");
+    assert!(crashes(vec![(0.0, ready(1)), (5.0, crashed()), (5.1, crashed())]));
+    assert!(crashes(vec![(0.0, ready(1)), (5.0, crashed()), (6.0, ready(2)), (6.5, crashed())]));
+    assert!(!crashes(vec![(0.0, ready(1)), (5.0, crashed()), (6.0, ready(2)), (9.0, crashed())]));
 }

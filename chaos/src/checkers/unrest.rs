@@ -80,7 +80,7 @@ fn struck(planned: &Planned, at_us: u64) -> Option<Span> {
         Fault::Actor { effect, .. } => Some(match effect {
             ActorEffect::Panic | ActorEffect::Error | ActorEffect::Kill => settling(at_us, Toll::Loses),
             ActorEffect::Flood { .. } => settling(at_us, Toll::Delays),
-            ActorEffect::Slow { by_ms } => settling(later(by_ms), Toll::Delays).from(at_us),
+            ActorEffect::Slow { by_ms } => settling(later(by_ms), Toll::Delays).since(at_us),
             ActorEffect::Hang => lasting(at_us),
         }),
         Fault::Disk { effect: DiskEffect::Full { .. } | DiskEffect::SyncError | DiskEffect::AppendError } => {
@@ -89,7 +89,7 @@ fn struck(planned: &Planned, at_us: u64) -> Option<Span> {
         // A wrong answer is whole and well for the provider, and may be of no use.
         Fault::Provider { effect: ProviderEffect::Wrong, hits } => {
             let over_us = planned.at_ms.saturating_add(hits.for_ms).saturating_mul(MICROS_PER_MILLI);
-            Some(settling(over_us.max(at_us), Toll::Loses).from(at_us))
+            Some(settling(over_us.max(at_us), Toll::Loses).since(at_us))
         }
         Fault::Provider { .. } | Fault::Platform { .. } | Fault::Clock { .. } | Fault::Crash { .. } => None,
     }
@@ -101,7 +101,7 @@ fn lasting(at_us: u64) -> Span {
 }
 
 impl Span {
-    fn from(self, from_us: u64) -> Self {
+    fn since(self, from_us: u64) -> Self {
         Self { from_us, ..self }
     }
 }

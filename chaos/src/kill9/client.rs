@@ -181,6 +181,7 @@ impl<'a> Client<'a> {
             status: status.to_owned(),
             outputs: fingerprint(&shown["outputs"].to_string()),
             posts,
+            spent: false,
         });
         Sight::Ended
     }

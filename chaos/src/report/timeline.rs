@@ -24,13 +24,15 @@ const ROW: u64 = 14;
 const RADIUS: u64 = 4;
 const AXIS: u64 = 34;
 const LINE: u64 = 18;
+/// The width of the words `quiet time`.
+const QUIET_WORDS: u64 = 70;
 const TICKS_MAX: u64 = 12;
 /// Characters of a violation that fit into the picture's width.
 const WORDS_MAX: usize = 180;
 const MICROS_PER_MILLI: u64 = 1_000;
 const MICROS_PER_SECOND: u64 = 1_000_000;
 const STYLE: &str = "text{font:12px sans-serif;fill:#222}.title{font-size:16px;font-weight:bold}.soft{fill:#777}\
-                     .good{fill:#2e7d32}.ask{fill:#1565c0}.wait{fill:#ef8a00}.bad{fill:#c62828}.plain{fill:#777}\
+                     .good{fill:#2e7d32}.ask{fill:#1565c0}.wait{fill:#ef8a00}.bad{fill:#c62828}\
                      .up{fill:#c8e6c9}.on{fill:#ffe0b2}.quiet{fill:#f5f5f5}\
                      .edge{stroke:#ddd}.wrong{stroke:#c62828;stroke-dasharray:4 3}";
 
@@ -80,6 +82,15 @@ impl Tone {
             Self::Bad => "bad",
         }
     }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Ask => "asked, called",
+            Self::Good => "went well",
+            Self::Wait => "waits, was billed, was restarted",
+            Self::Bad => "went wrong",
+        }
+    }
 }
 
 /// Where something is marked. What falls onto one place becomes one mark.
@@ -88,7 +99,7 @@ type Place = (Lane, Tone, u64);
 /// Draws a history, with what the checkers found in it.
 #[must_use]
 pub fn svg(history: &History, violations: &[Violation]) -> String {
-    let scale = Scale::of(history, violations);
+    let scale = Scale::of(history);
     let told = violations.len().min(VIOLATIONS_TOLD_MAX) as u64 + u64::from(violations.len() > VIOLATIONS_TOLD_MAX);
     let floor = TOP + LANE * Lane::ALL.len() as u64;
     let height = floor + AXIS + LINE * (told + 2);
@@ -101,6 +112,7 @@ pub fn svg(history: &History, violations: &[Violation]) -> String {
     let _ = writeln!(svg, "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>");
     let title = format!("{}, seed {}", history.plan.experiment, history.plan.seed);
     let _ = writeln!(svg, "<text class=\"title\" x=\"{RIGHT}\" y=\"26\">{}</text>", escape(&title));
+    legend(&mut svg);
     quiet(&mut svg, history, &scale, floor);
     axis(&mut svg, &scale, floor);
     lanes(&mut svg);
@@ -118,10 +130,11 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(history: &History, violations: &[Violation]) -> Self {
-        let seen = history.seen.iter().map(|sighting| sighting.at_us);
-        let wrong = violations.iter().map(|violation| violation.at_us);
-        Self { end_us: seen.chain(wrong).max().unwrap_or(0).max(1) }
+    /// From the beginning to the last thing that happened; what is found at the end of a long quiet
+    /// time stands at the right edge.
+    fn of(history: &History) -> Self {
+        let happened = history.seen.iter().filter(|sighting| !matches!(sighting.what, Seen::Over { .. }));
+        Self { end_us: happened.map(|sighting| sighting.at_us).max().unwrap_or(0).max(1) }
     }
 
     fn x(&self, at_us: u64) -> u64 {
@@ -139,12 +152,21 @@ impl Scale {
     }
 }
 
+fn legend(svg: &mut String) {
+    let tones = [Tone::Ask, Tone::Good, Tone::Wait, Tone::Bad];
+    let spans = tones.map(|tone| format!("<tspan class=\"{}\">\u{25cf} {}</tspan>", tone.class(), tone.meaning()));
+    let _ = writeln!(svg, "<text x=\"{}\" y=\"26\" text-anchor=\"end\">{}</text>", WIDTH - RIGHT, spans.join("  "));
+}
+
 fn quiet(svg: &mut String, history: &History, scale: &Scale, floor: u64) {
     let from = scale.x(history.plan.duration_ms.saturating_mul(MICROS_PER_MILLI));
     let (width, height) = (WIDTH - RIGHT - from, floor - TOP);
+    if width == 0 {
+        return;
+    }
     let _ = writeln!(svg, "<rect class=\"quiet\" x=\"{from}\" y=\"{TOP}\" width=\"{width}\" height=\"{height}\"/>");
-    if width > RIGHT {
-        let _ = writeln!(svg, "<text class=\"soft\" x=\"{}\" y=\"{}\">quiet time</text>", from + 4, TOP - 4);
+    if width >= QUIET_WORDS {
+        let _ = writeln!(svg, "<text class=\"soft\" x=\"{}\" y=\"{}\">quiet time</text>", from + 4, floor - 6);
     }
 }
 
@@ -372,7 +394,7 @@ mod tests {
             at_us: number * 100,
             what: Seen::Called { call: number, content: format!("content {number}") },
         };
-        history.seen = (0..200_000).map(at).collect();
+        history.seen = (0..20_000).map(at).collect();
         let picture = svg(&history, &[]);
         assert!(picture.lines().count() < 2 * SPAN as usize, "{} lines", picture.lines().count());
     }

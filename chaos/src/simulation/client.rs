@@ -21,6 +21,8 @@ use crate::plan::{Approval, Plan};
 
 /// Between two looks at a run.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// The shortest and the longest time that a person thinks about a question.
+const THINK_MS: (u64, u64) = (200, 12_000);
 /// Between two tries after a refusal.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest answer that is read.
@@ -44,6 +46,7 @@ struct Known {
     /// It needs no more looking after.
     over: bool,
     held_since: BTreeMap<String, Duration>,
+    asked_since: BTreeMap<String, Duration>,
 }
 
 /// An answer of the server.
@@ -125,7 +128,7 @@ impl Client {
             return false;
         }
         for asked in shown.body["approvals"].as_array().into_iter().flatten() {
-            self.approve(server, run, asked["path"].as_str().unwrap_or_default()).await;
+            self.approve(server, key, run, asked["path"].as_str().unwrap_or_default()).await;
         }
         for parked in shown.body["parked"].as_array().into_iter().flatten() {
             self.settle(server, key, run, parked).await;
@@ -135,7 +138,8 @@ impl Client {
         if ended {
             let outputs = blake3::hash(shown.body["outputs"].to_string().as_bytes()).to_hex()[..16].to_owned();
             let posts = self.posts(&shown.body["outputs"]);
-            self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts });
+            let spent = shown.body["failure"].as_str().is_some_and(|failure| failure.contains("raise the budget"));
+            self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts, spent });
         }
         ended
     }
@@ -147,8 +151,20 @@ impl Client {
         names.map(|name| self.board.key_of(&name).unwrap_or(name)).collect()
     }
 
-    async fn approve(&self, server: &Router, run: &str, path: &str) {
-        self.scene.see(Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
+    /// Says yes, once it has thought about it.
+    async fn approve(&self, server: &Router, key: &str, run: &str, path: &str) {
+        let now = self.scene.now();
+        let mut known = self.order(key);
+        let since = *known.asked_since.entry(path.to_owned()).or_insert_with(|| {
+            self.scene.see(Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
+            now
+        });
+        self.tell(key, |order| order.asked_since = known.asked_since);
+        let (least, most) = THINK_MS;
+        let spread = run.bytes().chain(path.bytes()).fold(0_u64, |sum, byte| sum.rotate_left(9) ^ u64::from(byte));
+        if now < since + Duration::from_millis(least + spread % (most - least)) {
+            return;
+        }
         let body = json!({ "path": path, "approved": true }).to_string();
         // Noted before it is sent: it may be acted on before it is acknowledged.
         self.scene.see(Seen::Approved { run: run.to_owned(), path: path.to_owned() });

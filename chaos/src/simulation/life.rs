@@ -87,7 +87,7 @@ impl Cast {
         }
         let board = self.platform(world)?;
         parts.publishers.values_mut().for_each(|publisher| *publisher = Arc::clone(&board));
-        parts.observer = Some(Arc::new(Watch { scene: self.scene.clone(), tree: parts.policies.tree.clone() }));
+        parts.observer = Some(Arc::new(Watch::new(self.scene.clone(), parts.policies.tree.clone())));
         let system = match System::start(parts).await {
             Ok(system) => Arc::new(system),
             Err(error) => return Ok(End::Fell(chain(&error))),
@@ -308,9 +308,19 @@ impl Troublemaker for Storm {
 struct Watch {
     scene: Scene,
     tree: TreePolicy,
+    /// The class of each child's latest failure, which is told before its restart.
+    classes: std::sync::Mutex<std::collections::BTreeMap<String, String>>,
 }
 
 impl Watch {
+    fn new(scene: Scene, tree: TreePolicy) -> Self {
+        Self { scene, tree, classes: std::sync::Mutex::default() }
+    }
+
+    fn classes(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<String, String>> {
+        self.classes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn supervisor(&self, child: &str) -> String {
         let declared = self.tree.parent(child).map(str::to_owned);
         declared.unwrap_or_else(|| child.split('/').next().map(|kind| format!("{kind}s")).unwrap_or_default())
@@ -322,8 +332,12 @@ impl Observer for Watch {
         match event {
             SupervisionEvent::ChildDown { child, class: Some(class), .. } => {
                 let class = serde_json::to_value(class).ok().and_then(|class| class.as_str().map(str::to_owned));
+                self.classes().insert(child, class.unwrap_or_default());
+            }
+            SupervisionEvent::Restarting { child, .. } => {
+                let class = self.classes().get(&child).cloned().unwrap_or_default();
                 let supervisor = self.supervisor(&child);
-                self.scene.see(Seen::Restarted { child, supervisor, class: class.unwrap_or_default() });
+                self.scene.see(Seen::Restarted { child, supervisor, class });
             }
             SupervisionEvent::Escalated { supervisor, .. } => self.scene.see(Seen::Escalated { supervisor }),
             _ => {}

@@ -11,6 +11,7 @@ mod order;
 mod parts;
 mod reading;
 mod start;
+mod waking;
 mod watchdog;
 mod watcher;
 

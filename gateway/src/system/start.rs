@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actors::durable::{self, Directory, Spine, WakeError};
 use actors::guard::Guards;
+use actors::latest;
 use actors::telemetry::Metrics;
 use actors::world::World;
 use agents::agent::AgentHandle;
@@ -25,13 +25,11 @@ use supervisor::{Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
+use super::waking::Waker;
 use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
 
 /// The shelf of the journal's stream index.
 pub(super) const STREAMS: &str = "streams";
-/// How long a start waits for the aggregator to fold what it has missed: a
-/// rebuild of some ten million events.
-const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 
 /// Why the system did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,29 +101,18 @@ impl System {
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, &parts.policies.tree);
         let factories = factories::all(&stage, makings);
-        let tree = grow(&world, &journal, parts.policies.tree.clone(), factories, parts.observer.clone()).await?;
+        let (tree, mut runs_up) =
+            grow(&world, &journal, parts.policies.tree.clone(), factories, parts.observer.clone()).await?;
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
         world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), parts.policies.tree.clone()));
+        runs_up.see();
+        let waker = Waker { journal: journal.clone(), reports: reports.clone(), runs: runs.clone() };
+        world.spawn("waker", waker.clone().stay(tree.clone(), runs_up));
         let feed = parts.feed.clone();
         let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, committed };
-        system.wake_unfinished().await?;
+        waker.wake().await.map_err(StartError::Runs)?;
         Ok(system)
-    }
-
-    /// Wakes the runs that were under way when the last process ended.
-    async fn wake_unfinished(&self) -> Result<(), StartError> {
-        let failed = |e: &dyn std::fmt::Display| StartError::Runs(e.to_string());
-        let head = self.journal.head();
-        if !self.reports.reach(head, CATCH_UP_MAX).await {
-            return Err(failed(&format!("the aggregator did not reach event {head} within {CATCH_UP_MAX:?}")));
-        }
-        for id in self.reports.moving().map_err(|e| failed(&e))? {
-            if let Err(error) = self.runs.live(&id).await {
-                tracing::error!(run = id, %error, "a run under way could not be woken");
-            }
-        }
-        Ok(())
     }
 }
 
@@ -215,19 +202,20 @@ fn run_factory(stage: &Arc<Stage>, directory: &Directory<Run>, id: &str, options
     })
 }
 
-/// Starts the tree and waits until it is up.
+/// Starts the tree and waits until it is up; beside it, how often the supervisor of the runs has come up.
 async fn grow(
     world: &World,
     journal: &Journal,
     policy: TreePolicy,
     factories: BTreeMap<String, Factory>,
     observer: Option<Arc<dyn Observer>>,
-) -> Result<Tree, StartError> {
+) -> Result<(Tree, latest::Watcher<u64>), StartError> {
     let (watcher, scribe) = watcher::pair(observer);
+    let runs_up = watcher.runs_up();
     world.spawn("supervision", scribe.run(world.clone(), journal.clone()));
     let tree = Tree::start(world.clone(), policy, factories, Arc::new(watcher)).await?;
     match tree.ready().await {
-        Ok(()) => Ok(tree),
+        Ok(()) => Ok((tree, runs_up)),
         Err(ended) => {
             journal.close().await;
             Err(StartError::NotUp(match ended {

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actors::latest::{self, Latest};
 use actors::world::World;
 use policies::failure::FailureClass;
 use serde::Serialize;
 use storage::journal::{AppendError, Batch, Journal, NewEvent, RecordId, StreamId, TraceId, Write};
 use supervisor::{Observer, SupervisionEvent};
 use tokio::sync::mpsc;
+
+use super::RUNS;
 
 /// Events that may wait to be written.
 const WAITING_MAX: usize = 1024;
@@ -27,6 +30,8 @@ pub(super) const STREAM: &str = "supervision/callboard";
 /// Hears the tree.
 pub(super) struct Watcher {
     other: Option<Arc<dyn Observer>>,
+    /// How often the supervisor of the runs has come up.
+    runs_up: Latest<u64>,
     sender: mpsc::Sender<SupervisionEvent>,
     left_out: Arc<AtomicU64>,
 }
@@ -41,13 +46,27 @@ pub(super) struct Scribe {
 pub(super) fn pair(other: Option<Arc<dyn Observer>>) -> (Watcher, Scribe) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let left_out = Arc::new(AtomicU64::new(0));
-    (Watcher { other, sender, left_out: Arc::clone(&left_out) }, Scribe { receiver, left_out })
+    let watcher = Watcher { other, runs_up: Latest::new(0), sender, left_out: Arc::clone(&left_out) };
+    (watcher, Scribe { receiver, left_out })
+}
+
+impl Watcher {
+    /// Follows how often the supervisor of the runs has come up.
+    pub(super) fn runs_up(&self) -> latest::Watcher<u64> {
+        self.runs_up.watch()
+    }
 }
 
 impl Observer for Watcher {
     fn event(&self, event: SupervisionEvent) {
         if let Some(other) = &self.other {
             other.event(event.clone());
+        }
+        if matches!(&event, SupervisionEvent::ChildUp { child, .. } if child == RUNS) {
+            self.runs_up.set_if(|times| {
+                *times += 1;
+                true
+            });
         }
         if is_news(&event) && self.sender.try_send(event).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);

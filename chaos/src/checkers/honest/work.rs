@@ -314,17 +314,22 @@ impl Model {
                 if self.dice.once_in(2) {
                     return;
                 }
-                self.approve(index, done);
-            } else {
-                self.approve(index, done);
             }
-        } else if run.held {
+            self.approve(index, done);
+        } else if run.held && run.reports < REPORTS {
             let key = run.post_key();
+            self.runs[index].reports += 1;
             self.see(Seen::Held { run: id, key });
         } else if let Some(status) = run.status.filter(|_| run.reports < REPORTS) {
             let posts = run.posts.clone();
             self.runs[index].reports += 1;
-            self.see(Seen::Reported { outputs: format!("outputs of {id}"), run: id, status: status.to_owned(), posts });
+            self.see(Seen::Reported {
+                outputs: format!("outputs of {id}"),
+                run: id,
+                status: status.to_owned(),
+                posts,
+                spent: false,
+            });
         }
     }
 

@@ -124,6 +124,7 @@ fn invented(history: &History, _: u64) -> Option<History> {
         status: "finished".to_owned(),
         outputs: String::new(),
         posts: Vec::new(),
+        spent: false,
     };
     // More than there are keys in doubt.
     let at_us = late_us(history);
