@@ -3,12 +3,17 @@
 //! Invariant: it goes by what it was answered, and by the platform's ledger where it settles a doubt;
 //! what it was not answered it asks again, with the same key and the same content.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use actors::world::Chance;
+use agents::run::{EffectOutcome, Event, Settled};
+use agents::workflow::Action;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -189,7 +194,15 @@ impl<'a> Client<'a> {
     /// The keys of the posts that a run says it has made; nothing when its events did not come whole.
     async fn posts(&self, api: &Api, run: &str) -> Option<Vec<String>> {
         let answer = api.get(&format!("/v1/runs/{run}/events")).await?;
-        posts_of(&answer.events())
+        let payloads = answer.events().into_iter().map(|event| event["payload"].clone());
+        let events: Result<Vec<Event>, _> = payloads.map(serde_json::from_value).collect();
+        match events {
+            Ok(events) => posts_of(events.into_iter()),
+            Err(error) => {
+                self.witness.broke(format!("an event of run {run} cannot be read: {error}"));
+                None
+            }
+        }
     }
 
     /// Says yes to every question.
@@ -257,19 +270,21 @@ impl Until<'_> {
 }
 
 /// The keys of the posts that a run's events say were made; nothing when its end is not among them.
-fn posts_of(events: &[Value]) -> Option<Vec<String>> {
-    let (mut ends, mut keys, mut made) = (false, std::collections::BTreeMap::new(), BTreeSet::new());
+fn posts_of(events: impl Iterator<Item = Event>) -> Option<Vec<String>> {
+    let (mut ends, mut keys, mut made) = (false, BTreeMap::new(), BTreeSet::new());
     for event in events {
-        let payload = &event["payload"];
-        let path = payload["path"].as_str().unwrap_or_default();
-        match event["kind"].as_str().unwrap_or_default() {
-            "run.intended" if payload["request"]["publish"].is_object() => {
-                keys.insert(path.to_owned(), payload["key"].as_str().unwrap_or_default().to_owned());
+        match event {
+            Event::Intended(intent) if matches!(intent.request, Action::Publish(_)) => {
+                keys.insert(intent.path, intent.key.as_str().to_owned());
             }
-            "run.resolved" if payload["outcome"]["ok"].is_object() => made.extend(keys.get(path).cloned()),
-            "run.resumed" if payload["settled"]["landed"].is_object() => made.extend(keys.get(path).cloned()),
-            "run.finished" | "run.failed" | "run.cancelled" => ends = true,
-            "run.rejected" => ends |= payload["ends"] == json!(true),
+            Event::Resolved(resolved) if matches!(resolved.outcome, EffectOutcome::Ok { .. }) => {
+                made.extend(keys.get(&resolved.path).cloned());
+            }
+            Event::Resumed(resumed) if matches!(resumed.settled, Settled::Landed { .. }) => {
+                made.extend(keys.get(&resumed.path).cloned());
+            }
+            Event::Rejected(rejected) => ends |= rejected.ends,
+            Event::Finished(_) | Event::Failed(_) | Event::Cancelled(_) => ends = true,
             _ => {}
         }
     }

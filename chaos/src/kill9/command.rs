@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use policies::document;
 
 use super::{Kill9Options, Yard, plan, play};
 use crate::fault::Point;
@@ -27,9 +28,12 @@ pub struct Kill9Arguments {
     /// How often the program is killed
     #[arg(long, default_value_t = 50)]
     cycles: u32,
-    /// How many runs are asked for over all lives; by default, two for five kills
+    /// How many runs are asked for over all lives (default: as many as there are kills)
     #[arg(long)]
     runs: Option<u32>,
+    /// A point that half of the kills aim at, such as `post.after_send`; may be given more than once (default: all)
+    #[arg(long = "point", value_name = "POINT", value_parser = point)]
+    points: Vec<Point>,
     /// What the kills follow from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -90,7 +94,8 @@ fn options(arguments: &Kill9Arguments) -> Kill9Options {
         experiment: name.unwrap_or_else(|| "kill9".to_owned()),
         seed: arguments.seed,
         cycles: arguments.cycles,
-        runs: arguments.runs.unwrap_or_else(|| (arguments.cycles * 2).div_ceil(5)),
+        runs: arguments.runs.unwrap_or(arguments.cycles),
+        points: arguments.points.clone(),
         approval: if arguments.approve { Approval::Ask } else { Approval::Automatic },
         platform: match arguments.platform {
             Kind::Careful => Platform::Careful,
@@ -99,6 +104,11 @@ fn options(arguments: &Kill9Arguments) -> Kill9Options {
         quiet: Duration::from_secs(120),
         ..Kill9Options::default()
     }
+}
+
+fn point(name: &str) -> Result<Point, String> {
+    let help = || document::suggestion(name, Point::ALL.iter().map(|point| point.name()));
+    Point::named(name).ok_or_else(|| format!("there is no such point; {}", help()))
 }
 
 /// The program to kill: the one that is named, or the one beside this one.

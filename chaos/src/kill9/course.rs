@@ -14,13 +14,14 @@ const LIFE_MS: (u64, u64) = (100, 1_300);
 /// The plan that these options come to.
 #[must_use]
 pub fn plan(options: &Kill9Options) -> Plan {
+    let points = if options.points.is_empty() { &Point::ALL[..] } else { &options.points };
     let mut faults = Vec::new();
     let mut at_ms = 0;
     for number in 0..options.cycles {
         let mut chance = stream(options.seed, &format!("kill9/{number}"));
         let (least, most) = LIFE_MS;
         at_ms += least + chance.below(most - least);
-        let (point, nth) = place(&mut chance);
+        let (point, nth) = place(&mut chance, points);
         faults.push(Planned { number, at_ms, fault: Fault::Crash { point, nth, loss: Loss::KeepAll } });
     }
     let spread = |nth: u32| at_ms * u64::from(nth) / u64::from(options.runs.max(1));
@@ -50,12 +51,12 @@ pub(super) fn stream(seed: u64, name: &str) -> Chance {
 
 /// Half of the kills come when their time has come, half at a point. Small passings come while the
 /// program recovers, large ones in the middle of its work.
-fn place(chance: &mut Chance) -> (Option<Point>, u32) {
+fn place(chance: &mut Chance, points: &[Point]) -> (Option<Point>, u32) {
     if chance.below(2) == 0 {
         return (None, 1);
     }
-    let place = usize::try_from(chance.below(Point::ALL.len() as u64)).unwrap_or(0);
-    let point = Point::ALL.get(place).copied().unwrap_or(Point::AppendBefore);
+    let place = usize::try_from(chance.below(points.len() as u64)).unwrap_or(0);
+    let point = points.get(place).copied().unwrap_or(Point::AppendBefore);
     let nth_max = match point {
         Point::AppendBefore | Point::AppendAfter | Point::SyncBefore | Point::SyncAfter => 30,
         Point::CallBeforeSend | Point::CallAfterSend => 8,
@@ -92,6 +93,17 @@ mod tests {
         }
         assert!(plan.workload.arrivals.iter().all(|arrival| arrival.at_ms < plan.duration_ms));
         let keys: std::collections::BTreeSet<_> = plan.workload.arrivals.iter().map(|a| &a.key).collect();
-        assert_eq!(keys.len(), 20);
+        assert_eq!(keys.len(), 50);
+    }
+
+    #[test]
+    fn kills_aim_at_the_points_that_are_named() {
+        let points = vec![Point::PostAfterSend];
+        let plan = plan(&Kill9Options { points, ..Kill9Options::default() });
+        let hit = plan.faults.iter().map(|planned| match planned.fault {
+            Fault::Crash { point, .. } => point,
+            _ => panic!("{planned:?}"),
+        });
+        assert_eq!(hit.collect::<std::collections::BTreeSet<_>>(), [None, Some(Point::PostAfterSend)].into());
     }
 }

@@ -32,7 +32,7 @@ breaker.open = \"500ms\"
 retry.backoff = { first = \"100ms\", factor = 2.0, cap = \"2s\", jitter = 0.5 }
 
 [publisher]
-timeout = \"1s\"
+timeout = \"2s\"
 ";
 
 /// The files of a yard.
@@ -159,7 +159,7 @@ mod tests {
         let config = Config::load(Some(&folder.path().join("callboard.toml"))).unwrap();
         let policies = Policies::load(&config).unwrap();
         assert_eq!(policies.budget.workspace, budget);
-        assert_eq!(policies.guards.get("publisher/board").timeout.duration(), Duration::from_secs(1));
+        assert_eq!(policies.guards.get("publisher/board").timeout.duration(), Duration::from_secs(2));
         let PublisherConfig::Webhook { url, deduplicates, can_be_asked, .. } = &config.publishers["board"];
         assert_eq!((url.as_str(), *deduplicates, *can_be_asked), ("http://127.0.0.1:2/posts", false, false));
         let order: Value = serde_json::from_str(&order(&workload, 7)).unwrap();

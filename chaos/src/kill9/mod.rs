@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use policies::money::Money;
 
+use crate::fault::Point;
 use crate::ledger::LedgerError;
 use crate::plan::{Approval, Platform};
 
@@ -36,6 +37,8 @@ pub struct Kill9Options {
     pub cycles: u32,
     /// How many runs are asked for.
     pub runs: u32,
+    /// The points that half of the kills aim at; all there are, without any.
+    pub points: Vec<Point>,
     /// Who approves.
     pub approval: Approval,
     /// What the platform can do about doubt.
@@ -54,7 +57,8 @@ impl Default for Kill9Options {
             experiment: "kill9".to_owned(),
             seed: 1,
             cycles: 50,
-            runs: 20,
+            runs: 50,
+            points: Vec::new(),
             approval: Approval::Automatic,
             platform: Platform::Careful,
             budget: None,
@@ -96,7 +100,7 @@ impl Yard {
             callboard,
             servers,
             models: None,
-            provider_think: Duration::from_millis(40),
+            provider_think: Duration::from_millis(60),
             provider_refuse_every: 11,
             platform_think: Duration::from_millis(40),
             platform_lose_every: 5,

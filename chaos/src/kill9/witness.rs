@@ -112,7 +112,7 @@ mod tests {
         let world = World::simulated(1, transport::unplugged());
         let began = world.now().micros();
         let witness = Witness::new(world.clone());
-        tokio::time::sleep(std::time::Duration::from_micros(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         witness.see(Seen::Ready { life: 1 });
         let served = provider::Entry::Served {
             call: 1,
@@ -121,23 +121,23 @@ mod tests {
             completion_tokens: 1_000_000,
         };
         let calls = vec![
-            Line { at_us: began + 10, entry: served },
-            Line { at_us: began + 40, entry: provider::Entry::Answered { call: 1 } },
+            Line { at_us: began + 10_000, entry: served },
+            Line { at_us: began + 40_000, entry: provider::Entry::Answered { call: 1 } },
         ];
         let key = "run7/posts[0]/publish:00".to_owned();
         let post = platform::Entry::Posted { key: key.clone(), content: "c".to_owned(), id: "post-1".to_owned() };
-        let posts = vec![Line { at_us: began + 30, entry: post }];
+        let posts = vec![Line { at_us: began + 30_000, entry: post }];
         witness.broke("first");
         witness.broke("second");
         let plan = plan(&Kill9Options::default());
         let history = witness.close(plan, Money::MAX, calls, posts).unwrap();
         let cost = "$0.75".parse().unwrap();
         let wanted = [
-            (10, Seen::Called { call: 1, content: "x".to_owned() }),
-            (10, Seen::Billed { call: 1, cost }),
-            (20, Seen::Ready { life: 1 }),
-            (30, Seen::Posted { key, content: "c".to_owned(), run: "run7".to_owned() }),
-            (40, Seen::Answered { call: 1 }),
+            (10_000, Seen::Called { call: 1, content: "x".to_owned() }),
+            (10_000, Seen::Billed { call: 1, cost }),
+            (20_000, Seen::Ready { life: 1 }),
+            (30_000, Seen::Posted { key, content: "c".to_owned(), run: "run7".to_owned() }),
+            (40_000, Seen::Answered { call: 1 }),
         ];
         let seen: Vec<_> = history.seen.into_iter().map(|sighting| (sighting.at_us, sighting.what)).collect();
         assert_eq!(seen, wanted);
