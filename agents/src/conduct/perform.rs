@@ -120,6 +120,7 @@ impl Conductor {
         };
         match publisher.publish(post(intent, draft), permit).await {
             Ok(published) => landed(draft, published),
+            Err(error) if error.landed == Landed::Unknown => self.asked(intent, draft, error.message).await,
             Err(error) => not_published(error),
         }
     }

@@ -36,18 +36,20 @@ impl Conductor {
         let (this, host) = (self.clone(), context.clone());
         self.task(context, "run.reconcile", async move {
             let started = host.world().elapsed();
-            let ended = this.asked(&intent, &draft).await;
+            let reason = "the run's actor ended while the post was under way".to_owned();
+            let ended = this.asked(&intent, &draft, reason).await;
             let took = host.world().elapsed().saturating_sub(started);
             this.resolve(&host, &intent, ended, took).await;
         });
     }
 
-    async fn asked(&self, intent: &Intended, draft: &PostDraft) -> Ended {
+    /// What became of a post that is in doubt for this reason, as far as its platform can tell.
+    pub(super) async fn asked(&self, intent: &Intended, draft: &PostDraft, reason: String) -> Ended {
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::unknown(format!("there is no publisher `{}` to ask", draft.publisher), Money::ZERO);
         };
         let able = publisher.capabilities();
-        let mut last = "the platform cannot be asked".to_owned();
+        let mut last = reason;
         if able.lands_late {
             // A request of the process that died cannot outlast its time-out.
             let guard = self.guard(&intent.request);
