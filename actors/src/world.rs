@@ -171,7 +171,12 @@ impl World {
         tokio::spawn(async move {
             counted.0.yield_point().await;
             tracing::trace!(task = name, "started");
-            let output = future.await;
+            let mut future = std::pin::pin!(future);
+            let output = std::future::poll_fn(|context| {
+                counted.0.step();
+                future.as_mut().poll(context)
+            })
+            .await;
             drop(counted);
             output
         })
@@ -283,7 +288,14 @@ impl World {
         }
     }
 
-    /// How many yield points and lines of the trace a simulated world has passed; 0 in the real one.
+    fn step(&self) {
+        if let Mode::Simulated(simulation) = &self.0.mode {
+            simulation.step();
+        }
+    }
+
+    /// How often a task or an actor of a simulated world had its turn, and the lines of its trace
+    /// together; 0 in the real one.
     pub fn steps(&self) -> u64 {
         match &self.0.mode {
             Mode::Real(_) => 0,

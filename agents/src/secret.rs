@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
 use serde::Deserialize;
 
 /// A key or password.
@@ -21,6 +23,16 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The words as an `Authorization` header's value, which no log shows either.
+    ///
+    /// # Errors
+    /// When they hold a line break or another character that no header can carry.
+    pub fn bearer(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -32,6 +44,14 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::Secret;
+
+    #[test]
+    fn a_header_carries_the_words_and_shows_nothing_of_them() {
+        let value = Secret::new("sk-123").bearer().unwrap();
+        assert_eq!(value.as_bytes(), b"Bearer sk-123");
+        assert!(!format!("{value:?}").contains("sk-123"));
+        assert!(Secret::new("a\nb").bearer().is_err());
+    }
 
     #[test]
     fn debug_shows_nothing_of_the_words() {

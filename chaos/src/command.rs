@@ -11,6 +11,7 @@ use crate::provider::{self, ProviderArguments};
 use crate::simulation::command::{
     self as simulation, ActArguments, RegressionsArguments, ReplayArguments, ShrinkArguments, SimArguments,
 };
+use crate::simulation::mutants::{self, MutantsArguments};
 
 /// Proves recovery: plays the whole system in simulation from seeds, and kills the real one.
 #[derive(Parser)]
@@ -32,6 +33,8 @@ enum Command {
     Shrink(ShrinkArguments),
     /// Play the plans that have failed once
     Regressions(RegressionsArguments),
+    /// Break the system, and what was seen of it, in every known way, and see whether the checkers find out
+    Mutants(MutantsArguments),
     /// Make one play in this process, and print what it came to as JSON
     Act(ActArguments),
     /// The scripted model server, for `kill9` to start
@@ -60,7 +63,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Replay(arguments) => return simulation::replay(arguments),
         Command::Provider(arguments) => return provider::serve(arguments),
         Command::Platform(arguments) => return platform::serve(arguments),
-        Command::Sim(_) | Command::Kill9(_) | Command::Shrink(_) | Command::Regressions(_) => {}
+        Command::Sim(_) | Command::Kill9(_) | Command::Shrink(_) | Command::Regressions(_) | Command::Mutants(_) => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
@@ -69,6 +72,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
             Command::Kill9(arguments) => kill9::run(arguments).await,
             Command::Shrink(arguments) => simulation::make_small(arguments).await,
             Command::Regressions(arguments) => simulation::regressions(arguments).await,
+            Command::Mutants(arguments) => mutants::mutants(arguments).await,
             Command::Act(_) | Command::Replay(_) | Command::Provider(_) | Command::Platform(_) => Ok(()),
         }
     })

@@ -59,8 +59,7 @@ mod tests {
         let transport = watched(transport, Arc::new(hook));
         let request = http::Request::post("http://host/path").body(Bytes::new()).unwrap();
         let _ = transport.send(request).await;
-        let told = told.lock().unwrap().clone();
-        told
+        std::mem::take(&mut *told.lock().unwrap())
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,6 +97,10 @@ impl Simulation {
         self.state().still = true;
     }
 
+    pub(super) fn step(&self) {
+        self.state().steps += 1;
+    }
+
     pub(super) fn steps(&self) -> u64 {
         self.state().steps
     }

@@ -103,15 +103,8 @@ impl WebhookPublisher {
         if !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(bad_url());
         }
-        let authorization = match &options.api_key {
-            None => None,
-            Some(key) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-                    .map_err(|_| WebhookOptionsError::ApiKey { url: options.url.clone() })?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let authorization = options.api_key.as_ref().map(Secret::bearer).transpose();
+        let authorization = authorization.map_err(|_| WebhookOptionsError::ApiKey { url: options.url.clone() })?;
         Ok(Self { options, authorization, url, transport })
     }
 

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, Expression, Template, UndefinedBehavior, Value};
 
+use super::kept::Kept;
 use super::text;
 
 /// The most instructions that one evaluation may take.
@@ -133,9 +134,16 @@ fn has(engine: &Environment<'_>, kind: &str, name: &str) -> bool {
     !tried.is_err_and(|error| matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest))
 }
 
+static EXPRESSIONS: Kept<Arc<Expression<'static, 'static>>> = Kept::new();
+static TEMPLATES: Kept<Arc<Template<'static, 'static>>> = Kept::new();
+
 /// The value of an expression.
 pub(super) fn value(source: &str, context: &Value) -> Result<Value, String> {
-    let expression = ENGINE.compile_expression_owned(source.to_owned()).map_err(|e| message(&e))?;
+    let compile = || ENGINE.compile_expression_owned(source.to_owned()).map(Arc::new);
+    let expression = match EXPRESSIONS.get(source) {
+        Some(expression) => expression,
+        None => EXPRESSIONS.keep(source, |_| compile()).unwrap_or_else(compile).map_err(|e| message(&e))?,
+    };
     let value = expression.eval(context.clone()).map_err(|e| message(&e))?;
     if value.is_undefined() {
         return Err(format!("`{source}` has no value"));
@@ -145,10 +153,16 @@ pub(super) fn value(source: &str, context: &Value) -> Result<Value, String> {
 
 /// The text of a template.
 pub(super) fn text(source: &str, context: &Value) -> Result<String, String> {
-    let engine: &Environment<'_> = &ENGINE;
-    let template = engine.template_from_str(source).map_err(|e| message(&e))?;
     let mut out = Bounded(Vec::new());
-    template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
+    let compile = |source: &'static str| ENGINE.template_from_str(source).map(Arc::new);
+    if let Some(template) = TEMPLATES.get(source).map(Ok).or_else(|| TEMPLATES.keep(source, compile)) {
+        let template = template.map_err(|e| message(&e))?;
+        template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
+    } else {
+        let engine: &Environment<'_> = &ENGINE;
+        let template = engine.template_from_str(source).map_err(|e| message(&e))?;
+        template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
+    }
     String::from_utf8(out.0).map_err(|e| e.to_string())
 }
 

@@ -15,6 +15,7 @@ mod check;
 mod definition;
 mod engine;
 mod formula;
+mod kept;
 mod path;
 mod scope;
 mod section;

@@ -41,10 +41,9 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
             Seen::Approved { run, path } => {
                 runs.entry(run).or_default().answers.entry(path).or_insert(*at_us);
             }
-            Seen::Posted { run, key, .. } => {
-                if keys.insert(key) {
-                    runs.entry(run).or_default().posts.push((*at_us, key));
-                }
+            // The first time that the key is seen.
+            Seen::Posted { run, key, .. } if keys.insert(key) => {
+                runs.entry(run).or_default().posts.push((*at_us, key));
             }
             Seen::Crashed { .. } => crashes.push(*at_us),
             _ => {}

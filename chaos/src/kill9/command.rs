@@ -7,23 +7,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use policies::document;
 
 use super::{Kill9Options, Yard, plan, play};
+use crate::aims::Invariant;
+use crate::experiment::{self, Experiment, Form, Mode};
 use crate::fault::Point;
 use crate::history::{History, Seen};
-use crate::plan::{Approval, Platform};
+use crate::report::{Heading, Report, Verdict, junit, markdown, svg};
 
 /// Between two words about how far it is.
 const TOLD_EVERY: usize = 25;
 /// The program that is killed, beside this one.
 const CALLBOARD: &str = "callboard";
 
+/// The longest quiet time, however generous an experiment is with simulated time.
+const QUIET_MAX: Duration = Duration::from_secs(180);
+
 /// What to kill, how often, and what surrounds it.
 #[derive(Args, Debug)]
 pub struct Kill9Arguments {
-    /// The experiment
+    /// The experiment's file: its workload, and the points at which it crashes
     experiment: PathBuf,
     /// How often the program is killed
     #[arg(long, default_value_t = 50)]
@@ -31,40 +36,31 @@ pub struct Kill9Arguments {
     /// How many runs are asked for over all lives (default: as many as there are kills)
     #[arg(long)]
     runs: Option<u32>,
-    /// A point that half of the kills aim at, such as `post.after_send`; may be given more than once (default: all)
+    /// A point that half of the kills aim at, such as `post.after_send`; may be given more than once (default: those of
+    /// the experiment)
     #[arg(long = "point", value_name = "POINT", value_parser = point)]
     points: Vec<Point>,
-    /// What the kills follow from
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// What the platform can do about doubt
-    #[arg(long, value_enum, default_value_t = Kind::Careful)]
-    platform: Kind,
-    /// Ask before each post; the client says yes
+    /// What the kills follow from (default: as the experiment says)
     #[arg(long)]
-    approve: bool,
+    seed: Option<u64>,
     /// The program to kill (default: `callboard` beside this one)
     #[arg(long, value_name = "PATH")]
     callboard: Option<PathBuf>,
-    /// A folder for the data, the ledgers and the history (default: `reports/kill9-SEED`)
+    /// A folder for the data, the ledgers and the reports (default: `reports/kill9-NAME-SEED`)
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Careful,
-    Careless,
-}
-
-/// Plays, prints what it came to, and keeps the history.
+/// Plays, judges what was seen, and keeps the history.
 ///
 /// # Errors
 /// What the program did wrong, or why the play could not be made.
 pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
-    let options = options(arguments);
+    let experiment = experiment::load(&arguments.experiment)?;
+    let options = options(arguments, &experiment)?;
     let servers = std::env::current_exe().context("this program cannot find itself")?;
-    let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("reports/kill9-{}", options.seed)));
+    let name = format!("reports/kill9-{}-{}", options.experiment, options.seed);
+    let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(name));
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("{} cannot be used", folder.display()))?;
     let yard = Yard::new(folder.join("yard"), callboard(arguments, &servers)?, servers);
@@ -73,37 +69,72 @@ pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
             eprintln!("{kills} of {} kills", options.cycles);
         }
     };
-    let history = play(plan(&options), &yard, &told).await?;
-    let file = folder.join("history.json");
-    let text = serde_json::to_string(&history).context("the history cannot be written down")?;
-    std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
-    let summary = Summary::of(&history);
-    print!("{summary}");
-    println!("history: {}", file.display());
+    let history = in_real_time(play(plan(&options), &yard, &told).await?);
+    let verdict = Verdict::of(&history, &Invariant::ALL, &[]);
+    let put = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))
+    };
+    put("history.json", &serde_json::to_string(&history).context("the history cannot be written down")?)?;
+    put("timeline.svg", &svg(&history, &verdict.violations))?;
+    print!("{}", Summary::of(&history));
+    println!("what a kill leaves in the system's cache stays: a missing sync cannot show here");
+    for violation in &verdict.violations {
+        println!("{}: {}", violation.invariant.name(), violation.message);
+    }
+    let wrong = verdict.violations.len();
+    let report = Report::of(heading(&options).await, vec![verdict]);
+    put("report.json", &report.json()?)?;
+    put("report.md", &markdown(&report))?;
+    put("report.xml", &junit(&report))?;
+    println!("the report is in {}", folder.display());
     if let Some(broken) = &history.broken {
         anyhow::bail!("{broken}; see {}", yard.folder.display());
     }
-    anyhow::ensure!(summary.unfinished == 0, "{} runs have no end", summary.unfinished);
-    anyhow::ensure!(summary.twice.is_empty(), "there twice: {}", summary.twice.join(", "));
+    anyhow::ensure!(wrong == 0, "{wrong} violations");
     Ok(())
 }
 
-fn options(arguments: &Kill9Arguments) -> Kill9Options {
-    let name = arguments.experiment.file_stem().map(|name| name.to_string_lossy().into_owned());
-    Kill9Options {
-        experiment: name.unwrap_or_else(|| "kill9".to_owned()),
-        seed: arguments.seed,
+/// A plan counts the time that the program was up, and a history the time of day: the quiet time
+/// begins with the last kill.
+fn in_real_time(mut history: History) -> History {
+    let last = history.seen.iter().rev().find(|sighting| matches!(sighting.what, Seen::Crashed { .. }));
+    history.plan.duration_ms = last.map_or(0, |sighting| sighting.at_us / 1000);
+    history
+}
+
+async fn heading(options: &Kill9Options) -> Heading {
+    Heading {
+        experiment: options.experiment.clone(),
+        runner: Mode::Kill9.name().to_owned(),
+        commit: crate::report::commit().await,
+        invariants: Invariant::ALL.to_vec(),
+        sometimes: Vec::new(),
+        events_per_second: None,
+    }
+}
+
+fn options(arguments: &Kill9Arguments, experiment: &Experiment) -> anyhow::Result<Kill9Options> {
+    let Experiment { name, workload, .. } = experiment;
+    let fits = experiment.modes.contains(&Mode::Kill9);
+    anyhow::ensure!(fits, "{name} is not for kill9; add \"kill9\" to its modes");
+    let named = experiment.faults.iter().filter_map(|fault| match fault.form {
+        Form::Crash { point, .. } => point,
+        Form::Whole(_) => None,
+    });
+    let points = if arguments.points.is_empty() { named.collect() } else { arguments.points.clone() };
+    Ok(Kill9Options {
+        experiment: name.clone(),
+        seed: arguments.seed.unwrap_or(experiment.seed),
         cycles: arguments.cycles,
         runs: arguments.runs.unwrap_or(arguments.cycles),
-        points: arguments.points.clone(),
-        approval: if arguments.approve { Approval::Ask } else { Approval::Automatic },
-        platform: match arguments.platform {
-            Kind::Careful => Platform::Careful,
-            Kind::Careless => Platform::Careless,
-        },
-        quiet: Duration::from_secs(120),
-        ..Kill9Options::default()
-    }
+        points,
+        approval: workload.approval,
+        platform: workload.platform,
+        budget: workload.budget,
+        cost_max: workload.cost_max,
+        quiet: Duration::from_millis(experiment.quiet_ms).min(QUIET_MAX),
+    })
 }
 
 fn point(name: &str) -> Result<Point, String> {

@@ -165,6 +165,13 @@ impl Report {
     }
 }
 
+/// The commit that is tried, where it can be told.
+pub async fn commit() -> String {
+    let output = tokio::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().await;
+    let told = output.ok().filter(|output| output.status.success());
+    told.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 fn checker_line(invariant: Invariant, verdicts: &[Verdict]) -> CheckerLine {
     let count = |verdict: &Verdict| verdict.counts.get(&invariant).copied().unwrap_or(0);
     CheckerLine {

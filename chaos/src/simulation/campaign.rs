@@ -118,6 +118,16 @@ impl Campaign {
     /// # Errors
     /// [`CampaignError`].
     pub async fn once(&self, ask: &Ask, lines: Option<&Path>) -> Result<Told, CampaignError> {
+        let lines = lines.map(|path| path.display().to_string());
+        let more: Vec<&str> = lines.iter().flat_map(|path| ["--lines", path.as_str()]).collect();
+        self.with(ask, &more).await
+    }
+
+    /// Makes a play once, with more words to the program.
+    ///
+    /// # Errors
+    /// [`CampaignError`].
+    pub async fn with(&self, ask: &Ask, more: &[&str]) -> Result<Told, CampaignError> {
         let mut command = Command::new(&self.program);
         command.arg("act");
         match ask {
@@ -128,10 +138,7 @@ impl Campaign {
                 command.arg("--plan").arg(plan);
             }
         }
-        if let Some(lines) = lines {
-            command.arg("--lines").arg(lines);
-        }
-        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = command.args(more).stdin(Stdio::null()).kill_on_drop(true).output().await;
         let output = output.map_err(|source| CampaignError::Run { ask: ask.clone(), source })?;
         let failed = |said: String| CampaignError::Failed { ask: ask.clone(), said };
         if !output.status.success() {

@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use super::board::Board;
 use super::parts::brief;
+use super::sabotage::Sabotage;
 use super::scene::Scene;
 use crate::fault::Point;
 use crate::history::Seen;
@@ -36,6 +37,7 @@ pub(super) struct Client {
     scene: Scene,
     board: Arc<Board>,
     plan: Plan,
+    sabotage: Option<Sabotage>,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -56,8 +58,8 @@ struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(scene: Scene, board: Arc<Board>, plan: &Plan) -> Self {
-        Self { scene, board, plan: plan.clone(), known: Mutex::default() }
+    pub(super) fn new(scene: Scene, board: Arc<Board>, plan: &Plan, sabotage: Option<Sabotage>) -> Self {
+        Self { scene, board, plan: plan.clone(), sabotage, known: Mutex::default() }
     }
 
     /// Looks after all orders until each is over.
@@ -213,6 +215,8 @@ impl Client {
     fn order_text(&self) -> String {
         let approval = match self.plan.workload.approval {
             Approval::Automatic => "automatic",
+            // As if nobody had asked for it: what the client sent is what its plan says.
+            Approval::Ask if self.sabotage == Some(Sabotage::SkipsApproval) => "automatic",
             Approval::Ask => "ask",
         };
         let mut order = json!({ "workflow": "announce", "approval": approval, "inputs": brief() });

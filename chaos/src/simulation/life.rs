@@ -18,6 +18,7 @@ use super::board::Board;
 use super::client::Client;
 use super::model::Provider;
 use super::parts::{PartsError, parts};
+use super::sabotage::Sabotage;
 use super::scene::{Death, Scene};
 use super::weather::{Due, Weather, matches};
 use crate::fault::{ActorEffect, DiskEffect, Fault, Loss, Point};
@@ -38,6 +39,7 @@ pub(super) struct Cast {
     pub(super) board: Arc<Board>,
     pub(super) client: Client,
     pub(super) plan: Plan,
+    pub(super) sabotage: Option<Sabotage>,
 }
 
 /// How a life ended.
@@ -88,6 +90,9 @@ impl Cast {
         let board = self.platform(world)?;
         parts.publishers.values_mut().for_each(|publisher| *publisher = Arc::clone(&board));
         parts.observer = Some(Arc::new(Watch::new(self.scene.clone(), parts.policies.tree.clone())));
+        if let Some(sabotage) = self.sabotage {
+            sabotage.apply(&mut parts);
+        }
         let system = match System::start(parts).await {
             Ok(system) => Arc::new(system),
             Err(error) => return Ok(End::Fell(chain(&error))),
@@ -249,7 +254,7 @@ impl Cast {
     fn platform(&self, world: &World) -> Result<Arc<dyn agents::publisher::Publisher>, PartsError> {
         let careful = self.plan.workload.platform == Platform::Careful;
         let options = agents::publisher::WebhookOptions {
-            deduplicates: careful,
+            deduplicates: careful || self.sabotage == Some(Sabotage::PostsWithoutAsking),
             can_be_asked: careful,
             ..agents::publisher::WebhookOptions::new("http://platform.test/posts")
         };

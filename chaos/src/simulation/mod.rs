@@ -11,11 +11,14 @@ mod client;
 pub(crate) mod command;
 mod life;
 mod model;
+pub(crate) mod mutants;
 mod parts;
 mod play;
+mod sabotage;
 mod scene;
 mod weather;
 
 pub use campaign::{Ask, Campaign, CampaignError, Told};
 pub use parts::{Letters, PartsError, brief, parts, provider};
-pub use play::{PlayError, Played, play};
+pub use play::{Made, PlayError, Played, play};
+pub use sabotage::Sabotage;

@@ -15,6 +15,7 @@ use super::client::Client;
 use super::life::{Cast, End, Remains};
 use super::model::Provider;
 use super::parts::PartsError;
+use super::sabotage::Sabotage;
 use super::scene::Scene;
 use crate::fault::Loss;
 use crate::history::{History, Seen};
@@ -54,20 +55,30 @@ pub enum PlayError {
     Parts(#[from] PartsError),
 }
 
-/// Plays a plan in this process, and keeps the lines of its trace if that is asked for. Call it once in a process: ractor keeps state that lives as long.
+/// How a play is made, beside its plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Made {
+    /// Whether the lines of its trace are kept.
+    pub lines: bool,
+    /// What the system lacks, on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Plays a plan in this process. Call it once in a process: ractor keeps state that lives as long.
 ///
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.
-pub fn play(plan: &Plan, lines: bool) -> Result<Played, PlayError> {
+pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
     let policies = Policies::load(&Config::default()).map_err(|mut faults| PartsError::Policy(faults.remove(0)))?;
-    let scene = Scene::new(plan, SimDisk::new(), lines);
+    let scene = Scene::new(plan, SimDisk::new(), made.lines);
     let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
     let cast = Cast {
         scene: scene.clone(),
         provider: Arc::new(Provider::new(scene.clone(), policies.prices, plan.seed)),
-        client: Client::new(scene.clone(), Arc::clone(&board), plan),
+        client: Client::new(scene.clone(), Arc::clone(&board), plan, made.sabotage),
         board,
         plan: plan.clone(),
+        sabotage: made.sabotage,
     };
     let budget = plan.workload.budget.or(policies.budget.workspace).unwrap_or(Money::ZERO);
     let mut hasher = blake3::Hasher::new();
