@@ -18,7 +18,7 @@ use crate::report::{Heading, Outcome, Report, Verdict, junit, markdown, svg};
 use crate::shrink::{RUNS_MAX, shrink};
 
 /// The experiment without faults, which is played when none is named.
-const CALM: &str = include_str!("../../experiments/calm.toml");
+const CALM: &str = include_str!("calm.toml");
 
 /// `sim`
 #[derive(Args)]
