@@ -20,6 +20,8 @@ const RUNS_QUICK: usize = 5_000;
 const STEPS: usize = 4;
 /// Runs that are being accepted at once.
 const SIDE_BY_SIDE: usize = 256;
+/// Runs that are awake at once; the next ones wait until some rest.
+const AWAKE_MAX: usize = 4_000;
 /// Before the first reading, so that what is paid once is not counted: threads, caches, pools.
 const WARM_UP: usize = RUNS_QUICK;
 /// What the allocator and the journal's own caches may add.
@@ -60,7 +62,12 @@ async fn fill(folder: &Path, runs: usize) -> u64 {
     let accept = |from: usize, to: usize| {
         let (system, workflow) = (&system, &workflow);
         async move {
-            let accepting = (from..to).map(|nth| ground::accept(system, workflow, nth));
+            let accepting = (from..to).map(|nth| async move {
+                while system.awake() > AWAKE_MAX {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                ground::accept(system, workflow, nth).await
+            });
             futures::stream::iter(accepting).buffer_unordered(SIDE_BY_SIDE).for_each(async |_| ()).await;
             while system.awake() > 0 || !system.reports().reach(system.journal().head(), START_MAX).await {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -19,8 +19,8 @@ use storage::views::sled::SledShelves;
 
 /// What the views may keep in memory, as in production.
 pub(crate) const VIEWS_CACHE_BYTES: u64 = 32 << 20;
-/// Runs rest as soon as they have nothing to do.
-const REST_AFTER: Span = Span::from_millis(20);
+/// Runs rest soon after they have nothing more to do.
+const REST_AFTER: Span = Span::from_millis(500);
 
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
