@@ -15,8 +15,6 @@ use super::Stage;
 use super::admit::Prepared;
 use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status};
 
-/// No retry is waited for longer. One that is due later was set by a clock that has been set back.
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -32,8 +30,8 @@ pub(super) struct Inner {
     prepared: Mutex<BTreeMap<Attempt, Prepared>>,
     /// Attempts that a task waits for a place for.
     waiting: Mutex<BTreeSet<Attempt>>,
-    /// The retry that a timer is set for.
-    timer: Mutex<Option<Timestamp>>,
+    /// When the timer for the next retry ends, on the monotonic clock.
+    timer: Mutex<Option<Duration>>,
     /// The latest time that a timer of this life has waited for. It has come, whatever the wall
     /// clock says: that one may have been set back since.
     ripe: Mutex<Timestamp>,
@@ -115,14 +113,15 @@ impl Conductor {
         if !state.is_going() {
             return self.clear();
         }
-        if let Some(at) = state.retry_due() {
-            self.set_timer(context, at);
+        if let Some((due, wait)) = state.next_retry(self.now(context.world())) {
+            self.set_timer(context, due, wait);
         }
     }
 
     /// Wakes the run when its next retry is due; one timer at a time, and an
     /// earlier retry gets one of its own.
-    fn set_timer(&self, context: &Context<Run>, at: Timestamp) {
+    fn set_timer(&self, context: &Context<Run>, due: Timestamp, wait: Duration) {
+        let at = context.world().elapsed().saturating_add(wait);
         {
             let mut timer = lock(&self.timer);
             if timer.is_some_and(|set| set <= at) {
@@ -131,7 +130,6 @@ impl Conductor {
             *timer = Some(at);
         }
         let (this, host) = (self.clone(), context.clone());
-        let wait = at.since(self.now(context.world())).min(RETRY_WAIT_MAX);
         self.task(context, "run.retry", async move {
             tokio::time::sleep(wait).await;
             {
@@ -140,7 +138,7 @@ impl Conductor {
                     *timer = None;
                 }
                 let mut ripe = lock(&this.ripe);
-                *ripe = at.max(*ripe);
+                *ripe = due.max(*ripe);
             }
             this.tell(&host, Act::StartReady).await;
         });

@@ -49,6 +49,7 @@ impl Run {
 impl Entity for Run {
     const KIND: &'static str = "run";
     const SCHEMA: u16 = 1;
+    const FOLD: u32 = 2;
 
     type State = State;
     type Command = Command;

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::span::Span;
 use policies::tokens::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -64,6 +66,9 @@ pub enum Phase {
     Again {
         /// When.
         due: Timestamp,
+        /// The delay that was decided: nobody waits longer, whatever the wall clock says since.
+        #[serde(default)]
+        wait: Span,
     },
     /// A person is asked.
     Asked(ApprovalAsked),
@@ -224,10 +229,22 @@ impl State {
     #[must_use]
     pub fn retry_due(&self) -> Option<Timestamp> {
         let due = self.leaves.values().filter_map(|leaf| match leaf.phase {
-            Phase::Again { due } => Some(due),
+            Phase::Again { due, .. } => Some(due),
             _ => None,
         });
         if self.is_going() { due.min() } else { None }
+    }
+
+    /// The retry that comes first: when it is due, and how long that is to be waited for at `now`, which
+    /// is never longer than was decided. A clock that was set back would have it wait for as long as it
+    /// was set back by.
+    #[must_use]
+    pub fn next_retry(&self, now: Timestamp) -> Option<(Timestamp, Duration)> {
+        let waits = self.leaves.values().filter_map(|leaf| match leaf.phase {
+            Phase::Again { due, wait } => Some((due, due.since(now).min(wait.duration()))),
+            _ => None,
+        });
+        if self.is_going() { waits.min_by_key(|(_, wait)| *wait) } else { None }
     }
 
     /// The effects whose turn it is at `now` and that are not under way.
@@ -247,7 +264,7 @@ impl State {
             let leaf = self.leaves.get(&step.path);
             let attempt = match leaf.map(|leaf| &leaf.phase) {
                 None => 1,
-                Some(Phase::Again { due }) if *due <= now => leaf.map_or(0, |leaf| leaf.attempts) + 1,
+                Some(Phase::Again { due, .. }) if *due <= now => leaf.map_or(0, |leaf| leaf.attempts) + 1,
                 Some(_) => return None,
             };
             let class = step.action.class()?;
@@ -340,7 +357,7 @@ impl State {
         let leaf = self.leaf(&resolved.path, Some(&resolved.key));
         leaf.phase = match resolved.then {
             Then::Done => Phase::Done,
-            Then::Retry { at } => Phase::Again { due: at },
+            Then::Retry { at } => Phase::Again { due: at, wait: Span::from(at.since(resolved.at)) },
             // The event after this one says why it is parked.
             Then::Park | Then::GiveUp => Phase::Over,
         };
@@ -363,7 +380,7 @@ impl State {
     fn resumed(&mut self, resumed: &Resumed) {
         let leaf = self.leaf(&resumed.path, None);
         match &resumed.settled {
-            Settled::Again => leaf.phase = Phase::Again { due: resumed.at },
+            Settled::Again => leaf.phase = Phase::Again { due: resumed.at, wait: Span::ZERO },
             Settled::Landed { output } => {
                 leaf.phase = Phase::Done;
                 self.outcomes.insert(resumed.path.clone(), output.clone());

@@ -97,6 +97,18 @@ fn what_may_pass_is_tried_again_when_it_is_due() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_retry_wait_longer() {
+    let mut host = Host::accepted(&steps(1), Terms::default());
+    let intent = host.open().remove(0);
+    host.resolve(&intent, failure(FailureClass::Hung)).unwrap();
+    let now = Timestamp::from_micros(host.now);
+    let (due, wait) = host.state.next_retry(now).unwrap();
+    assert_eq!(due.since(now), wait);
+    let earlier = Timestamp::from_micros(host.now - 3_600_000_000);
+    assert_eq!(host.state.next_retry(earlier), Some((due, wait)), "an hour earlier it is the same wait");
+}
+
+#[test]
 fn attempts_end_with_the_policy() {
     let mut host = Host::accepted(&steps(1), Terms::default());
     for _ in 0..host.retry.attempts_max {
