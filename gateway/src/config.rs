@@ -44,6 +44,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// Files that replace the built-in policies.
     pub policies: PolicyFiles,
+    /// Faults on purpose in the running system; there are none without it.
+    pub chaos: Option<ChaosConfig>,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             publishers: BTreeMap::new(),
             journal: JournalConfig::default(),
             policies: PolicyFiles::default(),
+            chaos: None,
         }
     }
 }
@@ -205,6 +208,14 @@ pub struct PolicyFiles {
     pub budget: Option<PathBuf>,
 }
 
+/// Faults on purpose in the running system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChaosConfig {
+    /// Where the token is that operators show.
+    pub token: SecretSource,
+}
+
 /// Where a secret is; the secret itself is read when it is needed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -290,6 +301,9 @@ impl Config {
         }
         if let ContextConfig::Qdrant { key: Some(key), .. } = &mut self.context {
             key.resolve(folder);
+        }
+        if let Some(chaos) = &mut self.chaos {
+            chaos.token.resolve(folder);
         }
         for PublisherConfig::Webhook { key, .. } in self.publishers.values_mut() {
             if let Some(key) = key {
@@ -406,6 +420,19 @@ mod tests {
             panic!("{:?}", config.publishers)
         };
         assert_eq!((url.as_str(), key), ("http://a/posts", &dir.path().join("key")));
+    }
+
+    #[test]
+    fn chaos_is_off_unless_it_has_a_token() {
+        let (dir, path) = written("[chaos]\ntoken = { file = \"token\" }\n");
+        let Some(ChaosConfig { token: SecretSource::File(token) }) = Config::load(Some(&path)).unwrap().chaos else {
+            panic!("it has a token")
+        };
+        assert_eq!(token, dir.path().join("token"));
+        assert!(Config::default().chaos.is_none());
+        let (_dir, path) = written("[chaos]\n");
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("missing field `token`"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod config;
 pub mod crash;
 pub mod entry;
 pub mod http;
+pub mod live;
 pub mod policy;
 pub mod system;
 pub mod terminal;

@@ -32,6 +32,7 @@ use storage_qdrant::ServerIndex;
 
 use crate::config::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
 use crate::crash::CrashPoints;
+use crate::live::Live;
 use crate::policy::Policies;
 use crate::system::{Parts, publishers};
 
@@ -67,15 +68,19 @@ pub async fn parts(
     let Stores { disk, shelves } = stores(config, world).await?;
     let embedder = embedder(config, world, &progress).await?;
     let index = index(config, world, embedder.as_ref()).await?;
+    let live = live(config, world)?;
     let http = crash.models(world.http());
-    let mut makers = Models { config, policies: &policies, world, http, progress, local: None };
+    let mut makers = Models { config, policies: &policies, world, http, live: live.as_ref(), progress, local: None };
     let mut agents = Vec::new();
     for name in crate::system::agents(config) {
         agents.push(makers.agent(name).await?);
     }
     let mut platforms = BTreeMap::new();
     for name in publishers(config) {
-        platforms.insert(name.to_owned(), crash.publisher(platform(config, name, world)?));
+        let platform = crash.publisher(platform(config, name, world)?);
+        let platform =
+            live.as_ref().map_or_else(|| Arc::clone(&platform), |live| live.publisher(name, platform.clone()));
+        platforms.insert(name.to_owned(), platform);
     }
     Ok(Parts {
         world: world.clone(),
@@ -90,7 +95,16 @@ pub async fn parts(
         workspace: config.workspace.clone(),
         observer: None,
         feed: Some(config.feed_folder().join(FeedOptions::default().path)),
+        live,
     })
+}
+
+/// Faults on purpose, where they are configured.
+fn live(config: &Config, world: &World) -> anyhow::Result<Option<Live>> {
+    let Some(chaos) = &config.chaos else { return Ok(None) };
+    let token = chaos.token.read().map_err(anyhow::Error::msg).context("[chaos] has no token")?;
+    tracing::warn!("whoever has the token of [chaos] can disturb this system on purpose");
+    Ok(Some(Live::new(world.clone(), &Secret::new(token))))
 }
 
 /// The platform of that name: as configured, or else the feed.
@@ -191,6 +205,7 @@ struct Models<'a> {
     world: &'a World,
     /// The way to model servers.
     http: Arc<dyn Transport>,
+    live: Option<&'a Live>,
     progress: Progress,
     local: Option<Arc<dyn Model>>,
 }
@@ -242,7 +257,9 @@ impl Models<'_> {
                          set model.price to a key of the table (`local` for a server of your own), or add it"
                     );
                 }
-                Ok(Arc::new(OpenAi::new(options, Arc::clone(&self.http))?))
+                let http = Arc::clone(&self.http);
+                let http = self.live.map_or_else(|| Arc::clone(&http), |live| live.models(name, http.clone()));
+                Ok(Arc::new(OpenAi::new(options, http)?))
             }
         }
     }

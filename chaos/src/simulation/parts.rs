@@ -104,6 +104,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         workspace: "main".to_owned(),
         observer: None,
         feed: None,
+        live: None,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod desk;
 mod events;
+mod faults;
 mod health;
 mod problem;
 mod runs;
@@ -23,8 +24,9 @@ use crate::system::System;
 /// The largest request: a brief with its background documents.
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// The routes, over one system.
+/// The routes, over one system; those of live faults only where they are configured.
 pub fn router(system: Arc<System>) -> Router {
+    let faults = system.live().map(|live| faults::routes(live.clone())).unwrap_or_default();
     Router::new()
         .route("/v1/runs", post(runs::create).get(runs::list))
         .route("/v1/runs/{id}", get(runs::show))
@@ -39,6 +41,7 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics))
+        .merge(faults)
         .fallback(|| async { Problem::not_found("this address has no resource; see /v1/runs, /v1/tree, /health") })
         .method_not_allowed_fallback(|| async { Problem::method("this resource does not take that method") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -37,8 +37,10 @@ pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
 pub use reading::Readiness;
 pub use start::StartError;
+pub(crate) use watcher::append_or_give_up;
 
 use crate::config::Config;
+use crate::live::Live;
 
 /// The agents of the built-in tree.
 pub const AGENTS: [&str; 3] = ["researcher", "writer", "reviewer"];
@@ -79,6 +81,7 @@ pub struct System {
     metrics: Metrics,
     known: Known,
     feed: Option<PathBuf>,
+    live: Option<Live>,
     /// Cancelled when the committer has ended.
     committed: CancellationToken,
 }
@@ -139,8 +142,16 @@ impl System {
         self.stage.guards.snapshot().into_iter().map(|(name, state)| (name, shown(state))).collect()
     }
 
+    /// Faults on purpose, where they are configured.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
     /// Stops taking, drains in reverse start order, and closes the journal.
     pub async fn shutdown(&self) -> ShutdownReport {
+        if let Some(live) = &self.live {
+            live.close().await;
+        }
         let report = self.tree.shutdown().await;
         self.journal.close().await;
         self.committed.cancelled().await;

@@ -14,6 +14,7 @@ use storage::journal;
 use storage::views::Shelves;
 use supervisor::Observer;
 
+use crate::live::Live;
 use crate::policy::Policies;
 
 /// A system's parts, ready to be put together.
@@ -42,4 +43,6 @@ pub struct Parts {
     pub observer: Option<Arc<dyn Observer>>,
     /// The feed's file, to be served over HTTP; none in a simulation.
     pub feed: Option<std::path::PathBuf>,
+    /// Faults on purpose, where they are configured.
+    pub live: Option<Live>,
 }

@@ -109,8 +109,11 @@ impl System {
         runs_up.see();
         let waker = Waker { journal: journal.clone(), reports: reports.clone(), runs: runs.clone() };
         world.spawn("waker", waker.clone().stay(tree.clone(), runs_up));
-        let feed = parts.feed.clone();
-        let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, committed };
+        if let Some(live) = &parts.live {
+            live.attach(journal.clone(), &tree);
+        }
+        let (feed, live) = (parts.feed.clone(), parts.live.clone());
+        let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, live, committed };
         waker.wake().await.map_err(StartError::Runs)?;
         Ok(system)
     }

@@ -121,7 +121,7 @@ impl Scribe {
                 .collect();
             let write = Write { stream: StreamId::from(STREAM), expected: None, events };
             let batch = Batch { id: RecordId(chance.id()), writes: vec![write], preconditions: Vec::new() };
-            append(&journal, batch).await;
+            append_or_give_up(&journal, batch, "supervision events").await;
             if over {
                 return;
             }
@@ -129,7 +129,8 @@ impl Scribe {
     }
 }
 
-async fn append(journal: &Journal, batch: Batch) {
+/// Appends what may be left out: it is tried a few times, and given up with a warning that says `what`.
+pub(crate) async fn append_or_give_up(journal: &Journal, batch: Batch, what: &str) {
     if batch.writes.iter().all(|write| write.events.is_empty()) {
         return;
     }
@@ -140,12 +141,12 @@ async fn append(journal: &Journal, batch: Batch) {
                 tokio::time::sleep(TRY_EVERY).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "supervision events could not be written");
+                tracing::warn!(%error, what, "it could not be written");
                 return;
             }
         }
     }
-    tracing::warn!("supervision events were given up: the journal takes none");
+    tracing::warn!(what, "it was given up: the journal takes none");
 }
 
 fn written(world: &World, event: &SupervisionEvent, left_out: u64) -> Option<NewEvent> {

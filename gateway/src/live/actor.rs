@@ -1,0 +1,102 @@
+//! The tree's actors, as faults reach them. Invariant: the root is never killed, since its end is the
+//! process's; an actor that a fault holds in a turn is killed when the fault is gone, and an actor in
+//! another turn is left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::world::World;
+use futures::future::BoxFuture;
+use supervisor::{Fault as Death, NodeSnapshot, Tree};
+use tokio_util::sync::CancellationToken;
+
+use super::Live;
+use super::board::Shown;
+use super::fault::covers;
+
+/// Between two looks for somebody to kill.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Stands for all runs: the tree names them only while they are awake.
+pub(super) const RUNS: &str = "run/*";
+
+/// The names in the tree, and how one is killed.
+#[derive(Clone)]
+pub(super) struct Actors {
+    names: Arc<dyn Fn() -> BTreeSet<String> + Send + Sync>,
+    kill: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
+}
+
+impl Actors {
+    pub(super) fn of(tree: Tree) -> Self {
+        let picture = tree.clone();
+        let names = move || {
+            let mut names = BTreeSet::new();
+            below(&picture.draw().root, &mut names);
+            names
+        };
+        let kill = move |name: String| {
+            let tree = tree.clone();
+            Box::pin(async move { tree.fault(&name, Death::Kill).await.is_ok() }) as BoxFuture<'static, bool>
+        };
+        Self::new(names, kill)
+    }
+
+    pub(super) fn new(
+        names: impl Fn() -> BTreeSet<String> + Send + Sync + 'static,
+        kill: impl Fn(String) -> BoxFuture<'static, bool> + Send + Sync + 'static,
+    ) -> Self {
+        Self { names: Arc::new(names), kill: Arc::new(kill) }
+    }
+
+    /// The names that can be aimed at, now and later.
+    pub(super) fn known(&self) -> BTreeSet<String> {
+        let mut names = (self.names)();
+        names.retain(|name| !covers(RUNS, name));
+        names.insert(RUNS.to_owned());
+        names
+    }
+
+    /// Kills those that are still in the turn in which they were stopped.
+    pub(super) async fn free(self, world: World, hung: BTreeMap<String, Duration>) {
+        for (actor, stopped_at) in hung {
+            if world.busy().get(&actor).is_some_and(|since| *since <= stopped_at) {
+                (self.kill)(actor).await;
+            }
+        }
+    }
+}
+
+/// The names of everything under the root.
+fn below(node: &NodeSnapshot, names: &mut BTreeSet<String>) {
+    for child in &node.children {
+        names.insert(child.name.clone());
+        below(child, names);
+    }
+}
+
+impl Live {
+    /// Kills each actor that the fault names once, as they show, until the fault is over.
+    pub(super) async fn kill(self, fault: Shown, gone: CancellationToken) {
+        let Some(actors) = self.0.actors.get().cloned() else { return };
+        let target = fault.fault.target.unwrap_or_default();
+        let mut killed = BTreeSet::new();
+        while !gone.is_cancelled() {
+            for name in (actors.names)() {
+                if !covers(&target, &name) || killed.contains(&name) {
+                    continue;
+                }
+                // Only this task counts its hits, so what may hit now may still hit when it is done.
+                if !self.books().board.may_hit(&fault.id, self.0.world.elapsed()) {
+                    return;
+                }
+                if (actors.kill)(name.clone()).await {
+                    killed.insert(name);
+                    let hit = self.books().board.carried_out(&fault.id);
+                    self.noted(hit);
+                }
+            }
+            let _ = tokio::time::timeout(LOOK_EVERY, gone.cancelled()).await;
+        }
+    }
+}
