@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::transport::{self, Transport};
+use agents::secret::Secret;
 use axum::body::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use policies::span::ByteSize;
 use serde_json::Value;
@@ -16,25 +18,27 @@ const ANSWER_MAX: ByteSize = ByteSize(16 << 20);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// The program, at the address of its present life.
-pub(super) struct Api {
+pub(crate) struct Api {
     http: Arc<dyn Transport>,
     address: String,
+    /// Shown with every request, where there is one.
+    token: Option<Secret>,
 }
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     body: Bytes,
 }
 
 impl Answer {
     /// The body, where it is JSON.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// The data of a stream of events.
-    pub(super) fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let text = String::from_utf8_lossy(&self.body);
         let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
         data.filter_map(|data| serde_json::from_str(data.trim()).ok()).collect()
@@ -42,20 +46,29 @@ impl Answer {
 }
 
 impl Api {
-    pub(super) fn new(http: Arc<dyn Transport>, address: String) -> Self {
-        Self { http, address }
+    pub(crate) fn new(http: Arc<dyn Transport>, address: String) -> Self {
+        Self { http, address, token: None }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Option<Answer> {
+    /// The same, for somebody who has a token.
+    pub(crate) fn with_token(self, token: Secret) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Option<Answer> {
         self.send(Request::builder().method(Method::GET).uri(self.at(path)), Bytes::new()).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Option<Answer> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Option<Answer> {
         self.send(Request::builder().method(Method::POST).uri(self.at(path)), Bytes::from(body.to_string())).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Option<Answer> {
+        self.send(Request::builder().method(Method::DELETE).uri(self.at(path)), Bytes::new()).await
+    }
+
     /// Asks for a run.
-    pub(super) async fn ask(&self, key: &str, body: &str) -> Option<Answer> {
+    pub(crate) async fn ask(&self, key: &str, body: &str) -> Option<Answer> {
         let request = Request::builder().method(Method::POST).uri(self.at("/v1/runs")).header("idempotency-key", key);
         self.send(request, Bytes::from(body.to_owned())).await
     }
@@ -65,6 +78,10 @@ impl Api {
     }
 
     async fn send(&self, request: http::request::Builder, body: Bytes) -> Option<Answer> {
+        let request = match &self.token {
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.expose())),
+            None => request,
+        };
         let request = request.body(body).ok()?;
         let exchange = async {
             let response = self.http.send(request).await.ok()?;

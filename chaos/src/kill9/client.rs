@@ -19,13 +19,13 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::course::stream;
-use super::ground::order;
+use super::ground::{PUBLISHER, order};
 use super::witness::Witness;
 use crate::history::Seen;
 use crate::plan::Plan;
 use crate::{ledger, platform};
 
-/// Between two looks.
+/// Between two looks at a program that is killed all the time.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// Requests for runs at once.
 const ASKS_MAX: usize = 8;
@@ -38,6 +38,23 @@ const LOOKED_BACK_ONE_IN: u64 = 8;
 /// Digits of the hash of what was asked, or of what came of it.
 const HASH_DIGITS: usize = 16;
 
+/// How a client goes about it.
+pub(crate) struct Manner {
+    /// Between two looks.
+    pub(crate) look_every: Duration,
+    /// The publisher by which its runs post.
+    pub(crate) publisher: String,
+    /// Where it looks before it settles a doubt; without it, doubts are left to people.
+    pub(crate) platform_ledger: Option<PathBuf>,
+}
+
+impl Manner {
+    /// As towards a program that is killed all the time, beside a platform with this ledger.
+    pub(crate) fn beside(platform_ledger: PathBuf) -> Self {
+        Self { look_every: LOOK_EVERY, publisher: PUBLISHER.to_owned(), platform_ledger: Some(platform_ledger) }
+    }
+}
+
 /// What the client wants and knows of one run.
 struct Wish {
     at_ms: u64,
@@ -47,6 +64,8 @@ struct Wish {
     run: Option<String>,
     /// Whether its end was reported.
     ended: bool,
+    /// Whether a post of it was seen to be held for a person, whom the client is not.
+    held: bool,
 }
 
 /// What came of one look at a run.
@@ -57,40 +76,46 @@ enum Sight {
 }
 
 /// The client; see the module.
-pub(super) struct Client<'a> {
+pub(crate) struct Client<'a> {
     witness: &'a Witness,
     wishes: Vec<Wish>,
     /// Questions that were seen, by run and step.
     questioned: BTreeSet<(String, String)>,
-    platform_ledger: PathBuf,
+    manner: Manner,
     chance: Chance,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(plan: &Plan, witness: &'a Witness, platform_ledger: PathBuf) -> Self {
+    pub(crate) fn new(plan: &Plan, witness: &'a Witness, manner: Manner) -> Self {
         let wish = |(nth, arrival): (usize, &crate::plan::Arrival)| Wish {
             at_ms: arrival.at_ms,
             key: arrival.key.clone(),
-            body: order(&plan.workload, nth),
+            body: order(&plan.workload, nth, &manner.publisher),
             run: None,
             ended: false,
+            held: false,
         };
         let wishes = plan.workload.arrivals.iter().enumerate().map(wish).collect();
         let chance = stream(plan.seed, "kill9/client");
-        Self { witness, wishes, questioned: BTreeSet::new(), platform_ledger, chance }
+        Self { witness, wishes, questioned: BTreeSet::new(), manner, chance }
     }
 
     /// Runs whose end the client does not know, those included that nobody has taken on.
-    pub(super) fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         self.wishes.iter().filter(|wish| !wish.ended).count()
     }
 
+    /// Those of them that need no person.
+    fn waiting(&self) -> usize {
+        self.wishes.iter().filter(|wish| !wish.ended && !wish.held).count()
+    }
+
     /// Goes on and on, until it is over or nothing is left to be done.
-    pub(super) async fn visit(&mut self, api: &Api, now_ms: impl Fn() -> u64, until: Until<'_>) {
+    pub(crate) async fn visit(&mut self, api: &Api, now_ms: impl Fn() -> u64, until: Until<'_>) {
         while !until.is_reached(self) {
             self.ask(api, now_ms()).await;
             self.follow(api).await;
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(self.manner.look_every).await;
         }
     }
 
@@ -142,7 +167,7 @@ impl<'a> Client<'a> {
     }
 
     /// Looks at every run once more.
-    pub(super) async fn look_back(&mut self, api: &Api) {
+    pub(crate) async fn look_back(&mut self, api: &Api) {
         for nth in 0..self.wishes.len() {
             self.look(api, vec![nth]).await;
         }
@@ -161,7 +186,7 @@ impl<'a> Client<'a> {
                 }
                 Sight::Going(shown) => {
                     self.answer(api, &run, &shown).await;
-                    self.settle(api, &run, &shown).await;
+                    self.settle(api, nth, &run, &shown).await;
                 }
             }
         }
@@ -220,12 +245,18 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Settles what is held in doubt, after a look at the platform's ledger.
-    async fn settle(&self, api: &Api, run: &str, shown: &Value) {
+    /// Settles what is held in doubt, after a look at the platform's ledger, if the client knows it.
+    async fn settle(&mut self, api: &Api, nth: usize, run: &str, shown: &Value) {
         for held in shown["parked"].as_array().into_iter().flatten().filter(|held| held["hold"]["doubt"].is_object()) {
             let key = held["key"].as_str().unwrap_or_default().to_owned();
-            self.witness.see(Seen::Held { run: run.to_owned(), key: key.clone() });
-            let lines = match ledger::read::<platform::Entry>(&self.platform_ledger) {
+            if !self.wishes[nth].held {
+                self.witness.see(Seen::Held { run: run.to_owned(), key: key.clone() });
+            }
+            let Some(platform_ledger) = &self.manner.platform_ledger else {
+                self.wishes[nth].held = true;
+                continue;
+            };
+            let lines = match ledger::read::<platform::Entry>(platform_ledger) {
                 Ok(lines) => lines,
                 Err(error) => return self.witness.broke(error.to_string()),
             };
@@ -253,11 +284,13 @@ impl<'a> Client<'a> {
 }
 
 /// How long a visit lasts.
-pub(super) enum Until<'a> {
+pub(crate) enum Until<'a> {
     /// Until the program has died.
     Dead(&'a Cell<bool>),
     /// Until the end of every run is known.
     Done,
+    /// Until somebody says so, or there is no run whose end is not known and needs no person.
+    Told(&'a Cell<bool>),
 }
 
 impl Until<'_> {
@@ -265,6 +298,7 @@ impl Until<'_> {
         match self {
             Self::Dead(dead) => dead.get() || client.witness.is_broken(),
             Self::Done => client.unfinished() == 0 || client.witness.is_broken(),
+            Self::Told(told) => told.get() || client.waiting() == 0 || client.witness.is_broken(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::plan::{Approval, Platform, Workload};
 use crate::simulation::brief;
 
 /// The publisher's name in configuration, tree and workflow.
-const PUBLISHER: &str = "board";
+pub(super) const PUBLISHER: &str = "board";
 /// The price table's key of the scripted model: one that costs something.
 pub(super) const PRICE: &str = "gpt-4o-mini";
 /// The product of the built-in brief, which each run's own stands for.
@@ -104,18 +104,18 @@ fn budget_text(workload: &Workload) -> Result<String, Kill9Error> {
 }
 
 /// What the workspace may spend.
-pub(super) fn budget_of(workload: &Workload) -> Result<Money, Kill9Error> {
+pub(crate) fn budget_of(workload: &Workload) -> Result<Money, Kill9Error> {
     let builtin = budget::BudgetPolicy::builtin().map_err(|error| Kill9Error::Policy(error.to_string()))?;
     Ok(workload.budget.or(builtin.workspace).unwrap_or(Money::MAX))
 }
 
-/// The body of the request for the run of this number.
-pub(super) fn order(workload: &Workload, nth: usize) -> String {
+/// The body of the request for the run of this number, which posts by this publisher.
+pub(super) fn order(workload: &Workload, nth: usize, publisher: &str) -> String {
     let own = format!("Lamp {}", nth + 1_000);
     let inputs: BTreeMap<String, Value> =
         brief().into_iter().map(|(name, value)| (name, renamed(value, &own))).collect();
     let mut order = json!({
-        "definition": ANNOUNCE.replace("publisher = \"feed\"", &format!("publisher = \"{PUBLISHER}\"")),
+        "definition": ANNOUNCE.replace("publisher = \"feed\"", &format!("publisher = \"{publisher}\"")),
         "inputs": inputs,
         "approval": match workload.approval {
             Approval::Automatic => "automatic",
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(policies.guards.get("publisher/board").timeout.duration(), Duration::from_secs(2));
         let PublisherConfig::Webhook { url, deduplicates, can_be_asked, .. } = &config.publishers["board"];
         assert_eq!((url.as_str(), *deduplicates, *can_be_asked), ("http://127.0.0.1:2/posts", false, false));
-        let order: Value = serde_json::from_str(&order(&workload, 7)).unwrap();
+        let order: Value = serde_json::from_str(&order(&workload, 7, PUBLISHER)).unwrap();
         let definition = order["definition"].as_str().unwrap();
         let workflow = agents::workflow::check("definition", definition, &names(&config)).unwrap();
         let inputs = order["inputs"].as_object().unwrap().clone().into_iter().collect();

@@ -5,14 +5,14 @@
 //! platform, never read from the program's own store. The choices follow from the seed; what a kill
 //! hits does not, so the point that a life ended at is told.
 
-mod api;
-mod client;
+pub(crate) mod api;
+pub(crate) mod client;
 pub mod command;
 mod course;
-mod ground;
+pub(crate) mod ground;
 mod play;
 mod process;
-mod witness;
+pub(crate) mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;

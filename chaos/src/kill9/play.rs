@@ -7,7 +7,7 @@ use actors::world::{Chance, World, WorldOptions};
 use gateway::crash::Mark;
 
 use super::api::Api;
-use super::client::{Client, Until};
+use super::client::{Client, Manner, Until};
 use super::course::stream;
 use super::ground::{self, Ground};
 use super::process::{Death, Helper, Server};
@@ -39,7 +39,7 @@ pub async fn play(plan: Plan, yard: &Yard, told: &dyn Fn(usize)) -> Result<Histo
     ground.lay(&plan.workload, &provider.url, &platform.url)?;
     let world = World::real(WorldOptions::default())?;
     let witness = Witness::new(world.clone());
-    let client = Client::new(&plan, &witness, ground.platform_ledger());
+    let client = Client::new(&plan, &witness, Manner::beside(ground.platform_ledger()));
     let mut game = Game { world, yard, ground, witness: &witness, client, lives: 0, start_took: Duration::ZERO };
     let mut from_ms = 0;
     for (nth, planned) in plan.faults.iter().enumerate() {

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::{platform, provider};
 
 /// Takes down what is seen.
-pub(super) struct Witness {
+pub(crate) struct Witness {
     world: World,
     beginning: Timestamp,
     seen: Mutex<Vec<Sighting>>,
@@ -25,24 +25,29 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn new(world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         let beginning = world.now();
         Self { world, beginning, seen: Mutex::default(), broken: Mutex::default() }
     }
 
     /// Takes down what is seen now.
-    pub(super) fn see(&self, what: Seen) {
+    pub(crate) fn see(&self, what: Seen) {
         let at_us = self.since_beginning(self.world.now());
         lock(&self.seen).push(Sighting { at_us, what });
     }
 
     /// Takes down that the program has done something that no fault explains; the first one stands.
-    pub(super) fn broke(&self, why: impl Into<String>) {
+    pub(crate) fn broke(&self, why: impl Into<String>) {
         lock(&self.broken).get_or_insert_with(|| why.into());
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         lock(&self.broken).is_some()
+    }
+
+    /// Something about what was seen so far.
+    pub(crate) fn tell<T>(&self, of: impl FnOnce(&[Sighting]) -> T) -> T {
+        of(&lock(&self.seen))
     }
 
     fn since_beginning(&self, at: Timestamp) -> u64 {
@@ -50,7 +55,7 @@ impl Witness {
     }
 
     /// The history, with what stands in the ledgers.
-    pub(super) fn close(
+    pub(crate) fn close(
         self,
         plan: Plan,
         budget: Money,

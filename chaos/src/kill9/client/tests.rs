@@ -57,7 +57,7 @@ impl Play {
     /// So many rounds of a client, the run being taken on before.
     async fn rounds(&self, rounds: usize, http: &Arc<dyn Transport>) {
         let api = Api::new(Arc::clone(http), "http://here".to_owned());
-        let mut client = Client::new(&self.plan, &self.witness, self.ledger());
+        let mut client = Client::new(&self.plan, &self.witness, Manner::beside(self.ledger()));
         for _ in 0..rounds {
             client.ask(&api, 0).await;
             client.follow(&api).await;
