@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::kill9::command::{self as kill9, Kill9Arguments};
+use crate::live::command::{self as live, LiveArguments};
 use crate::platform::{self, PlatformArguments};
 use crate::provider::{self, ProviderArguments};
 use crate::simulation::command::{
@@ -13,7 +14,7 @@ use crate::simulation::command::{
 };
 use crate::simulation::mutants::{self, MutantsArguments};
 
-/// Proves recovery: plays the whole system in simulation from seeds, and kills the real one.
+/// Proves recovery: plays the whole system in simulation from seeds, kills the real one, and hurts a running one.
 #[derive(Parser)]
 #[command(name = "callboard-chaos", version)]
 struct Cli {
@@ -27,6 +28,8 @@ enum Command {
     Sim(SimArguments),
     /// Kill the program again and again, at random times and at crash points, and see what becomes of its runs
     Kill9(Kill9Arguments),
+    /// Play an experiment on a running server whose `[chaos]` is configured, and see that it recovers
+    Live(LiveArguments),
     /// Play one seed or one plan again, and print all that was seen
     Replay(ReplayArguments),
     /// Make the plan of a failing play as small as it can be and still fail
@@ -63,13 +66,19 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Replay(arguments) => return simulation::replay(arguments),
         Command::Provider(arguments) => return provider::serve(arguments),
         Command::Platform(arguments) => return platform::serve(arguments),
-        Command::Sim(_) | Command::Kill9(_) | Command::Shrink(_) | Command::Regressions(_) | Command::Mutants(_) => {}
+        Command::Sim(_)
+        | Command::Kill9(_)
+        | Command::Live(_)
+        | Command::Shrink(_)
+        | Command::Regressions(_)
+        | Command::Mutants(_) => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match &cli.command {
             Command::Sim(arguments) => simulation::sim(arguments).await,
             Command::Kill9(arguments) => kill9::run(arguments).await,
+            Command::Live(arguments) => live::run(arguments).await,
             Command::Shrink(arguments) => simulation::make_small(arguments).await,
             Command::Regressions(arguments) => simulation::regressions(arguments).await,
             Command::Mutants(arguments) => mutants::mutants(arguments).await,

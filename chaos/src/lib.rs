@@ -8,6 +8,7 @@ pub mod fault;
 pub mod history;
 pub mod kill9;
 pub mod ledger;
+pub mod live;
 pub mod plan;
 pub mod platform;
 pub mod provider;

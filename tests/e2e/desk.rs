@@ -101,6 +101,13 @@ impl Desk {
 
     /// Every run's events, read from the journal on disk.
     pub(crate) fn events(&self) -> Vec<Event> {
+        let journal = self.journal();
+        let runs = journal.iter().filter(|event| event.kind.starts_with("run."));
+        runs.map(|event| Run::decode(&event.kind, event.schema, &event.payload).unwrap()).collect()
+    }
+
+    /// Everything in the journal on disk.
+    pub(crate) fn journal(&self) -> Vec<storage::journal::Event> {
         let disk = std::sync::Arc::new(FileDisk::new(self.path("data")));
         let shelf = MemoryShelves::new().open("streams", INDEX_VERSION).unwrap();
         let (journal, _committer, _) =
@@ -111,8 +118,7 @@ impl Desk {
             let page = journal.read(from, 512).unwrap();
             let Some(last) = page.last() else { return events };
             from = last.seq.next();
-            let runs = page.iter().filter(|event| event.kind.starts_with("run."));
-            events.extend(runs.map(|event| Run::decode(&event.kind, event.schema, &event.payload).unwrap()));
+            events.extend(page);
         }
     }
 
@@ -132,7 +138,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
     }

@@ -6,6 +6,7 @@ mod desk;
 mod economy;
 mod kill;
 mod kill9;
+mod live;
 mod money;
 mod restart;
 mod rooms;

@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::desk::{Desk, Provider};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     /// Kept, so that what it says later has a reader's end to go to.
     _said: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Server {
-    fn start(desk: &Desk) -> Self {
+    pub(crate) fn start(desk: &Desk) -> Self {
         let mut child = desk.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
@@ -26,7 +26,7 @@ impl Server {
     }
 
     /// Status and body of one request.
-    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
@@ -36,6 +36,13 @@ impl Server {
         let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
         let body = reply.split_once("\r\n\r\n").unwrap().1.to_owned();
         (status, body)
+    }
+
+    /// Asks it to stop, as a service manager does, and waits until it has.
+    pub(crate) fn end(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -157,6 +164,9 @@ fn bad_requests_get_a_problem_each() {
         ("GET", "/v1/runs/none", "", 404),
         ("GET", "/v1/runs/none/events", "", 404),
         ("GET", "/nothing", "", 404),
+        ("GET", "/v1/chaos/faults", "", 404),
+        ("POST", "/v1/chaos/faults", "{\"kind\": \"provider_reset\"}", 404),
+        ("DELETE", "/v1/chaos/faults/a", "", 404),
         ("DELETE", "/v1/runs", "", 405),
         ("POST", "/v1/runs", "{", 400),
         ("POST", "/v1/runs", "{\"workfow\": 1}", 400),

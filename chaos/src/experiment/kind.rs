@@ -130,14 +130,17 @@ impl Kind {
     }
 
     /// The ways of running that can do it. A simulation can do everything. Only its disk and its clock
-    /// can be made to lie, and a running system is not killed under its users.
+    /// can be made to lie, and a running system is not killed under its users. Nor is it given an
+    /// answer that looks right, a post that comes late, or messages of which it was not asked.
     #[must_use]
     pub fn modes(self) -> &'static [Mode] {
-        match self.victim() {
-            Victim::Provider | Victim::Platform => &[Mode::Sim, Mode::Live, Mode::Kill9],
-            Victim::Actor => &[Mode::Sim, Mode::Live],
-            Victim::Disk | Victim::Clock => &[Mode::Sim],
-            Victim::Process => &[Mode::Sim, Mode::Kill9],
+        match (self, self.victim()) {
+            (Self::ActorFlood, _) => &[Mode::Sim],
+            (Self::ProviderWrong | Self::PlatformLate, _) => &[Mode::Sim, Mode::Kill9],
+            (_, Victim::Provider | Victim::Platform) => &[Mode::Sim, Mode::Live, Mode::Kill9],
+            (_, Victim::Actor) => &[Mode::Sim, Mode::Live],
+            (_, Victim::Disk | Victim::Clock) => &[Mode::Sim],
+            (_, Victim::Process) => &[Mode::Sim, Mode::Kill9],
         }
     }
 
@@ -182,6 +185,12 @@ mod tests {
         for mode in [Mode::Sim, Mode::Live, Mode::Kill9] {
             assert_eq!(serde_json::to_value(mode).unwrap(), mode.name());
         }
+    }
+
+    #[test]
+    fn a_running_server_takes_every_kind_that_says_so() {
+        let live = Kind::ALL.into_iter().filter(|kind| kind.modes().contains(&Mode::Live)).map(Kind::name);
+        assert_eq!(live.collect::<Vec<_>>(), gateway::live::Kind::ALL.map(gateway::live::Kind::name));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::xml::escape;
-use super::{CheckerLine, Report, SometimesLine};
+use super::{CheckerLine, Report, SometimesLine, SteadyLine};
 
 /// Violations told in one failure.
 const TOLD_MAX: usize = 20;
@@ -20,13 +20,14 @@ struct Failure {
     text: String,
 }
 
-/// One case for each checker, for each thing that had to happen, for the replays, and for there being
+/// One case for each checker, for each thing that had to happen, for each probe that had to hold, for the replays, and for there being
 /// any seeds at all.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut cases = vec![seeds(report), replays(report)];
     cases.extend(report.checkers.iter().map(|line| checker(report, line)));
     cases.extend(report.sometimes.iter().map(|line| sometimes(report, line)));
+    cases.extend(report.steady.iter().filter(|line| line.wanted.is_some()).map(steady));
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let (name, tests) = (escape(&report.heading.experiment), cases.len());
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"0\"");
@@ -99,6 +100,15 @@ fn sometimes(report: &Report, line: &SometimesLine) -> Case {
         text: "a campaign in which it never happens shows nothing about it".to_owned(),
     });
     Case { name: format!("sometimes.{}", line.sometimes.name()), failure }
+}
+
+fn steady(line: &SteadyLine) -> Case {
+    let failure = (!line.holds).then(|| Failure {
+        kind: "unsteady",
+        message: format!("it must be {}", line.wanted.as_deref().unwrap_or_default()),
+        text: format!("before {:?}, during {:?}, after {:?}", line.before, line.during, line.after),
+    });
+    Case { name: format!("steady.{}", line.probe.name()), failure }
 }
 
 fn told(lines: &[String]) -> String {

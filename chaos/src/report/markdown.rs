@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Outages, Outcome, Report, Verdict};
+use super::{Outages, Outcome, Report, SteadyLine, Verdict};
 
 /// Failing seeds that are told with their violations.
 const SEEDS_TOLD_MAX: usize = 20;
@@ -18,6 +18,7 @@ pub fn markdown(report: &Report) -> String {
     let _ = writeln!(text, "# {}: {}\n", cell(&report.heading.experiment), report.outcome.name());
     let _ = writeln!(text, "{}\n", verdict(report));
     figures(&mut text, report);
+    steady(&mut text, report);
     failures(&mut text, report);
     checkers(&mut text, report);
     sometimes(&mut text, report);
@@ -30,7 +31,9 @@ fn verdict(report: &Report) -> String {
         Outcome::Passed => "Nothing was violated, and everything happened that had to.".to_owned(),
         Outcome::Failed => {
             let failing = report.verdicts.iter().filter(|verdict| verdict.is_failure()).count();
-            format!("{failing} of {} seeds show that something is wrong.", report.seeds)
+            let unsteady = report.steady.iter().filter(|line| !line.holds).count();
+            let seeds = format!("{failing} of {} seeds show that something is wrong.", report.seeds);
+            if unsteady > 0 { format!("{seeds} {unsteady} probes did not hold.") } else { seeds }
         }
         Outcome::Inconclusive if report.seeds == 0 => "No seed was played, so nothing was shown.".to_owned(),
         Outcome::Inconclusive => {
@@ -60,6 +63,23 @@ fn figures(text: &mut String, report: &Report) {
 
 fn millis(micros: u64) -> String {
     format!("{}.{:03} ms", micros / 1_000, micros % 1_000)
+}
+
+fn steady(text: &mut String, report: &Report) {
+    if report.steady.is_empty() {
+        return;
+    }
+    let figure = |value: Option<f64>| value.map_or_else(|| "no data".to_owned(), |value| format!("{value:.2}"));
+    let _ =
+        writeln!(text, "## Steady state\n\n| probe | must be | before | during | after | |\n|---|---|--:|--:|--:|---|");
+    for line in &report.steady {
+        let SteadyLine { probe, wanted, before, during, after, holds } = line;
+        let wanted = cell(wanted.as_deref().unwrap_or_default());
+        let (before, during, after) = (figure(*before), figure(*during), figure(*after));
+        let word = if *holds { "" } else { "**does not hold**" };
+        let _ = writeln!(text, "| `{}` | {wanted} | {before} | {during} | {after} | {word} |", probe.name());
+    }
+    text.push('\n');
 }
 
 fn failures(text: &mut String, report: &Report) {

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::aims::{Invariant, Sometimes};
+use crate::experiment::Probe;
 
 pub use junit::junit;
 pub use markdown::markdown;
@@ -60,6 +61,9 @@ pub struct Report {
     pub faults: Vec<FaultLine>,
     /// How long the process was away after its crashes, if it had any.
     pub outages: Option<Outages>,
+    /// What the probes measured, where somebody did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steady: Vec<SteadyLine>,
     /// What was found with each seed.
     pub verdicts: Vec<Verdict>,
 }
@@ -124,6 +128,24 @@ pub struct FaultLine {
     pub times: u64,
 }
 
+/// What a probe measured of a running system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SteadyLine {
+    /// Which.
+    pub probe: Probe,
+    /// What is well, and when; nothing where the experiment does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// Before the first fault; nothing where there was no data.
+    pub before: Option<f64>,
+    /// While there were faults.
+    pub during: Option<f64>,
+    /// After the last one.
+    pub after: Option<f64>,
+    /// Whether it held.
+    pub holds: bool,
+}
+
 impl Report {
     /// Adds up the verdicts of a campaign, by seed.
     #[must_use]
@@ -145,9 +167,17 @@ impl Report {
             sometimes,
             faults: fault_lines(&verdicts),
             outages: Outages::of(verdicts.iter().flat_map(|verdict| verdict.outages_us.iter().copied()).collect()),
+            steady: Vec::new(),
             heading,
             verdicts,
         }
+    }
+
+    /// The same, with what the probes measured; one that did not hold fails it.
+    #[must_use]
+    pub fn with_steady(self, steady: Vec<SteadyLine>) -> Self {
+        let holds = steady.iter().all(|line| line.holds);
+        Self { outcome: if holds { self.outcome } else { Outcome::Failed }, steady, ..self }
     }
 
     /// Whether everything was shown that was to be shown.

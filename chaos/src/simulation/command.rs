@@ -191,7 +191,10 @@ fn worst(verdict: &Verdict) -> String {
 }
 
 /// The report in its forms, and the plan of each seed that failed.
-fn write(experiment: &Experiment, report: &Report, out: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write(experiment: &Experiment, report: &Report, out: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
     let put = |file: String, text: &str| {
         let path = out.join(file);
