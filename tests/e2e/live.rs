@@ -83,7 +83,7 @@ fn a_running_server_recovers_from_an_experiment_and_nothing_of_it_is_left() {
     let (_, listed) = faults(&server, "GET", "");
     let listed = listed["faults"].as_array().unwrap().clone();
     let standing: Vec<_> = listed.iter().map(|fault| (&fault["standing"], fault["hits"].as_u64().unwrap())).collect();
-    assert_eq!(standing, [(&Value::from("used_up"), 1), (&Value::from("used_up"), 2)], "{listed:?}");
+    assert_eq!(standing, [(&Value::from("used_up"), 2), (&Value::from("used_up"), 1)], "{listed:?}");
     assert_eq!(faults(&server, "POST", "{ \"kind\": \"platform_reset\" }").0, 201);
     server.end();
     let kinds: Vec<_> =

@@ -45,7 +45,9 @@ pub struct LiveArguments {
 /// # Errors
 /// Whatever was wrong, or was not shown, or why it could not be played.
 pub(crate) async fn run(arguments: &LiveArguments) -> anyhow::Result<()> {
-    let experiment = experiment::load(&arguments.experiment)?;
+    let mut experiment = experiment::load(&arguments.experiment)?;
+    // A swarm is for campaigns of many seeds; this is one play, and it is to have all of its faults.
+    experiment.each_fault_off = 0.0;
     let name = &experiment.name;
     anyhow::ensure!(
         experiment.modes.contains(&Mode::Live),

@@ -161,6 +161,6 @@ mod tests {
             }
         }
         played.sort();
-        assert_eq!(played, ["breaker-flap", "hang", "provider-storm", "slow-provider"]);
+        assert_eq!(played, ["breaker-flap", "hang", "provider-storm", "slow-provider", "tree-meltdown"]);
     }
 }

@@ -104,9 +104,12 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers so, with what it was asked.
-    fn server(status: u16, body: &str) -> (Operator, Arc<Mutex<Vec<(String, String)>>>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
+    /// What a server was asked: method and token.
+    type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+    /// A server that answers so.
+    fn server(status: u16, body: &str) -> (Operator, Asked) {
+        let asked = Asked::default();
         let (ear, body) = (Arc::clone(&asked), body.to_owned());
         let http = transport::scripted(move |request: http::Request<axum::body::Bytes>| {
             let token = request.headers()["authorization"].to_str().unwrap().to_owned();

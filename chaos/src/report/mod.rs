@@ -31,7 +31,7 @@ pub use verdict::{Struck, VIOLATIONS_MAX, Verdict, kind};
 pub struct Heading {
     /// The experiment's name.
     pub experiment: String,
-    /// How it was run: `sim`, `kill9`, `live`.
+    /// How it was run: `sim`, `kill9`, or `live`, with what it was judged by.
     pub runner: String,
     /// The commit that was tried.
     pub commit: String,

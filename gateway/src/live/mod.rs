@@ -166,7 +166,8 @@ impl Live {
     pub(crate) async fn close(&self) {
         self.stop();
         self.0.world.trouble(None);
-        if lock(&self.0.pages).is_none() && tokio::time::timeout(FLUSH_MAX, self.0.diary.flush()).await.is_err() {
+        let is_written = lock(&self.0.pages).is_none();
+        if is_written && tokio::time::timeout(FLUSH_MAX, self.0.diary.flush()).await.is_err() {
             tracing::warn!("the journal took no word of the last live faults within {FLUSH_MAX:?}");
         }
     }

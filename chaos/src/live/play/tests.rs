@@ -21,8 +21,7 @@ fn server(runs: u16) -> (World, Asked) {
         let line = format!("{} {}", request.method(), request.uri().path());
         ear.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
         let fault: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-        let shown =
-            json!({ "id": "a", "fault": fault, "began": 0, "standing": "in_force", "hits": 1 });
+        let shown = json!({ "id": "a", "fault": fault, "began": 0, "standing": "in_force", "hits": 1 });
         let (status, body) = match line.as_str() {
             "POST /v1/chaos/faults" => (201, shown),
             "GET /v1/chaos/faults" | "DELETE /v1/chaos/faults" => (200, json!({ "faults": [] })),
