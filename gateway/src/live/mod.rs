@@ -126,9 +126,11 @@ impl Live {
             let mut books = self.books();
             let id = format!("{:012x}", books.chance.below(1 << 48));
             let chance = world.chance("chaos/fault");
-            books.board.put(id, fault, world.now(), world.elapsed(), chance)?
+            let put = books.board.put(id, fault, world.now(), world.elapsed(), chance)?;
+            // Before anybody can be hit, so that a fault's start is its first event.
+            self.0.diary.note(put.0.clone());
+            put
         };
-        self.0.diary.note(shown.clone());
         let (live, id) = (self.clone(), shown.id.clone());
         if is_kill {
             world.spawn("chaos.kill", self.clone().kill(shown.clone(), gone.clone()));
