@@ -217,13 +217,49 @@ pub struct ChaosConfig {
 }
 
 /// Where a secret is; the secret itself is read when it is needed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub enum SecretSource {
     /// An environment variable.
     Env(String),
     /// A file; white space around its content is dropped.
     File(PathBuf),
+}
+
+/// As it is written: `{ env = "NAME" }` or `{ file = "path" }`.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum WrittenSource {
+    Env(String),
+    File(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for SecretSource {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+struct SourceVisitor;
+
+impl<'de> serde::de::Visitor<'de> for SourceVisitor {
+    type Value = SecretSource;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("where the secret is: { env = \"NAME\" } or { file = \"path\" }")
+    }
+
+    /// The words that were written may be the secret itself, so they are not repeated.
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<SecretSource, E> {
+        Err(E::custom("a secret is not written here; say where it is: { env = \"NAME\" } or { file = \"path\" }"))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<SecretSource, A::Error> {
+        let written = WrittenSource::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(match written {
+            WrittenSource::Env(name) => SecretSource::Env(name),
+            WrittenSource::File(path) => SecretSource::File(path),
+        })
+    }
 }
 
 impl SecretSource {
@@ -451,6 +487,14 @@ mod tests {
         let (_dir, path) = written("workspace = \"a\"\nlisten = \"127.0.0.1:80\"\ndatta = \"x\"\n");
         let error = Config::load(Some(&path)).unwrap_err().to_string();
         assert!(error.contains(":3:") && error.contains("data"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_written_into_the_file_is_not_repeated() {
+        let (_dir, path) =
+            written("[model]\nkind = \"openai\"\nurl = \"http://a\"\nname = \"b\"\nkey = \"sk-plain\"\n");
+        let error = Config::load(Some(&path)).unwrap_err().to_string();
+        assert!(!error.contains("sk-plain") && error.contains("env"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::commands;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log();
+    end_with_the_reader();
     if matches!(cli.command, Command::Run(_) | Command::Serve(_)) {
         one_thread();
     }
@@ -23,6 +24,22 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What other programs end with when nobody reads what they print.
+const PIPE_CLOSED: i32 = 141;
+
+/// A reader that has gone (`callboard runs | head`) ends the program, as it ends others; nothing is
+/// lost by it. The standard library panics there, and only the hook sees it.
+fn end_with_the_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if said.starts_with("failed printing to stdout") {
+            std::process::exit(PIPE_CLOSED);
+        }
+        before(panic);
+    }));
 }
 
 /// What the local model's arithmetic reads its number of threads from.

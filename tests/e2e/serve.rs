@@ -29,8 +29,11 @@ impl Server {
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-            .unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        )
+        .unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
@@ -86,6 +89,8 @@ fn a_run_is_taken_followed_and_published() {
     assert!(events.contains("event: run.accepted") && events.contains("event: run.finished"), "{events}");
     let later = server.send("GET", &format!("/v1/runs/{id}/events"), "Last-Event-ID: 5\r\n", "").1;
     assert!(!later.contains("event: run.accepted") && later.contains("id: 6\n"), "{later}");
+    // So does one that begins where the run has ended.
+    assert_eq!(server.send("GET", &format!("/v1/runs/{id}/events"), "Last-Event-ID: 100000\r\n", "").0, 200);
     let shown = server.json(&format!("/v1/runs/{id}"));
     assert_eq!(shown["status"], "finished", "{shown}");
     assert_eq!(shown["outputs"]["posts"].as_array().unwrap().len(), 3);
@@ -154,6 +159,18 @@ fn a_person_speaks_to_a_run_from_the_command_line() {
 }
 
 #[test]
+fn a_page_of_another_place_cannot_drive_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &[]);
+    let desk = Desk::new(&provider.url);
+    let server = Server::start(&desk);
+    let (status, said) = server.send("POST", "/v1/runs", "Origin: http://evil.example\r\n", &order("automatic"));
+    assert_eq!(status, 403, "{said}");
+    assert_eq!(server.send("GET", "/v1/runs", "Origin: http://localhost:3000\r\n", "").0, 200);
+    assert_eq!(server.json("/v1/runs")["runs"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn bad_requests_get_a_problem_each() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(folder.path(), &[]);
@@ -175,6 +192,7 @@ fn bad_requests_get_a_problem_each() {
         ("POST", "/v1/runs", "{\"definition\": \"name = 1\"}", 422),
         ("POST", "/v1/runs", huge.as_str(), 413),
         ("GET", "/v1/runs?after=zz", "", 400),
+        ("GET", "/v1/runs?limit=zz", "", 400),
         ("POST", "/v1/runs/none/cancel", "", 404),
         ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": true}", 404),
         ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": false, \"url\": \"b\"}", 422),

@@ -172,7 +172,8 @@ impl Conductor {
                 Err(AskError::Full | AskError::Undone | AskError::Busy | AskError::Stale { .. }) => {
                     tokio::time::sleep(TELL_AGAIN).await;
                 }
-                Err(AskError::Refused(Refusal::Resolved { .. })) => return,
+                // It has its outcome, or has ended meanwhile: there is nobody to tell any more.
+                Err(AskError::Refused(Refusal::Resolved { .. } | Refusal::Ended(_))) => return,
                 Err(error) => {
                     tracing::warn!(run = context.id(), %error, "the run was not told");
                     return;

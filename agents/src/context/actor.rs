@@ -24,6 +24,8 @@ use crate::tether::Tether;
 
 /// Notes in one event.
 const EVENT_NOTES_MAX: usize = 64;
+/// Events of one append.
+const APPEND_EVENTS_MAX: usize = 32;
 /// Events read at once.
 const READ_EVENTS_MAX: usize = 256;
 /// Its name in the tree.
@@ -177,7 +179,11 @@ impl Store {
             let part = RememberedEvent { notes: notes.to_vec(), ..remembered.clone() };
             events.push(self.recorder.event(REMEMBERED, remember.subject.clone(), &part).map_err(unwritable)?);
         }
-        let seq = self.append(&remember.collection, stream, events).await?;
+        let mut seq = None;
+        // Several appends: what a crash leaves out is remembered again, under the same ids.
+        for part in events.chunks(APPEND_EVENTS_MAX) {
+            seq = self.append(&remember.collection, stream.clone(), part.to_vec()).await?;
+        }
         Ok(Remembered { ids, seq })
     }
 

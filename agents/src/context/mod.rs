@@ -24,7 +24,7 @@ use crate::front::{Front, FrontError};
 /// How many commands may wait for the store.
 const WAITING_MAX: usize = 256;
 /// The most notes that one call may add, after long ones were cut.
-pub const NOTES_MAX: usize = 2_048;
+pub const NOTES_MAX: usize = 65_536;
 /// The longest text of one note, in characters; a longer one becomes several.
 pub const NOTE_CHARS_MAX: usize = 500;
 /// The most hits that one search gives.

@@ -163,7 +163,7 @@ pub struct Summary {
     pub open: Vec<StepPath>,
     /// The steps that wait for a person.
     pub held: Vec<StepPath>,
-    /// Why it failed.
+    /// Why it did not finish.
     pub failure: Option<String>,
 }
 
@@ -299,6 +299,8 @@ impl State {
         };
         let failure = match &self.end {
             Some(End::Failed(failed)) => Some(failed.message.clone()),
+            Some(End::Cancelled { by, reason }) => Some(format!("cancelled by {by}: {reason}")),
+            Some(End::Rejected(no)) => Some(format!("rejected by {}: {}", no.by, no.reason)),
             _ => None,
         };
         Some(Summary {

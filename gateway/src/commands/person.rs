@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use agents::run::{ApprovalAsked, Hold, Parked};
+use agents::workflow::Action;
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 
@@ -50,8 +51,12 @@ impl Person {
                 }
                 Word::Resume
             }
-            Hold::Doubt { .. } => {
-                println!("\nnobody can tell whether {key} was done; look at the platform\n");
+            Hold::Doubt { request, .. } => {
+                if let Action::Publish(post) = request {
+                    println!("\n{}\n\n{}\n", post.title, post.text.trim());
+                    println!("nobody can tell whether `{}` has this post; look there for its title", post.publisher);
+                }
+                println!("in doubt: {key}\n");
                 let done = self.says_yes("was it done?").await?;
                 let fate = if done { Fate::Done { id: None, url: None } } else { Fate::NotDone };
                 Word::Settle(key.clone(), fate)

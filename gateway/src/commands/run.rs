@@ -12,6 +12,7 @@ use policies::approval::ApprovalPolicy;
 use storage::journal::Version;
 
 use super::person::Person;
+use super::serve::asked_to_end;
 use super::{PRINCIPAL, absolute, config, faults, is_fancy, start, stop};
 use crate::brief::{self, Brief};
 use crate::cli::RunArgs;
@@ -40,10 +41,7 @@ pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let system = start(&config, &crash, fancy).await?;
     let outcome = tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => {
-            println!("\nstopping; the same command goes on from here");
-            Ok(())
-        }
+        () = asked_to_end() => Err(anyhow::anyhow!("stopped before the end; the same command goes on from here")),
         outcome = perform(&system, arguments, &brief, workflow, fancy) => outcome,
     };
     stop(&system).await;

@@ -43,7 +43,7 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Ctrl-C, or the signal that service managers send.
-async fn asked_to_end() {
+pub(super) async fn asked_to_end() {
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
     match terminate {
         Ok(mut terminate) => tokio::select! {

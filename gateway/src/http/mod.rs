@@ -5,6 +5,7 @@ mod desk;
 mod events;
 mod faults;
 mod health;
+mod origin;
 mod problem;
 mod runs;
 
@@ -45,6 +46,7 @@ pub fn router(system: Arc<System>) -> Router {
         .fallback(|| async { Problem::not_found("this address has no resource; see /v1/runs, /v1/tree, /health") })
         .method_not_allowed_fallback(|| async { Problem::method("this resource does not take that method") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(origin::local_only))
         .with_state(system)
 }
 

@@ -42,6 +42,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "/problems/unauthorized", "It is not for everybody", detail)
     }
 
+    /// 403.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "/problems/forbidden", "Not from there", detail)
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "/problems/not-found", "There is no such thing", detail)

@@ -9,6 +9,7 @@ use agents::run::{Summary, Terms};
 use agents::workflow;
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -122,8 +123,9 @@ pub(super) struct Which {
 /// `GET /v1/runs`
 pub(super) async fn list(
     State(system): State<Arc<System>>,
-    Query(which): Query<Which>,
+    which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let Query(which) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
     let cursor: Option<Cursor> = match which.after.as_deref().map(str::parse) {
         None => None,
         Some(Ok(cursor)) => Some(cursor),

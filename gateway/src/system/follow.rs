@@ -19,16 +19,34 @@ pub struct Follower {
     after: Version,
     page: std::vec::IntoIter<Event>,
     ended: bool,
+    looked_back: bool,
 }
 
 impl System {
     /// Follows a run from after a version on.
     pub fn follow(self: &Arc<Self>, id: &str, after: Version) -> Follower {
-        Follower { system: Arc::clone(self), id: id.to_owned(), after, page: Vec::new().into_iter(), ended: false }
+        Follower {
+            system: Arc::clone(self),
+            id: id.to_owned(),
+            after,
+            page: Vec::new().into_iter(),
+            ended: false,
+            looked_back: false,
+        }
     }
 }
 
 impl Follower {
+    /// Whether the run's end lies before where the following began: a client that comes back with the
+    /// last event that it has would wait for ever else.
+    async fn ended_before(&mut self) -> bool {
+        if std::mem::replace(&mut self.looked_back, true) {
+            return false;
+        }
+        let Some(last) = self.system.last_event(&self.id).await else { return false };
+        ends(&last)
+    }
+
     /// The next event, waiting for it; none after the run's end, or when the
     /// journal has stopped.
     pub async fn next(&mut self) -> Option<Event> {
@@ -44,7 +62,7 @@ impl Follower {
             let page = self.system.run_events(&self.id, self.after, PAGE_MAX).await.ok()?;
             if !page.is_empty() {
                 self.page = page.into_iter();
-            } else if self.ended {
+            } else if self.ended || self.ended_before().await {
                 return None;
             } else {
                 head.next().await.ok()?;

@@ -59,6 +59,13 @@ impl System {
         }
     }
 
+    /// A run's last event, if it has any that can be read.
+    pub(super) async fn last_event(&self, run: &str) -> Option<Event> {
+        let version = self.journal.version(&stream(run)).ok()?;
+        let before = Version(version.0.checked_sub(1)?);
+        self.run_events(run, before, 1).await.ok()?.pop()
+    }
+
     /// The feed's file, where one is kept.
     pub fn feed_path(&self) -> Option<std::path::PathBuf> {
         self.feed.clone()
