@@ -52,6 +52,11 @@ impl Host<Run> for Conductor {
         command.now = self.now(world);
         command.chance = world.chance("run").unit();
         command.grants = self.gather(state, &command).await;
+        // A timer may find nothing due, when the clock had jumped ahead of it: the next one is set all
+        // the same, since no event will come of this.
+        if let (Act::StartReady, Some(context)) = (&command.act, self.context()) {
+            self.arm(&context, state);
+        }
         command
     }
 
@@ -113,6 +118,11 @@ impl Conductor {
         if !state.is_going() {
             return self.clear();
         }
+        self.arm(context, state);
+    }
+
+    /// Sets the timer for the next retry that is not due yet.
+    fn arm(&self, context: &Context<Run>, state: &State) {
         if let Some((due, wait)) = state.next_retry(self.now(context.world())) {
             self.set_timer(context, due, wait);
         }

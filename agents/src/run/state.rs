@@ -235,13 +235,13 @@ impl State {
         if self.is_going() { due.min() } else { None }
     }
 
-    /// The retry that comes first: when it is due, and how long that is to be waited for at `now`, which
+    /// The retry that comes first of those that are not due yet: when it is due, and how long that is to be waited for at `now`, which
     /// is never longer than was decided. A clock that was set back would have it wait for as long as it
     /// was set back by.
     #[must_use]
     pub fn next_retry(&self, now: Timestamp) -> Option<(Timestamp, Duration)> {
         let waits = self.leaves.values().filter_map(|leaf| match leaf.phase {
-            Phase::Again { due, wait } => Some((due, due.since(now).min(wait.duration()))),
+            Phase::Again { due, wait } if due > now => Some((due, due.since(now).min(wait.duration()))),
             _ => None,
         });
         if self.is_going() { waits.min_by_key(|(_, wait)| *wait) } else { None }
