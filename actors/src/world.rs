@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// Tells each line of the trace, with its time, to `listener` too. The real world has no trace.
+    /// Tells each line of the trace to `listener` too. The real world has no trace.
     pub fn listen(&self, listener: Listener) {
         if let Mode::Simulated(simulation) = &self.0.mode {
             simulation.listen(listener);

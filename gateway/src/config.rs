@@ -13,6 +13,8 @@ use policies::money::Money;
 use policies::span::ByteSize;
 use serde::Deserialize;
 
+pub use crate::secret_source::SecretSource;
+
 use crate::system::{PUBLISHERS, SERVICES, agents};
 
 /// Read when no file is named and this one is there.
@@ -214,82 +216,6 @@ pub struct PolicyFiles {
 pub struct ChaosConfig {
     /// Where the token is that operators show.
     pub token: SecretSource,
-}
-
-/// Where a secret is; the secret itself is read when it is needed.
-#[derive(Clone, Debug)]
-pub enum SecretSource {
-    /// An environment variable.
-    Env(String),
-    /// A file; white space around its content is dropped.
-    File(PathBuf),
-}
-
-/// As it is written: `{ env = "NAME" }` or `{ file = "path" }`.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum WrittenSource {
-    Env(String),
-    File(PathBuf),
-}
-
-impl<'de> Deserialize<'de> for SecretSource {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SourceVisitor)
-    }
-}
-
-struct SourceVisitor;
-
-impl<'de> serde::de::Visitor<'de> for SourceVisitor {
-    type Value = SecretSource;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("where the secret is: { env = \"NAME\" } or { file = \"path\" }")
-    }
-
-    /// The words that were written may be the secret itself, so they are not repeated.
-    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<SecretSource, E> {
-        Err(E::custom("a secret is not written here; say where it is: { env = \"NAME\" } or { file = \"path\" }"))
-    }
-
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<SecretSource, A::Error> {
-        let written = WrittenSource::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-        Ok(match written {
-            WrittenSource::Env(name) => SecretSource::Env(name),
-            WrittenSource::File(path) => SecretSource::File(path),
-        })
-    }
-}
-
-impl SecretSource {
-    fn resolve(&mut self, folder: &Path) {
-        if let Self::File(path) = self {
-            *path = folder.join(&*path);
-        }
-    }
-
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// A sentence that names the source, never its content.
-    pub fn read(&self) -> Result<String, String> {
-        let secret = match self {
-            Self::Env(name) => std::env::var(name).map_err(|_| {
-                format!("the environment variable {name} is not set; export it, or name another source")
-            })?,
-            Self::File(path) => std::fs::read_to_string(path)
-                .map_err(|e| format!("the secret's file {} cannot be read: {e}", path.display()))?,
-        };
-        let secret = secret.trim();
-        if secret.is_empty() {
-            return Err(match self {
-                Self::Env(name) => format!("the environment variable {name} is empty"),
-                Self::File(path) => format!("the secret's file {} is empty", path.display()),
-            });
-        }
-        Ok(secret.to_owned())
-    }
 }
 
 impl Config {
@@ -495,15 +421,5 @@ mod tests {
             written("[model]\nkind = \"openai\"\nurl = \"http://a\"\nname = \"b\"\nkey = \"sk-plain\"\n");
         let error = Config::load(Some(&path)).unwrap_err().to_string();
         assert!(!error.contains("sk-plain") && error.contains("env"), "{error}");
-    }
-
-    #[test]
-    fn a_missing_secret_names_its_source_only() {
-        let source = SecretSource::Env("CALLBOARD_NO_SUCH_SECRET".to_owned());
-        assert!(source.read().unwrap_err().contains("CALLBOARD_NO_SUCH_SECRET"));
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, "  s3cret\n").unwrap();
-        assert_eq!(SecretSource::File(path).read().unwrap(), "s3cret");
     }
 }

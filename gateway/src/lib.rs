@@ -9,6 +9,7 @@ pub mod entry;
 pub mod http;
 pub mod live;
 pub mod policy;
+mod secret_source;
 pub mod system;
 pub mod terminal;
 pub mod wiring;

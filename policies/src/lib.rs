@@ -14,6 +14,7 @@ pub mod guard;
 pub mod instant;
 pub mod intensity;
 pub mod money;
+pub mod pattern;
 pub mod price;
 pub mod retry;
 pub mod rules;

@@ -61,12 +61,19 @@ impl NodeSnapshot {
         }
     }
 
+    /// This node and all below it: each before its children, those in start order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Self> {
+        let mut left = vec![self];
+        std::iter::from_fn(move || {
+            let node = left.pop()?;
+            left.extend(node.children.iter().rev());
+            Some(node)
+        })
+    }
+
     /// This node or the one of this name below it.
     pub fn find(&self, name: &str) -> Option<&NodeSnapshot> {
-        if self.name == name {
-            return Some(self);
-        }
-        self.children.iter().find_map(|child| child.find(name))
+        self.nodes().find(|node| node.name == name)
     }
 }
 

@@ -189,6 +189,11 @@ impl<E: Entity> Directory<E> {
         live.collect()
     }
 
+    /// How many actors are live.
+    pub fn live_count(&self) -> usize {
+        self.slots().values().filter(|slot| matches!(slot, Slot::Live(_))).count()
+    }
+
     /// Whether everything rests.
     pub fn is_empty(&self) -> bool {
         self.slots().is_empty()

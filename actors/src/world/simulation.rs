@@ -22,8 +22,8 @@ pub(super) struct Simulation {
     state: Mutex<State>,
 }
 
-/// Hears each line of the trace, with its time since the world began.
-pub type Listener = Arc<dyn Fn(Duration, &str) + Send + Sync>;
+/// Hears each line of the trace.
+pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct State {
     listener: Option<Listener>,
@@ -75,7 +75,8 @@ impl Simulation {
     }
 
     pub(super) fn trace(&self, elapsed: Duration, line: &dyn Display) {
-        let line = format!("{} {line}", elapsed.as_micros());
+        let said = line.to_string();
+        let line = format!("{} {said}", elapsed.as_micros());
         tracing::trace!(target: "callboard::trace", "{line}");
         let listener = {
             let mut state = self.state();
@@ -85,7 +86,7 @@ impl Simulation {
         };
         // Outside the lock: a listener may ask the world for the time.
         if let Some(listener) = listener {
-            listener(elapsed, line.split_once(' ').map_or("", |(_, said)| said));
+            listener(&said);
         }
     }
 

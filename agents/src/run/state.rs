@@ -225,9 +225,9 @@ impl State {
         })
     }
 
-    /// When the next retry is due; the host then says [`super::Act::StartReady`].
-    #[must_use]
-    pub fn retry_due(&self) -> Option<Timestamp> {
+    /// When the next retry is due, as a host without a clock sees it.
+    #[cfg(test)]
+    pub(super) fn retry_due(&self) -> Option<Timestamp> {
         let due = self.leaves.values().filter_map(|leaf| match leaf.phase {
             Phase::Again { due, .. } => Some(due),
             _ => None,
@@ -235,9 +235,9 @@ impl State {
         if self.is_going() { due.min() } else { None }
     }
 
-    /// The retry that comes first of those that are not due yet: when it is due, and how long that is to be waited for at `now`, which
-    /// is never longer than was decided. A clock that was set back would have it wait for as long as it
-    /// was set back by.
+    /// The retry that comes first of those that are not due yet: when it is due, and how long that is to
+    /// be waited for at `now`, never longer than was decided; a clock that was set back would have it
+    /// wait for as long as it was set back by. The host then says [`super::Act::StartReady`].
     #[must_use]
     pub fn next_retry(&self, now: Timestamp) -> Option<(Timestamp, Duration)> {
         let waits = self.leaves.values().filter_map(|leaf| match leaf.phase {

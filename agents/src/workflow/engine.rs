@@ -153,16 +153,19 @@ pub(super) fn value(source: &str, context: &Value) -> Result<Value, String> {
 
 /// The text of a template.
 pub(super) fn text(source: &str, context: &Value) -> Result<String, String> {
-    let mut out = Bounded(Vec::new());
     let compile = |source: &'static str| ENGINE.template_from_str(source).map(Arc::new);
-    if let Some(template) = TEMPLATES.get(source).map(Ok).or_else(|| TEMPLATES.keep(source, compile)) {
-        let template = template.map_err(|e| message(&e))?;
-        template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
-    } else {
-        let engine: &Environment<'_> = &ENGINE;
-        let template = engine.template_from_str(source).map_err(|e| message(&e))?;
-        template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
+    match TEMPLATES.get(source).map(Ok).or_else(|| TEMPLATES.keep(source, compile)) {
+        Some(template) => render(&*template.map_err(|e| message(&e))?, context),
+        None => {
+            let engine: &Environment<'_> = &ENGINE;
+            render(&engine.template_from_str(source).map_err(|e| message(&e))?, context)
+        }
     }
+}
+
+fn render(template: &Template<'_, '_>, context: &Value) -> Result<String, String> {
+    let mut out = Bounded(Vec::new());
+    template.render_captured_to(context.clone(), &mut out).map_err(|e| message(&e))?;
     String::from_utf8(out.0).map_err(|e| e.to_string())
 }
 

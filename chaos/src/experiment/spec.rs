@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use policies::document;
+use policies::pattern::covers;
 use policies::span::Span;
 use policies::tree::TreePolicy;
 use toml::Spanned;
@@ -182,7 +183,7 @@ fn target(victim: Victim, section: &mut Section<'_>, frame: &Frame, mistakes: &m
     };
     // A running system may have a tree of its own.
     let checked = victim != Victim::Actor || frame.modes.iter().any(|mode| *mode != Mode::Live);
-    if checked && !known.iter().any(|name| name == target.get_ref() || matches(target.get_ref(), name)) {
+    if checked && !known.iter().any(|name| name == target.get_ref() || covers(target.get_ref(), name)) {
         let help = document::suggestion(target.get_ref(), known.iter().map(String::as_str));
         mistakes.add(target.span(), format!("`{}` stands for nothing that there is", target.get_ref()), help);
     }
@@ -193,17 +194,6 @@ fn target(victim: Victim, section: &mut Section<'_>, frame: &Frame, mistakes: &m
 fn actors() -> Vec<String> {
     let nodes = TreePolicy::builtin().map(|tree| tree.nodes).unwrap_or_default();
     nodes.into_keys().chain([RUNS.to_owned()]).collect()
-}
-
-/// Whether a pattern, in which `*` stands for any text, is the whole of a name.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            let mut cuts = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
-            cuts.any(|at| tail.get(at..).is_some_and(|tail| matches(rest, tail)))
-        }),
-    }
 }
 
 /// Reads the keys that the kind has for itself.
@@ -302,20 +292,6 @@ fn nth(section: &mut Section<'_>, has_point: bool, mistakes: &mut Mistakes<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, name) in
-            [("*", ""), ("*", "a"), ("run/*", "run/7"), ("*er", "writer"), ("r*v*r", "reviewer"), ("é*", "éa")]
-        {
-            assert!(matches(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in
-            [("", "a"), ("run/*", "runs"), ("*er", "feed"), ("r*x*r", "reviewer"), ("write", "writer")]
-        {
-            assert!(!matches(pattern, name), "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn the_builtin_trees_actors_can_be_aimed_at() {

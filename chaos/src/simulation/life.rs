@@ -8,11 +8,12 @@ use actors::transport;
 use actors::world::{Trouble, Troublemaker, World, reboot};
 use gateway::http::router;
 use gateway::system::System;
+use policies::pattern::covers;
 use policies::tree::TreePolicy;
 use storage::disk::Disk;
 use storage::disk::sim::Operation;
 use storage::disk::watched::{DiskPoint, watched};
-use supervisor::{Ended, Fault as Kill, Observer, SupervisionEvent};
+use supervisor::{Ended, Failure, Fault as Kill, Observer, SupervisionEvent};
 
 use super::board::Board;
 use super::client::Client;
@@ -20,7 +21,7 @@ use super::model::Provider;
 use super::parts::{PartsError, parts};
 use super::sabotage::Sabotage;
 use super::scene::{Death, Scene};
-use super::weather::{Due, Weather, matches};
+use super::weather::{Due, Weather};
 use crate::fault::{ActorEffect, DiskEffect, Fault, Loss, Point};
 use crate::history::Seen;
 use crate::plan::{Plan, Platform};
@@ -95,7 +96,7 @@ impl Cast {
         }
         let system = match System::start(parts).await {
             Ok(system) => Arc::new(system),
-            Err(error) => return Ok(End::Fell(chain(&error))),
+            Err(error) => return Ok(End::Fell(Failure::classify(&error).message)),
         };
         self.scene.hold_if_dead().await;
         self.scene.see(Seen::Ready { life });
@@ -210,9 +211,9 @@ impl Cast {
 
     /// Kills one of the actors that the pattern names; whether there was one.
     async fn kill(&self, system: &Arc<System>, target: &str, nth: u64) -> bool {
-        let mut names = Vec::new();
-        collect(&system.picture().root, &mut names);
-        names.retain(|name| matches(target, name));
+        let picture = system.picture();
+        let names: Vec<&str> = picture.root.nodes().map(|node| node.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| covers(target, name)).collect();
         let Some(place) = usize::try_from(nth >> 1).ok().and_then(|nth| nth.checked_rem(names.len())) else {
             return false;
         };
@@ -227,9 +228,10 @@ impl Cast {
         let mut deepest = 0;
         loop {
             tokio::time::sleep(GAUGE_EVERY).await;
-            let mut depths = Vec::new();
-            deep(&system.picture().root, &mut depths);
-            if let Some((child, queued, max)) = depths.into_iter().max_by_key(|(_, queued, _)| *queued)
+            let picture = system.picture();
+            let gauged = picture.root.nodes().filter_map(|node| Some((&node.name, node.mailbox.as_ref()?)));
+            let depths = gauged.map(|(name, mailbox)| (name.clone(), mailbox.queued as u64, mailbox.max as u64));
+            if let Some((child, queued, max)) = depths.max_by_key(|(_, queued, _)| *queued)
                 && queued > deepest
             {
                 deepest = queued;
@@ -263,7 +265,7 @@ impl Cast {
 
     fn listen(&self, world: &World) {
         let scene = self.scene.clone();
-        world.listen(Arc::new(move |_, line| {
+        world.listen(Arc::new(move |line| {
             scene.line(line);
             let mut words = line.split(' ');
             if let (Some("breaker"), Some(guard), Some(to)) = (words.next(), words.next(), words.next()) {
@@ -281,23 +283,6 @@ fn at_disk(point: DiskPoint) -> Point {
         DiskPoint::SyncBefore => Point::SyncBefore,
         DiskPoint::SyncAfter => Point::SyncAfter,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn collect(node: &supervisor::NodeSnapshot, names: &mut Vec<String>) {
-    names.push(node.name.clone());
-    node.children.iter().for_each(|child| collect(child, names));
-}
-
-fn deep(node: &supervisor::NodeSnapshot, depths: &mut Vec<(String, u64, u64)>) {
-    if let Some(mailbox) = &node.mailbox {
-        depths.push((node.name.clone(), mailbox.queued as u64, mailbox.max as u64));
-    }
-    node.children.iter().for_each(|child| deep(child, depths));
 }
 
 /// Makes trouble as the weather has it.

@@ -125,7 +125,7 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
             println!("{line}");
         }
         let picture = system.picture();
-        let now = total_restarts(&picture.root);
+        let now: u64 = picture.root.nodes().map(|node| node.restarts).sum();
         if now > restarts {
             restarts = now;
             print!("{}", tree(&picture.root, fancy));
@@ -137,10 +137,6 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
         }
     }
     Ok(())
-}
-
-fn total_restarts(node: &supervisor::NodeSnapshot) -> u64 {
-    node.restarts + node.children.iter().map(total_restarts).sum::<u64>()
 }
 
 /// Prints the report, and says whether the run reached its aim.

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use actors::world::World;
 use futures::future::BoxFuture;
-use supervisor::{Fault as Death, NodeSnapshot, Tree};
+use policies::pattern::covers;
+use supervisor::{Fault as Death, Tree};
 use tokio_util::sync::CancellationToken;
 
 use super::Live;
 use super::board::Shown;
-use super::fault::covers;
 
 /// Between two looks for somebody to kill.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -30,11 +30,8 @@ pub(super) struct Actors {
 impl Actors {
     pub(super) fn of(tree: Tree) -> Self {
         let picture = tree.clone();
-        let names = move || {
-            let mut names = BTreeSet::new();
-            below(&picture.draw().root, &mut names);
-            names
-        };
+        // All but the root, which is never killed.
+        let names = move || picture.draw().root.nodes().skip(1).map(|node| node.name.clone()).collect();
         let kill = move |name: String| {
             let tree = tree.clone();
             Box::pin(async move { tree.fault(&name, Death::Kill).await.is_ok() }) as BoxFuture<'static, bool>
@@ -64,14 +61,6 @@ impl Actors {
                 (self.kill)(actor).await;
             }
         }
-    }
-}
-
-/// The names of everything under the root.
-fn below(node: &NodeSnapshot, names: &mut BTreeSet<String>) {
-    for child in &node.children {
-        names.insert(child.name.clone());
-        below(child, names);
     }
 }
 

@@ -296,7 +296,7 @@ impl Fault {
 
     /// Whether its target stands for this name.
     pub(super) fn covers(&self, name: &str) -> bool {
-        covers(&self.target, name)
+        policies::pattern::covers(&self.target, name)
     }
 }
 
@@ -366,31 +366,6 @@ fn bounds(key: &'static str, bounds: String) -> NotFault {
     NotFault::Bounds { key, bounds }
 }
 
-/// Whether a pattern, in which `*` stands for any text, is the whole of a name. The last `*` that was
-/// passed takes one character more whenever what follows it does not fit, so its work is bounded by
-/// the product of the two lengths.
-pub(super) fn covers(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        if pattern.get(p) == Some(&'*') {
-            star = Some((p, n));
-            p += 1;
-        } else if pattern.get(p) == name.get(n) {
-            p += 1;
-            n += 1;
-        } else if let Some((at, taken)) = star {
-            star = Some((at, taken + 1));
-            p = at + 1;
-            n = taken + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|char| *char == '*'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,17 +418,6 @@ mod tests {
             (r#"{ "kind": "provider_reset", "target": "" }"#, "`target` must be a name of 1 to 200 bytes"),
         ] {
             assert_eq!(asked(text).unwrap_err(), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, name) in [("*", ""), ("run/*", "run/7"), ("*er", "writer"), ("r*v*r", "reviewer"), ("é*", "éa")]
-        {
-            assert!(covers(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("", "a"), ("run/*", "runs"), ("r*x*r", "reviewer"), ("write", "writer"), ("ab", "a")] {
-            assert!(!covers(pattern, name), "{pattern} {name}");
         }
     }
 }

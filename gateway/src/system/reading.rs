@@ -37,7 +37,7 @@ impl System {
 
     /// Runs whose actor is awake now; the others rest, or have ended.
     pub fn awake(&self) -> usize {
-        self.runs.depths().len()
+        self.runs.live_count()
     }
 
     /// Whether a run of this id was ever accepted.
