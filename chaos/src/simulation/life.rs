@@ -81,6 +81,7 @@ impl Cast {
     }
 
     async fn act(&self, world: &World, life: u32) -> Result<End, PartsError> {
+        self.make_room(world);
         let mut parts = parts(world, self.scene.disk())?;
         let scene = self.scene.clone();
         let disk: Arc<dyn Disk> = Arc::new(self.scene.disk().clone());
@@ -199,13 +200,20 @@ impl Cast {
             DiskEffect::SyncError => disk.fail_next_sync(),
             DiskEffect::AppendError => disk.fail_nth(Operation::Append, 1),
             DiskEffect::Full { for_ms } => {
-                disk.set_capacity(Some(disk.used()));
-                let disk = disk.clone();
-                world.spawn("chaos/room", async move {
-                    tokio::time::sleep(Duration::from_millis(for_ms)).await;
-                    disk.set_capacity(None);
-                });
+                self.scene.fill_disk(Duration::from_millis(for_ms));
+                self.make_room(world);
             }
+        }
+    }
+
+    /// Makes room on a full disk when its time has come. A disk that was full at a death is full at the next start.
+    fn make_room(&self, world: &World) {
+        if let Some(time) = self.scene.full_for() {
+            let scene = self.scene.clone();
+            world.spawn("chaos/room", async move {
+                tokio::time::sleep(time).await;
+                scene.make_room();
+            });
         }
     }
 

@@ -21,8 +21,9 @@ use crate::fault::Loss;
 use crate::history::{History, Seen};
 use crate::plan::Plan;
 
-/// From a death to the next start, as a service manager has it.
+/// From a death to the next start, as a service manager has it: twice as long after each start that failed.
 const START_AFTER: Duration = Duration::from_millis(200);
+const START_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Starts in a row that end without the system having been ready.
 const START_TRIES_MAX: u32 = 40;
 
@@ -105,7 +106,7 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
             }
         }
         scene.bury(plan.seed, life);
-        scene.pass_time(START_AFTER);
+        scene.pass_time(start_after(failed_starts));
         if scene.now() >= Duration::from_millis(plan.duration_ms + plan.quiet_ms) {
             broken = Some("it was not up at the end of the quiet time".to_owned());
             break;
@@ -124,6 +125,10 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
         lives: life,
         elapsed_ms,
     })
+}
+
+fn start_after(failed_starts: u32) -> Duration {
+    START_AFTER.saturating_mul(2_u32.saturating_pow(failed_starts)).min(START_AFTER_MAX)
 }
 
 fn one_life(cast: &Cast, life: u32) -> Result<(End, Remains), PlayError> {

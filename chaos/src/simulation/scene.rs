@@ -32,6 +32,8 @@ struct State {
     seen: Vec<Sighting>,
     lines: Option<Vec<String>>,
     death: Option<Death>,
+    /// When a full disk has room again, whoever lives then.
+    room_at: Option<Duration>,
 }
 
 enum Clock {
@@ -57,6 +59,7 @@ impl Scene {
             seen: Vec::new(),
             lines: lines.then(Vec::new),
             death: None,
+            room_at: None,
         };
         Self(Arc::new(Shared { disk, died: Notify::new(), state: Mutex::new(state) }))
     }
@@ -87,6 +90,28 @@ impl Scene {
         state.before = state.now();
         state.clock = Clock::Running(Instant::now());
         state.death = None;
+    }
+
+    /// The disk is full, for so long at least.
+    pub(super) fn fill_disk(&self, time: Duration) {
+        let mut state = self.state();
+        state.room_at = Some(state.now() + time).max(state.room_at);
+        self.disk().set_capacity(Some(self.disk().used()));
+    }
+
+    /// How long the disk will still be full.
+    pub(super) fn full_for(&self) -> Option<Duration> {
+        let state = self.state();
+        state.room_at.map(|at| at.saturating_sub(state.now()))
+    }
+
+    /// Makes room on the disk, if it is time.
+    pub(super) fn make_room(&self) {
+        let mut state = self.state();
+        if state.room_at.is_some_and(|at| at <= state.now()) {
+            state.room_at = None;
+            self.disk().set_capacity(None);
+        }
     }
 
     /// A life is over, and with it the runtime that its time came from.
