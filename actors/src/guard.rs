@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::latest::{self, Latest};
 use crate::telemetry::Metrics;
 use crate::world::World;
 use limit::RateLimit;
@@ -30,6 +31,8 @@ struct Shared {
     world: World,
     metrics: Metrics,
     policy: policies::guard::Guards,
+    /// How often a breaker of any of them has moved.
+    moves: Arc<Latest<u64>>,
     guards: Mutex<BTreeMap<String, Guard>>,
 }
 
@@ -42,6 +45,7 @@ struct Inner {
     policy: GuardPolicy,
     world: World,
     metrics: Metrics,
+    moves: Arc<Latest<u64>>,
     slots: Arc<Semaphore>,
     slots_max: usize,
     rate: Option<RateLimit>,
@@ -115,7 +119,8 @@ impl Guards {
 
     /// Guards by `policy`, whose calls and moves are counted in `metrics`.
     pub fn counted(world: World, policy: policies::guard::Guards, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { world, metrics, policy, guards: Mutex::default() }))
+        let moves = Arc::new(Latest::new(0));
+        Self(Arc::new(Shared { world, metrics, policy, moves, guards: Mutex::default() }))
     }
 
     /// The guard of that name, made by its policy when first asked for. Names come from
@@ -125,9 +130,14 @@ impl Guards {
         if let Some(guard) = guards.get(name) {
             return guard.clone();
         }
-        let guard = Guard::new(name, self.0.policy.get(name), &self.0.world, &self.0.metrics);
+        let guard = Guard::new(name, self.0.policy.get(name), &self.0);
         guards.insert(name.to_owned(), guard.clone());
         guard
+    }
+
+    /// Follows the moves of all breakers: a new value says that one of them has moved.
+    pub fn watch(&self) -> latest::Watcher<u64> {
+        self.0.moves.watch()
     }
 
     /// Every guard in use, by name.
@@ -138,13 +148,15 @@ impl Guards {
 }
 
 impl Guard {
-    fn new(name: &str, policy: GuardPolicy, world: &World, metrics: &Metrics) -> Self {
+    fn new(name: &str, policy: GuardPolicy, shared: &Shared) -> Self {
+        let Shared { world, metrics, moves, .. } = shared;
         let slots_max =
             usize::try_from(policy.concurrency.max(1)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             name: name.to_owned(),
             world: world.clone(),
             metrics: metrics.clone(),
+            moves: Arc::clone(moves),
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
             rate: policy.rate.and_then(|rate| RateLimit::new(rate, world)),
@@ -230,6 +242,10 @@ impl Guard {
             };
             tracing::info!(guard = self.name(), to, "the circuit breaker moved");
             self.0.metrics.breaker_moved(self.name(), to);
+            self.0.moves.set_if(|moves| {
+                *moves += 1;
+                true
+            });
             self.0.world.trace(format_args!("breaker {} {to}", self.name()));
         }
         output

@@ -147,3 +147,19 @@ async fn a_call_ends_by_itself_by_its_timeout_or_by_its_token() {
     token.cancel();
     assert_eq!(call_with_timeout(SECOND, &token, never()).await, Err(Cut::Cancelled));
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_who_watch_hear_of_each_move_of_a_breaker() {
+    let mut policies = policies::guard::Guards::default();
+    policies.set("model", GuardPolicy { breaker: breaker(), ..GuardPolicy::default() });
+    let guards = Guards::new(world(), policies);
+    let mut moves = guards.watch();
+    let guard = guards.get("model");
+    fail(&guard, 2).await;
+    moves.next().await.unwrap();
+    assert!(matches!(guards.snapshot()["model"].breaker, BreakerState::Open { .. }));
+    tokio::time::sleep(10 * SECOND).await;
+    admit(&guard).await.unwrap().finish(ended(None));
+    moves.next().await.unwrap();
+    assert_eq!(guards.snapshot()["model"].breaker, BreakerState::Closed);
+}

@@ -11,7 +11,7 @@ use policies::span::ByteSize;
 use super::error::AppendError;
 use super::event::{Appended, RecordId, Seq, StreamId, Version};
 use super::frame::{self, Chain, Head, Kind};
-use super::handle::{Reply, Shared};
+use super::handle::{Reply, Shared, Shortage};
 use super::index::Run;
 use super::record::Prepared;
 use super::segment::Position;
@@ -42,8 +42,8 @@ pub(super) struct Group {
     /// Versions that streams will have. Looked up by name alone, as is the next.
     versions: HashMap<StreamId, Version>,
     batches: HashMap<RecordId, usize>,
-    /// A batch was refused for want of room.
-    pub(super) short_of_room: bool,
+    /// What a batch was refused for, if it was for want of room.
+    pub(super) shortage: Option<Shortage>,
     /// Why nothing more can be staged, now or later.
     pub(super) failed: Option<Arc<str>>,
 }
@@ -65,7 +65,7 @@ impl Group {
         self.answers.clear();
         self.versions.clear();
         self.batches.clear();
-        self.short_of_room = false;
+        self.shortage = None;
     }
 
     pub(super) fn new(place: Place, end: End) -> Self {
@@ -78,7 +78,7 @@ impl Group {
             answers: Vec::new(),
             versions: HashMap::new(),
             batches: HashMap::new(),
-            short_of_room: false,
+            shortage: None,
             failed: None,
         }
     }
@@ -93,7 +93,9 @@ impl Group {
             ),
             (None, None, None) => Answer::Fate(self.stage_new(shared, batch)),
         };
-        self.short_of_room |= matches!(answer, Answer::Fate(Err(AppendError::Full { .. })));
+        if let Answer::Fate(Err(error)) = &answer {
+            self.shortage = Shortage::of(error).or(self.shortage.take());
+        }
         self.answers.push((reply, answer));
     }
 

@@ -5,10 +5,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use policies::instant::Timestamp;
+use policies::span::ByteSize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::Committer;
@@ -21,7 +22,7 @@ use super::record::{self, Prepared};
 use super::tail::Tail;
 use crate::blobs::Blobs;
 use crate::disk::Disk;
-use crate::latest::Watcher;
+use crate::latest::{Latest, Watcher};
 use crate::views::Shelf;
 
 /// What the committer is asked to do.
@@ -39,13 +40,44 @@ pub(super) struct Shared {
     pub(super) reader: Reader,
     /// Syncs of segment files since the opening.
     pub(super) syncs: AtomicU64,
-    /// The last write found no room.
-    pub(super) full: AtomicBool,
+    /// What the last write found no room for, if it did not.
+    pub(super) shortage: Latest<Option<Shortage>>,
     /// Why the committer ended, once it has.
     pub(super) ended: std::sync::OnceLock<Arc<str>>,
 }
 
+/// A write that found no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortage {
+    /// What it needed.
+    pub asked: ByteSize,
+    /// Which limit was met.
+    pub limit: Arc<str>,
+}
+
+impl Shortage {
+    /// What an append was refused for, if it was for want of room.
+    pub(super) fn of(error: &AppendError) -> Option<Self> {
+        match error {
+            AppendError::Full { asked, limit } => Some(Self { asked: *asked, limit: limit.clone() }),
+            _ => None,
+        }
+    }
+}
+
 impl Shared {
+    /// Notes whether there is room. Those who watch hear of it when that changes; another write that
+    /// finds none is no news.
+    pub(super) fn note_room(&self, shortage: Option<Shortage>) {
+        self.shortage.set_if(|held| {
+            let changed = held.is_some() != shortage.is_some();
+            if changed {
+                *held = shortage;
+            }
+            changed
+        });
+    }
+
     pub(super) fn stopped(&self) -> AppendError {
         let reason = self.ended.get().cloned().unwrap_or_else(|| "its committer is gone".into());
         AppendError::Stopped { reason }
@@ -179,11 +211,18 @@ impl Journal {
         if self.shared.ended.get().is_some() {
             return false;
         }
-        let Shared { full, reader, options, .. } = &*self.shared;
-        if full.load(Ordering::Relaxed) && reader.has_room(options.bytes_max) {
-            full.store(false, Ordering::Relaxed);
+        let Shared { shortage, reader, options, .. } = &*self.shared;
+        if shortage.get().is_some() && reader.has_room(options.bytes_max) {
+            self.shared.note_room(None);
         }
-        !full.load(Ordering::Relaxed)
+        shortage.get().is_none()
+    }
+
+    /// Follows whether there is room: what the last write needed where there was none. It changes when
+    /// a write finds the journal full, and when one finds room again.
+    #[must_use]
+    pub fn watch_room(&self) -> Watcher<Option<Shortage>> {
+        self.shared.shortage.watch()
     }
 }
 

@@ -28,7 +28,7 @@ mod writer;
 pub use committer::Committer;
 pub use error::{AppendError, OpenError, ReadError};
 pub use event::{Appended, Batch, Event, NewEvent, RecordId, Seq, StreamId, TraceId, Version, Write};
-pub use handle::{Journal, Pending};
+pub use handle::{Journal, Pending, Shortage};
 pub use opening::Opened;
 pub use options::Options;
 pub use scan::Torn;

@@ -3,7 +3,7 @@
 //! Invariant: opening changes nothing before all was checked, and opening twice changes no event.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use policies::instant::Timestamp;
@@ -21,6 +21,7 @@ use super::segment::{self, FOLDER, HEADER_BYTES, Header};
 use super::writer::{Active, EPOCH_PATH, Writer};
 use crate::blobs::{BlobError, Blobs};
 use crate::disk::{Disk, read_full, replace};
+use crate::latest::Latest;
 use crate::views::Shelf;
 
 const LOCK_PATH: &str = "journal/lock";
@@ -66,7 +67,7 @@ pub(super) fn open(
         reader: Reader::new(disk.clone(), blobs, index, scanned.segments),
         disk,
         syncs: AtomicU64::new(0),
-        full: AtomicBool::new(false),
+        shortage: Latest::new(None),
         ended: OnceLock::new(),
         options,
     });

@@ -15,7 +15,7 @@ use super::error::AppendError;
 use super::event::{RecordId, Seq};
 use super::frame::{self, Chain, Head, Kind};
 use super::group::{End, Group, Place, Repeats};
-use super::handle::{Reply, Shared};
+use super::handle::{Reply, Shared, Shortage};
 use super::record::{self, Prepared};
 use super::segment::{self, HEADER_BYTES, Header, Position};
 use crate::disk::{File, is_full};
@@ -96,8 +96,9 @@ impl Writer {
                 self.settle()
             }
             Err(Failure::TakenBack(error)) => {
-                let full = matches!(error, AppendError::Full { .. });
-                self.shared.full.fetch_or(full, Ordering::Relaxed);
+                if let Some(shortage) = Shortage::of(&error) {
+                    self.shared.note_room(Some(shortage));
+                }
                 self.group.answer(Some(&error));
                 Ok(())
             }
@@ -195,8 +196,9 @@ impl Writer {
 
     /// What is left to do once a group is answered.
     fn settle(&mut self) -> Result<(), AppendError> {
-        if self.group.short_of_room || !self.group.bytes.is_empty() {
-            self.shared.full.store(self.group.short_of_room, Ordering::Relaxed);
+        let shortage = self.group.shortage.take();
+        if shortage.is_some() || !self.group.bytes.is_empty() {
+            self.shared.note_room(shortage);
         }
         if let Err(error) = self.shared.reader.index().flush_if_due() {
             self.group.failed = Some(error.to_string().into());

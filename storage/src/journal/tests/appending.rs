@@ -1,5 +1,6 @@
 //! What an append promises while the disk works, and when it does not.
 
+use futures::FutureExt;
 use futures::future::join_all;
 use policies::span::ByteSize;
 
@@ -129,6 +130,7 @@ async fn a_full_disk_refuses_loses_nothing_and_works_again_with_room() {
         .session(async |journal| {
             let disk = &machine.disk;
             journal.append(one(1, "a", Some(0))).await.unwrap();
+            let mut room = journal.watch_room();
             disk.set_capacity(Some(disk.used() + 100));
             let large = batch(2, vec![write("a", Some(1), &[&"x".repeat(200)])]);
             for _ in 0..2 {
@@ -136,8 +138,12 @@ async fn a_full_disk_refuses_loses_nothing_and_works_again_with_room() {
                 assert!(matches!(refusal, AppendError::Full { .. }), "{refusal}");
                 assert!(!journal.has_room());
             }
+            let shortage = room.next().await.unwrap().expect("there is no room");
+            assert!(shortage.asked.bytes() > 200, "{shortage:?}");
+            assert!(room.next().now_or_never().is_none(), "the second refusal is no news");
             disk.set_capacity(Some(disk.used() + 300));
             journal.append(one(3, "a", Some(1))).await.expect("a smaller one fits");
+            assert_eq!(room.next().await.unwrap(), None);
             disk.set_capacity(None);
             journal.append(large).await.unwrap_err();
             let large = batch(4, vec![write("a", Some(2), &[&"x".repeat(2000)])]);
