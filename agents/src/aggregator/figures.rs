@@ -166,6 +166,7 @@ impl RunFigures {
                 self.end(Status::Failed, failed.at, totals);
             }
             Event::Cancelled(cancelled) => self.end(Status::Cancelled, cancelled.at, totals),
+            Event::Reopened(_) => self.reopened(totals),
         }
         if self.finished.is_none() {
             self.status = self.movement();
@@ -224,6 +225,14 @@ impl RunFigures {
         match status {
             Status::Finished => totals.finished += 1,
             _ => totals.unfinished += 1,
+        }
+    }
+
+    fn reopened(&mut self, totals: &mut Totals) {
+        (self.finished, self.restarts_at_end, self.failure) = (None, None, None);
+        totals.unfinished = totals.unfinished.saturating_sub(1);
+        for step in self.steps.values_mut().filter(|step| step.phase == StepPhase::Over) {
+            step.phase = StepPhase::Again;
         }
     }
 

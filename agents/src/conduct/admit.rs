@@ -9,9 +9,9 @@ use policies::span::Span;
 use storage::journal::{StreamId, Version};
 
 use super::host::Conductor;
-use super::{CONTEXT_GUARD, PUBLISHER_GUARD};
+use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError};
-use crate::run::{Act, Answer, Attempt, Command, Due, Grant, Run, State};
+use crate::run::{Act, Answer, Attempt, Command, Due, Grant, Run, RunId, State};
 use crate::workflow::Action;
 
 /// How long is waited when a guard or the ledger cannot say when to come back.
@@ -84,8 +84,13 @@ impl Conductor {
             // Its first intents are in the batch that tells the ledger of it.
             self.stage.ledger.limit_run(run.as_str(), limit);
         }
+        let account = self.reopen_account(&run, state, command).await;
         let mut grants = Vec::new();
         for due in Run::after(state, command) {
+            if account.is_err() {
+                self.wait_for_place(due, LOOK_AGAIN);
+                continue;
+            }
             let attempt = Attempt { key: due.key.clone(), number: due.attempt };
             let prepared = match self.take(&attempt) {
                 Some(prepared) => Some(prepared),
@@ -105,6 +110,16 @@ impl Conductor {
             grants.push(Grant { path: due.path, attempt: due.attempt, answer });
         }
         grants
+    }
+
+    /// Has the ledger take up the account of a failed run that is told to go on.
+    async fn reopen_account(&self, run: &RunId, state: &State, command: &Command) -> Result<(), FrontError> {
+        match (&command.act, &state.order) {
+            (Act::Resume { .. }, Some(order)) if state.has_failed() => {
+                self.stage.ledger.reopen_run(run.as_str(), order.terms.cost_max, state.cost).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The ledger's answer for one attempt; nothing when it gives none now.
@@ -153,15 +168,7 @@ impl Conductor {
 
     /// The guard around an action.
     pub(super) fn guard(&self, action: &Action) -> Guard {
-        let guards = &self.stage.guards;
-        match action {
-            Action::Agent(call) => match self.stage.agents.get(&call.agent) {
-                Some(agent) => guards.get(&agent.spec().guard),
-                None => guards.get("model"),
-            },
-            Action::Tool(_) | Action::Approve(_) => guards.get(CONTEXT_GUARD),
-            Action::Publish(post) => guards.get(&format!("{PUBLISHER_GUARD}/{}", post.publisher)),
-        }
+        self.stage.guard(action)
     }
 
     /// Waits, in a task, until the guard lets a due attempt pass, but for `rest`

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::durable::{Durable, Handle, Options, Spine, StartError};
-use actors::guard::Guards;
+use actors::guard::{Guard, Guards};
 use policies::budget::ScopeId;
 use policies::price::PriceTable;
 use ractor::ActorCell;
@@ -25,6 +25,7 @@ use crate::context::ContextHandle;
 use crate::ledger::LedgerHandle;
 use crate::publisher::PublisherHandle;
 use crate::run::Run;
+use crate::workflow::Action;
 
 /// The guard around the context store.
 pub const CONTEXT_GUARD: &str = "context";
@@ -64,6 +65,18 @@ impl Stage {
     ) -> Result<Handle<Run>, StartError> {
         let conductor = Arc::new(host::Conductor::new(Arc::clone(self)));
         Durable::start(&self.spine, id, conductor, options, supervisor).await
+    }
+
+    /// The guard around an action.
+    pub fn guard(&self, action: &Action) -> Guard {
+        match action {
+            Action::Agent(call) => match self.agents.get(&call.agent) {
+                Some(agent) => self.guards.get(&agent.spec().guard),
+                None => self.guards.get("model"),
+            },
+            Action::Tool(_) | Action::Approve(_) => self.guards.get(CONTEXT_GUARD),
+            Action::Publish(post) => self.guards.get(&format!("{PUBLISHER_GUARD}/{}", post.publisher)),
+        }
     }
 
     /// Who pays for a call that `agent` makes for `run`.

@@ -47,6 +47,17 @@ pub enum LedgerMsg {
         /// The most it may spend.
         limit: Money,
     },
+    /// A failed run is about to go on.
+    Reopen {
+        /// The run's scope.
+        scope: ScopeId,
+        /// Its own limit.
+        limit: Option<Money>,
+        /// What it had spent.
+        spent: Money,
+        /// Told when the run's account stands.
+        reply: Reply<()>,
+    },
     /// This was granted and will not be used.
     Release(HoldId),
     /// What are the sums?
@@ -142,10 +153,18 @@ impl Actor for LedgerActor {
                 open.watch(&me);
             }
             LedgerMsg::Limit { scope, limit } => open.book.limit_own(scope, limit),
+            LedgerMsg::Reopen { scope, limit, spent, reply } => {
+                // The run's end must be behind it, which would close the account once more.
+                let Open { arguments, book, .. } = &mut *open;
+                catch_up(&self.world, &arguments.journal, book, arguments.journal.head()).await?;
+                book.reopen(scope, limit, spent);
+                reply.send(());
+            }
             LedgerMsg::Release(hold) => open.book.release(hold, open.arguments.journal.head()),
             LedgerMsg::Accounts(reply) => reply.send(open.book.accounts().clone()),
             LedgerMsg::Tail { events, folded } => {
-                for event in &events {
+                let reached = open.book.at();
+                for event in events.iter().filter(|event| event.seq > reached) {
                     open.book.fold(event)?;
                 }
                 open.snapshot(&self.world).await;

@@ -211,6 +211,7 @@ impl Book {
             RunEvent::Resolved(outcome) => self.resolved(&outcome),
             RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_) => self.ended(scope()),
             RunEvent::Rejected(rejected) if rejected.ends => self.ended(scope()),
+            RunEvent::Reopened(reopened) => self.reopen(scope(), reopened.cost_max, reopened.spent),
             _ => {}
         }
     }
@@ -224,6 +225,23 @@ impl Book {
             self.ended.remove(&scope);
         } else {
             self.ended.insert(scope);
+        }
+    }
+
+    /// A run that had ended goes on: its account stands at what it had spent.
+    /// Said once more it changes nothing.
+    pub(super) fn reopen(&mut self, scope: ScopeId, limit: Option<Money>, spent: Money) {
+        self.ended.remove(&scope);
+        let missing = spent.saturating_sub(self.accounts.account(&scope).spent);
+        if !missing.is_zero() {
+            let reservation = Reservation { scopes: vec![scope.clone()], amount: missing };
+            self.commit(&reservation);
+            // What was reserved a moment ago covers it.
+            let _ = self.accounts.settle(&reservation.scopes, missing, missing);
+        }
+        match limit {
+            Some(limit) => self.limit_own(scope, limit),
+            None => self.limit(&[scope]),
         }
     }
 

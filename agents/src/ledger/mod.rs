@@ -121,6 +121,16 @@ impl LedgerHandle {
         }
     }
 
+    /// Takes up the account of a failed run where it stood, before the run's next
+    /// intents: an account goes when its run ends.
+    ///
+    /// # Errors
+    /// [`FrontError`] when the ledger is not up; it then learns it from the journal.
+    pub async fn reopen_run(&self, run: &str, limit: Option<Money>, spent: Money) -> Result<(), FrontError> {
+        let scope = ScopeId::Run(run.to_owned());
+        self.front.ask(|reply| LedgerMsg::Reopen { scope, limit, spent, reply }).await
+    }
+
     /// Gives a grant back whose intent was certainly not written.
     pub fn release(&self, hold: HoldId) {
         // A ledger that is down holds nothing.

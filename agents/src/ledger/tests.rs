@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policies::budget::{BudgetPolicy, ScopeId};
+use policies::failure::FailureClass;
 use policies::money::Money;
 use proptest::prelude::*;
 use ractor::ActorRef;
@@ -11,7 +12,7 @@ use storage::journal::AppendError;
 
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::run::{Cancelled, Event};
+use crate::run::{Cancelled, Event, Failed, Reopened};
 
 fn scopes(run: &str) -> Vec<ScopeId> {
     vec![ScopeId::Workspace("main".to_owned()), ScopeId::Agent("writer".to_owned()), ScopeId::Run(run.to_owned())]
@@ -167,6 +168,34 @@ async fn the_account_of_a_run_goes_once_the_run_has_ended_and_owes_nothing() {
     settle().await;
     assert!(ledger.accounts().await.unwrap().iter().all(|(named, _)| *named != scope));
     assert_eq!(workspace(&ledger).await, (40, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_on_has_spent_what_it_had_spent() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 90)).await;
+    let grant = ledger.reserve(ask("k", "x", 40)).await.unwrap();
+    intend(&mut ground, &grant).await.unwrap();
+    resolve(&mut ground, "k", 40).await;
+    let (at, path) = (ground.world.now(), fixture::resolved("write", "k", 1, Money::ZERO).path);
+    let (class, message) = (FailureClass::Rejected, "no".to_owned());
+    let failed = Failed { at, path: path.clone(), class, message, refusal: None };
+    ground.run("x", &Event::Failed(failed), None).await.unwrap();
+    // At once, without the ledger having seen the end: its own limit stands, and so does what is spent.
+    let (limit, spent) = (Some(Money::from_nanos(60)), Money::from_nanos(40));
+    ledger.reopen_run("x", limit, spent).await.unwrap();
+    assert!(ledger.reserve(ask("l", "x", 21)).await.is_err());
+    ledger.reserve(ask("l", "x", 20)).await.unwrap();
+    let reopened = Reopened { at, path, by: "me".to_owned(), spent, cost_max: limit };
+    ground.run("x", &Event::Reopened(reopened), None).await.unwrap();
+    settle().await;
+    let account = ledger.accounts().await.unwrap().account(&ScopeId::Run("x".to_owned()));
+    assert_eq!((account.spent, account.reserved), (spent, Money::from_nanos(20)));
+    assert_eq!(workspace(&ledger).await, (40, 20), "the workspace pays once");
+    // A ledger that starts anew folds the same.
+    let (anew, _) = start(&ground, &policy(100, 90)).await;
+    assert!(anew.reserve(ask("m", "x", 21)).await.is_err());
+    anew.reserve(ask("m", "x", 20)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,7 +84,8 @@ pub enum Act {
         /// Who.
         by: String,
     },
-    /// The steps that a budget held back may go on: there is money again.
+    /// The steps that a budget held back may go on: there is money again. A run
+    /// that failed goes on from what failed.
     Resume {
         /// Who says so.
         by: String,

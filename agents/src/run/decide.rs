@@ -2,7 +2,8 @@
 //!
 //! Invariant: an outcome and the intents of what it makes ready go into one
 //! decision; an outcome that is recorded never changes; nothing starts in a
-//! run that has ended, and what is under way there is still resolved.
+//! run that has ended, unless a failed one is reopened, and what is under way
+//! there is still resolved.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +19,10 @@ use storage::journal::{StreamId, Version};
 use super::command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 use super::event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
-    Rejected, Resolved, Resumed, Settled, Then, WhenSpent,
+    Rejected, Reopened, Resolved, Resumed, Settled, Then, WhenSpent,
 };
 use super::id::EffectKey;
-use super::state::{Phase, State};
+use super::state::{End, Phase, State};
 use crate::workflow::{Action, Approval, EvalError, OnReject, STEPS_MAX, StepPath, canonical};
 
 /// How often an effect may vanish without an outcome before its run fails:
@@ -80,6 +81,7 @@ impl Draft {
                 let settled = landed.map_or(Settled::Again, |output| Settled::Landed { output });
                 self.push(Event::Resumed(Resumed { at: self.now, path, by, settled }));
             }
+            Act::Resume { by } if self.state.has_failed() => self.reopen(by),
             _ if self.state.end.is_some() => return Err(Refusal::Ended(self.state.status())),
             Act::Approve { path, by } => {
                 self.question(&path)?;
@@ -211,6 +213,13 @@ impl Draft {
         for path in held {
             self.push(Event::Resumed(Resumed { at: self.now, path, by: by.to_owned(), settled: Settled::Again }));
         }
+    }
+
+    fn reopen(&mut self, by: String) {
+        let Some(End::Failed(Failed { path, .. })) = &self.state.end else { return };
+        let cost_max = self.state.order.as_ref().and_then(|order| order.terms.cost_max);
+        let (at, path, spent) = (self.now, path.clone(), self.state.cost);
+        self.push(Event::Reopened(Reopened { at, path, by, spent, cost_max }));
     }
 
     fn fail(&mut self, path: StepPath, class: FailureClass, message: String) {

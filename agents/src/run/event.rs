@@ -45,6 +45,8 @@ pub enum Event {
     Failed(Failed),
     /// Someone stopped it.
     Cancelled(Cancelled),
+    /// A failed run goes on.
+    Reopened(Reopened),
 }
 
 /// A run was accepted.
@@ -312,6 +314,21 @@ pub struct Cancelled {
     pub reason: String,
 }
 
+/// A failed run goes on from what failed: what is recorded stays recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reopened {
+    /// When.
+    pub at: Timestamp,
+    /// The step that had failed.
+    pub path: StepPath,
+    /// Who said so.
+    pub by: String,
+    /// What the run had cost by then: the ledger forgets a run that has ended.
+    pub spent: Money,
+    /// The most that it may spend, if it has a limit of its own.
+    pub cost_max: Option<Money>,
+}
+
 impl Event {
     /// The kind, as the journal names it.
     #[must_use]
@@ -328,6 +345,7 @@ impl Event {
             Self::Finished(_) => "run.finished",
             Self::Failed(_) => "run.failed",
             Self::Cancelled(_) => "run.cancelled",
+            Self::Reopened(_) => "run.reopened",
         }
     }
 
@@ -346,6 +364,7 @@ impl Event {
             Self::Finished(event) => event.at,
             Self::Failed(event) => event.at,
             Self::Cancelled(event) => event.at,
+            Self::Reopened(event) => event.at,
         }
     }
 }

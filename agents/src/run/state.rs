@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::command::{Attempt, Due};
 use super::event::{Accepted, ApprovalAsked, Event, Failed, Hold, Intended, Rejected, Resolved, Settled, Then};
-use super::event::{EffectOutcome, Resumed};
+use super::event::{EffectOutcome, Reopened, Resumed};
 use super::id::{EffectKey, RunId};
 use crate::workflow::{self, Action, EvalError, Given, Next, Outcomes, StepPath};
 
@@ -200,6 +200,12 @@ impl State {
         self.order.is_some() && self.end.is_none()
     }
 
+    /// Whether a step of it failed for good; then it may be reopened.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.end, Some(End::Failed(_)))
+    }
+
     /// The attempts under way, in the order of their paths: what recovery has
     /// to settle.
     pub fn open_intents(&self) -> impl Iterator<Item = &Intended> {
@@ -345,6 +351,7 @@ impl State {
                 let end = End::Cancelled { by: cancelled.by.clone(), reason: cancelled.reason.clone() };
                 self.end(end, cancelled.at);
             }
+            Event::Reopened(reopened) => self.reopened(reopened),
         }
     }
 
@@ -387,6 +394,15 @@ impl State {
                 leaf.phase = Phase::Done;
                 self.outcomes.insert(resumed.path.clone(), output.clone());
             }
+        }
+    }
+
+    /// What was given up is tried again, under the key that it had.
+    fn reopened(&mut self, reopened: &Reopened) {
+        (self.end, self.ended) = (None, None);
+        for leaf in self.leaves.values_mut().filter(|leaf| matches!(leaf.phase, Phase::Over)) {
+            (leaf.failures, leaf.losses) = (0, 0);
+            leaf.phase = Phase::Again { due: reopened.at, wait: Span::ZERO };
         }
     }
 

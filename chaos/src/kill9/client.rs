@@ -319,6 +319,7 @@ fn posts_of(events: impl Iterator<Item = Event>) -> Option<Vec<String>> {
             }
             Event::Rejected(rejected) => ends |= rejected.ends,
             Event::Finished(_) | Event::Failed(_) | Event::Cancelled(_) => ends = true,
+            Event::Reopened(_) => ends = false,
             _ => {}
         }
     }

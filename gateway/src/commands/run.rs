@@ -1,11 +1,13 @@
 //! `callboard run`: one brief through the workflow, shown as it happens.
 //! Invariant: the same command after a crash goes on with the same run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::entity::Entity;
-use agents::run::{Event as RunEvent, Run, State, Terms};
+use agents::aggregator::Report;
+use agents::run::{End, Event as RunEvent, Run, State, Terms};
 use agents::workflow::{self, Workflow};
 use anyhow::Context;
 use policies::approval::ApprovalPolicy;
@@ -18,13 +20,15 @@ use crate::brief::{self, Brief};
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::crash::CrashPoints;
-use crate::system::{NewRun, System, run_id};
+use crate::system::{Hindrance, NewRun, System, Word, run_id};
 use crate::terminal::{Painter, report, tree};
 
 /// How often one brief may be run again.
 const AGAIN_MAX: u32 = 10_000;
 /// How long the report waits for its figures.
 const FIGURES_MAX: Duration = Duration::from_secs(30);
+/// Within it the outcome of a call is written, after the call has moved its breaker.
+const OUTCOME_MAX: Duration = Duration::from_millis(200);
 
 /// Runs the brief to its end.
 ///
@@ -72,11 +76,15 @@ async fn perform(
     let content = serde_json::to_string(&inputs)?;
     let name = format!("{}\0{content}\0{}", absolute(&arguments.folder), workflow.version());
     let (id, state) = choose(system, &name, arguments.again).await?;
-    if state.end.is_some() {
-        println!("this brief was run to its end; --again runs it once more");
-        return conclude(system, &id).await;
-    }
-    if state.order.is_some() {
+    if let Some(end) = &state.end {
+        let End::Failed(failed) = end else {
+            println!("{}; --again begins a new run, which posts everything once more", ended(&id, end));
+            return conclude(system, &id).await;
+        };
+        println!("run {id} failed: {}", failed.message);
+        println!("it goes on from there; what is out stays out and is not posted again");
+        system.say(&id, PRINCIPAL, Word::Resume).await.with_context(|| format!("run {id} does not go on"))?;
+    } else if state.order.is_some() {
         println!("going on with run {id}");
     } else {
         let approval = if arguments.approve { ApprovalPolicy::Ask } else { ApprovalPolicy::Automatic };
@@ -94,13 +102,20 @@ async fn perform(
 /// `again` not been begun.
 async fn choose(system: &System, name: &str, again: bool) -> anyhow::Result<(String, State)> {
     let mut latest = None;
+    let mut out = BTreeSet::new();
     for round in 0..AGAIN_MAX {
         let id = run_id(PRINCIPAL, &format!("{name}\0{round}"));
         if !system.knows(&id) {
             return match latest {
                 Some(latest) if !again => Ok(latest),
-                _ => Ok((id, State::default())),
+                _ => {
+                    warn_of_posts(&out);
+                    Ok((id, State::default()))
+                }
             };
+        }
+        if again {
+            out.extend(posts(system, &id).await?);
         }
         let state = system.state(&id).await.map_err(anyhow::Error::msg)?;
         let ended = state.end.is_some();
@@ -112,13 +127,49 @@ async fn choose(system: &System, name: &str, again: bool) -> anyhow::Result<(Str
     latest.context("this brief was run too often; change it, or use another data folder")
 }
 
-/// Prints each event of the run until its end.
+/// The posts that a run has out: publisher and title of each.
+async fn posts(system: &System, id: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let report = figures(system, id).await?;
+    Ok(report.posts.into_iter().map(|post| (post.post.publisher, post.post.title)).collect())
+}
+
+fn warn_of_posts(out: &BTreeSet<(String, String)>) {
+    if out.is_empty() {
+        return;
+    }
+    println!("a new run knows nothing of the earlier ones; these are out already, and will be posted once more:");
+    for (publisher, title) in out {
+        println!("  {publisher}: {title}");
+    }
+}
+
+/// How a run ended that cannot go on.
+fn ended(id: &str, end: &End) -> String {
+    match end {
+        End::Finished { .. } => "this brief was run to its end".to_owned(),
+        End::Failed(failed) => format!("run {id} failed: {}", failed.message),
+        End::Rejected(no) => format!("run {id} was rejected by {}: {}", no.by, no.reason),
+        End::Cancelled { by, reason } => format!("run {id} was cancelled by {by}: {reason}"),
+    }
+}
+
+/// Prints each event of the run until its end, and what holds it up meanwhile.
 async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()> {
     let mut follower = system.follow(id, Version::NONE);
     let mut painter: Option<Painter> = None;
     let mut restarts = 0;
     let mut person = Person::new();
-    while let Some(event) = follower.next().await {
+    let mut hindrances = system.hindrances();
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = follower.next() => event,
+            hindrance = hindrances.next() => {
+                tell(system, id, painter, &hindrance).await;
+                continue;
+            }
+        };
+        let Some(event) = event else { return Ok(()) };
         let event = Run::decode(&event.kind, event.schema, &event.payload).map_err(anyhow::Error::msg)?;
         let painter = *painter.get_or_insert_with(|| Painter::new(fancy, event.at()));
         if let Some(line) = painter.line(&event) {
@@ -136,23 +187,44 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
             _ => {}
         }
     }
-    Ok(())
+}
+
+/// Prints what holds the run up, or no longer does.
+async fn tell(system: &System, id: &str, painter: Option<Painter>, hindrance: &Hindrance) {
+    let now = system.world().now();
+    let painter = painter.unwrap_or_else(|| Painter::new(false, now));
+    let mut waiting = Vec::new();
+    if let Hindrance::Open { guard, .. } = hindrance {
+        // The failure that opened it is written a moment after.
+        tokio::time::sleep(OUTCOME_MAX).await;
+        waiting = system.waiting_for(id, guard).await;
+    }
+    println!("{}", painter.hindrance(now, hindrance, &waiting));
 }
 
 /// Prints the report, and says whether the run reached its aim.
 async fn conclude(system: &System, id: &str) -> anyhow::Result<()> {
-    // The figures follow the journal; the run's end is in it already.
-    system.reports().reach(system.journal().head(), FIGURES_MAX).await;
-    let figures = system.reports().report(id)?.context("the report is not there yet; run the same command again")?;
+    let figures = figures(system, id).await?;
     let state = system.state(id).await.map_err(anyhow::Error::msg)?;
     let outputs = match &state.end {
-        Some(agents::run::End::Finished { outputs }) => Some(serde_json::to_value(outputs)?),
+        Some(End::Finished { outputs }) => Some(serde_json::to_value(outputs)?),
         _ => None,
     };
-    let feed = system.feed_path().map(|path| absolute(&path));
+    let feed = system.feed_path().filter(|path| path.exists()).map(|path| absolute(&path));
     print!("{}", report(&figures, outputs.as_ref(), feed.as_deref()));
-    match &figures.run.failure {
-        Some(failure) => anyhow::bail!("the run failed: {failure}"),
-        None => Ok(()),
+    match &state.end {
+        Some(End::Finished { .. }) | None => Ok(()),
+        Some(End::Failed(failed)) => anyhow::bail!(
+            "the run failed: {}\nthe same command goes on from there and keeps what is done; --again begins a new run",
+            failed.message
+        ),
+        Some(end) => anyhow::bail!("{}", ended(id, end)),
     }
+}
+
+/// A run's figures, as of now.
+async fn figures(system: &System, id: &str) -> anyhow::Result<Report> {
+    // The figures follow the journal, which has it already.
+    system.reports().reach(system.journal().head(), FIGURES_MAX).await;
+    system.reports().report(id)?.context("the report is not there yet; run the same command again")
 }

@@ -8,6 +8,7 @@ use super::{config, is_fancy, start, stop};
 use crate::cli::ServeArgs;
 use crate::crash::CrashPoints;
 use crate::http;
+use crate::system::System;
 use crate::terminal::tree;
 
 /// Serves until the process is asked to end, or the tree has ended.
@@ -31,6 +32,7 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let tree = system.tree().clone();
     let app = crash.router(http::router(Arc::clone(&system)), system.world());
     let server = axum::serve(listener, app);
+    system.world().spawn("hindrances", say_what_holds_up(Arc::clone(&system)));
     let outcome = tokio::select! {
         biased;
         () = asked_to_end() => Ok(()),
@@ -40,6 +42,14 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     println!("stopping");
     stop(&system).await;
     outcome
+}
+
+/// Says what holds runs up, and when it no longer does.
+async fn say_what_holds_up(system: Arc<System>) {
+    let mut hindrances = system.hindrances();
+    loop {
+        eprintln!("{}", hindrances.next().await);
+    }
 }
 
 /// Ctrl-C, or the signal that service managers send.

@@ -40,11 +40,12 @@ impl Follower {
     /// Whether the run's end lies before where the following began: a client that comes back with the
     /// last event that it has would wait for ever else.
     async fn ended_before(&mut self) -> bool {
-        if std::mem::replace(&mut self.looked_back, true) {
+        if self.looked_back {
             return false;
         }
-        let Some(last) = self.system.last_event(&self.id).await else { return false };
-        ends(&last)
+        let last = self.system.last_event(&self.id).await;
+        self.looked_back = true;
+        last.as_ref().and_then(ends).unwrap_or(false)
     }
 
     /// The next event, waiting for it; none after the run's end, or when the
@@ -53,7 +54,7 @@ impl Follower {
         loop {
             if let Some(event) = self.page.next() {
                 self.after = event.version;
-                self.ended |= ends(&event);
+                self.ended = ends(&event).unwrap_or(self.ended);
                 return Some(event);
             }
             // Subscribed before the read, so that nothing falls between the two.
@@ -71,11 +72,12 @@ impl Follower {
     }
 }
 
-/// Whether the run ends with this event.
-fn ends(event: &Event) -> bool {
+/// Whether the run has ended with this event; nothing where the event leaves that as it was.
+fn ends(event: &Event) -> Option<bool> {
     match Run::decode(&event.kind, event.schema, &event.payload) {
-        Ok(RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_)) => true,
-        Ok(RunEvent::Rejected(rejected)) => rejected.ends,
-        _ => false,
+        Ok(RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_)) => Some(true),
+        Ok(RunEvent::Rejected(rejected)) if rejected.ends => Some(true),
+        Ok(RunEvent::Reopened(_)) => Some(false),
+        _ => None,
     }
 }

@@ -2,13 +2,18 @@
 //! event, so that the same run always reads the same.
 
 use agents::run::{EffectOutcome, Event, Hold, Then};
-use agents::workflow::Action;
+use agents::workflow::{Action, StepPath};
 use policies::instant::Timestamp;
 use policies::money::Money;
 use supervisor::{NodeKind, NodeSnapshot, NodeState};
 
+use crate::system::Hindrance;
+
 /// The most characters of a message on a line.
 const MESSAGE_CHARS_MAX: usize = 160;
+
+/// The most steps that one line names.
+const WAITING_SHOWN: usize = 4;
 
 /// Turns a run's events into lines.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +41,30 @@ impl Painter {
     #[must_use]
     pub fn line(&self, event: &Event) -> Option<String> {
         let (tone, text) = said(event)?;
-        let seconds = event.at().since(self.start).as_secs_f64();
-        let text = if self.colours { tone.paint(&text) } else { text };
-        Some(format!("{seconds:>7.1} s  {text}"))
+        Some(self.write(event.at(), tone, &text))
+    }
+
+    /// The line of what holds the run up, or no longer does; `waiting` are the steps that it holds up.
+    #[must_use]
+    pub fn hindrance(&self, at: Timestamp, hindrance: &Hindrance, waiting: &[StepPath]) -> String {
+        let tone = match hindrance {
+            Hindrance::Full(_) | Hindrance::Open { .. } => Tone::Bad,
+            Hindrance::Room | Hindrance::Closed { .. } => Tone::Good,
+        };
+        let mut text = hindrance.to_string();
+        if matches!(hindrance, Hindrance::Open { .. }) && !waiting.is_empty() {
+            let names: Vec<&str> = waiting.iter().take(WAITING_SHOWN).map(StepPath::as_str).collect();
+            let more = waiting.len().saturating_sub(WAITING_SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            text.push_str(&format!("; it holds up {}{more}", names.join(", ")));
+        }
+        self.write(at, tone, &text)
+    }
+
+    fn write(&self, at: Timestamp, tone: Tone, text: &str) -> String {
+        let seconds = at.since(self.start).as_secs_f64();
+        let text = if self.colours { tone.paint(text) } else { text.to_owned() };
+        format!("{seconds:>7.1} s  {text}")
     }
 }
 
@@ -70,6 +96,9 @@ fn said(event: &Event) -> Option<(Tone, String)> {
         Event::Rejected(no) => (Tone::Bad, format!("{} rejected by {}: {}", no.path, no.by, clip(&no.reason))),
         Event::Parked(parked) => (Tone::Bad, format!("{} is held: {}", parked.path, why(&parked.hold))),
         Event::Resumed(resumed) => (Tone::Plain, format!("{} goes on, says {}", resumed.path, resumed.by)),
+        Event::Reopened(reopened) => {
+            (Tone::Plain, format!("goes on from {}, says {}", place(&reopened.path), reopened.by))
+        }
         Event::Finished(_) => (Tone::Good, "finished".to_owned()),
         Event::Failed(failed) => (Tone::Bad, format!("failed at {}: {}", failed.path, failed.message)),
         Event::Cancelled(cancelled) => {
@@ -103,6 +132,11 @@ fn resolved_line(resolved: &agents::run::Resolved) -> (Tone, String) {
             (Tone::Bad, format!("{path} failed{charged}: {}{next}", clip(message)))
         }
     }
+}
+
+/// A step's name; the root has none.
+fn place(path: &StepPath) -> &str {
+    if path.as_str().is_empty() { "the outputs" } else { path.as_str() }
 }
 
 fn doer(action: &Action) -> String {
@@ -168,7 +202,8 @@ fn branch(node: &NodeSnapshot, lead: &str, below: &str, colours: bool, text: &mu
 mod tests {
     use super::*;
     use agents::run::{Approved, Cancelled};
-    use agents::workflow::StepPath;
+    use policies::span::ByteSize;
+    use storage::journal::Shortage;
 
     #[test]
     fn words_from_outside_cannot_move_the_cursor() {
@@ -177,6 +212,25 @@ mod tests {
         let line = Painter::new(false, Timestamp::from_micros(0)).line(&event).unwrap();
         assert!(line.starts_with("    2.5 s  cancelled by me: a [2J b"), "{line}");
         assert!(!line.contains('\u{1b}') && line.chars().count() < 230);
+    }
+
+    #[test]
+    fn what_holds_a_run_up_is_said_with_the_steps_that_wait() {
+        let path = |text: &str| -> StepPath { serde_json::from_value(serde_json::json!(text)).unwrap() };
+        let painter = Painter::new(false, Timestamp::from_micros(0));
+        let at = Timestamp::from_micros(1_000_000);
+        let open = Hindrance::Open { guard: "llm/x".to_owned(), wait: std::time::Duration::from_millis(9_900) };
+        let waiting: Vec<StepPath> = (0..6).map(|n| path(&format!("s{n}"))).collect();
+        let line = painter.hindrance(at, &open, &waiting);
+        assert!(line.contains("`llm/x`") && line.contains("10 s"), "{line}");
+        assert!(line.ends_with("holds up s0, s1, s2, s3 and 2 more"), "{line}");
+        let full = Hindrance::Full(Shortage { asked: ByteSize(4096), limit: "the disk is full".into() });
+        let line = painter.hindrance(at, &full, &waiting);
+        assert!(
+            line.contains("4KiB") && line.contains("the disk is full") && line.contains("nothing is lost"),
+            "{line}"
+        );
+        assert!(painter.hindrance(at, &Hindrance::Room, &[]).ends_with("the journal has room again; it goes on"));
     }
 
     #[test]

@@ -243,6 +243,55 @@ fn a_budget_refusal_says_which_scope_and_how_much() {
 }
 
 #[test]
+fn a_failed_run_goes_on_from_what_failed_under_the_same_key() {
+    let two_posts = POST.replace("[outputs]", "[[steps]]\nid = \"more\"\nkind = \"publish\"\npublisher = \"feed\"\npost = { title = \"'u'\", text = \"'y'\" }\n[outputs]");
+    let mut host = Host::accepted(&workflow(&two_posts), Terms::default());
+    let first = host.open().remove(0);
+    host.resolve(&first, answer(&first.request)).unwrap();
+    let failed = host.open().remove(0);
+    host.resolve(&failed, failure(FailureClass::Rejected)).unwrap();
+    assert_eq!((host.state.status(), host.open().len()), (Status::Failed, 0));
+
+    host.tell(Act::Resume { by: "ann".to_owned() }).unwrap();
+    assert_eq!(host.kinds().last().unwrap(), &["run.reopened", "run.intended"]);
+    let Some(Event::Reopened(reopened)) = host.appends.last().unwrap().first() else { panic!("{:?}", host.appends) };
+    assert_eq!((reopened.spent, reopened.path.as_str()), (Money::from_nanos(20), "more"));
+    let again = host.open();
+    assert_eq!(again.len(), 1, "what is out is not posted again");
+    assert_eq!((&again[0].key, again[0].attempt), (&failed.key, 2));
+    host.play();
+    assert_eq!(host.state.status(), Status::Finished);
+    assert!(host.state.summary().unwrap().failure.is_none());
+}
+
+#[test]
+fn a_reopened_step_has_all_its_attempts_again() {
+    let mut host = Host::accepted(&steps(1), Terms::default());
+    for _ in 0..2 {
+        for left in (0..host.retry.attempts_max).rev() {
+            let intent = host.open().remove(0);
+            host.resolve(&intent, failure(FailureClass::Hung)).unwrap();
+            assert_eq!(host.state.is_going(), left > 0);
+            host.now = host.state.retry_due().map_or(host.now, Timestamp::micros);
+            host.tell(if left > 0 { Act::StartReady } else { Act::Resume { by: "ann".to_owned() } }).unwrap();
+        }
+    }
+    host.play();
+    assert_eq!(host.state.status(), Status::Finished);
+}
+
+#[test]
+fn only_a_failed_run_goes_on() {
+    let mut host = Host::accepted(&steps(1), Terms::default());
+    host.tell(Act::Cancel { by: "ann".to_owned(), reason: "enough".to_owned() }).unwrap();
+    let refusal = host.tell(Act::Resume { by: "ann".to_owned() }).unwrap_err();
+    assert!(matches!(refusal, Refusal::Ended(Status::Cancelled)), "{refusal}");
+    let mut host = Host::accepted(&steps(1), Terms::default());
+    host.play();
+    assert!(matches!(host.tell(Act::Resume { by: "ann".to_owned() }), Err(Refusal::Ended(Status::Finished))));
+}
+
+#[test]
 fn a_step_that_cannot_be_evaluated_fails_the_run_and_keeps_the_outcome() {
     let text = r#"
 name = "bad"
