@@ -52,6 +52,10 @@ pub struct StepFigures {
     pub phase: StepPhase,
     /// Attempts that were started.
     pub attempts: u32,
+    /// When the first of them was started, or the question was asked.
+    pub begun: Option<Timestamp>,
+    /// When the last of them ended, or the question was answered.
+    pub ended: Option<Timestamp>,
     /// The time that its attempts took together.
     pub took: Span,
     /// What it used.
@@ -145,13 +149,13 @@ impl RunFigures {
             Event::Accepted(_) => {}
             Event::Intended(intent) => self.intended(intent, totals),
             Event::Resolved(outcome) => self.resolved(outcome, totals),
-            Event::ApprovalAsked(question) => self.step(&question.path).phase = StepPhase::Asked,
-            Event::Approved(approved) => self.step(&approved.path).phase = StepPhase::Done,
+            Event::ApprovalAsked(question) => self.question(&question.path, question.at, StepPhase::Asked),
+            Event::Approved(approved) => self.question(&approved.path, approved.at, StepPhase::Done),
             Event::Rejected(rejected) if rejected.ends => {
-                self.step(&rejected.path).phase = StepPhase::Over;
+                self.question(&rejected.path, rejected.at, StepPhase::Over);
                 self.end(Status::Rejected, rejected.at, totals);
             }
-            Event::Rejected(rejected) => self.step(&rejected.path).phase = StepPhase::Done,
+            Event::Rejected(rejected) => self.question(&rejected.path, rejected.at, StepPhase::Done),
             Event::Parked(parked) => self.step(&parked.path).phase = StepPhase::Parked,
             Event::Resumed(resumed) => match resumed.settled {
                 Settled::Landed { .. } => {
@@ -180,6 +184,7 @@ impl RunFigures {
         let step = self.step(&intent.path);
         intent.request.target().clone_into(&mut step.target);
         step.attempts = intent.attempt;
+        step.begun.get_or_insert(intent.at);
         step.phase = StepPhase::Open;
         if let Action::Publish(draft) = &intent.request {
             self.posts.retain(|post| post.path != intent.path);
@@ -197,6 +202,7 @@ impl RunFigures {
     fn resolved(&mut self, outcome: &Resolved, totals: &mut Totals) {
         let step = self.step(&outcome.path);
         step.took = Span(step.took.0.saturating_add(outcome.took.0));
+        step.ended = Some(outcome.at);
         step.usage = step.usage + outcome.usage;
         step.cost = step.cost.saturating_add(outcome.cost);
         step.phase = match outcome.then {
@@ -215,6 +221,15 @@ impl RunFigures {
                 post.at = outcome.at;
                 totals.posts += 1;
             }
+        }
+    }
+
+    fn question(&mut self, path: &StepPath, at: Timestamp, phase: StepPhase) {
+        let step = self.step(path);
+        step.phase = phase;
+        step.begun.get_or_insert(at);
+        if phase != StepPhase::Asked {
+            step.ended = Some(at);
         }
     }
 

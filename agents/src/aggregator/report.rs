@@ -14,7 +14,7 @@ use storage::journal::Seq;
 use storage::latest::Latest;
 use storage::views::{Shelf, ShelfError, after_prefix};
 
-use super::figures::{PostFigures, RunFigures, Totals};
+use super::figures::{PostFigures, RunFigures, StepFigures, Totals};
 use super::fold::{MOVING, RUNS, STARTED, TOTALS};
 use crate::workflow::StepPath;
 
@@ -39,8 +39,15 @@ pub struct Report {
 pub struct PostReport {
     /// The post.
     pub post: PostFigures,
-    /// The time of its steps together.
-    pub took: Span,
+    /// What its steps took.
+    pub sums: Sums,
+}
+
+/// What some steps took together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// From the start of the first to the end of the last, waits included.
+    pub time: Span,
     /// What they used.
     pub usage: Usage,
     /// What they cost.
@@ -164,15 +171,28 @@ impl RunFigures {
     }
 
     fn post(&self, post: &PostFigures) -> PostReport {
-        let steps = self.steps.iter().filter(|(path, _)| leads_to(path, &post.path)).map(|(_, step)| step);
-        let mut report =
-            PostReport { post: post.clone(), took: Span::ZERO, usage: Usage::default(), cost: Money::ZERO };
+        PostReport { post: post.clone(), sums: self.sum(|path| leads_to(path, &post.path)).unwrap_or_default() }
+    }
+
+    /// What all steps of one item of a map took, whether a post came of it or not; nothing when none
+    /// of its steps was begun.
+    #[must_use]
+    pub fn item(&self, map: &str, index: usize) -> Option<Sums> {
+        let inside = format!("{map}[{index}]/");
+        self.sum(|path| path.as_str().starts_with(&inside))
+    }
+
+    fn sum(&self, belongs: impl Fn(&StepPath) -> bool) -> Option<Sums> {
+        let steps: Vec<&StepFigures> =
+            self.steps.iter().filter(|(path, _)| belongs(path)).map(|(_, step)| step).collect();
+        let begun = steps.iter().filter_map(|step| step.begun).min()?;
+        let ended = steps.iter().filter_map(|step| step.ended).max().unwrap_or(begun);
+        let mut sums = Sums { time: Span::from(ended.since(begun)), ..Sums::default() };
         for step in steps {
-            report.took = Span(report.took.0.saturating_add(step.took.0));
-            report.usage = report.usage + step.usage;
-            report.cost = report.cost.saturating_add(step.cost);
+            sums.usage = sums.usage + step.usage;
+            sums.cost = sums.cost.saturating_add(step.cost);
         }
-        report
+        Some(sums)
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policies::budget::ScopeId;
+use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -14,7 +15,9 @@ use storage::views::{Fold, Shelf, Shelves};
 
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::run::{Accepted, EffectOutcome, Event, Finished, Resolved, RunId, Status, Terms, Then};
+use crate::run::{
+    Accepted, EffectOutcome, Event, Failed, Finished, Intended, Reopened, Resolved, RunId, Status, Terms, Then,
+};
 use crate::workflow::{Action, PostDraft, StepPath, Workflow};
 
 fn shelf() -> Arc<dyn Shelf> {
@@ -120,10 +123,7 @@ async fn a_report_sums_up_each_step_and_each_post() {
     assert_eq!((write.attempts, write.target.as_str(), write.took), (2, "writer", Span::from_millis(500)));
     assert_eq!(report.posts.len(), 1, "the second post is not out");
     let post = &report.posts[0];
-    assert_eq!(
-        (post.cost.nanos(), post.took, post.post.remote_id.as_deref()),
-        (15, Span::from_millis(750), Some("urn:x"))
-    );
+    assert_eq!((post.sums.cost.nanos(), post.post.remote_id.as_deref()), (15, Some("urn:x")));
     assert!(reports.report("b").unwrap().is_none());
 
     let totals = reports.totals().unwrap();
@@ -167,7 +167,62 @@ async fn steps_outside_a_map_belong_to_the_post_beside_them() {
     ground.run("a", &publishing("article/publish"), None).await.unwrap();
     seq = seq.max(ground.run("a", &resolved("article/publish", 1, Then::Done), None).await.unwrap());
     assert!(reports.reach(seq, SECOND).await);
-    assert_eq!(reports.report("a").unwrap().unwrap().posts[0].cost.nanos(), 10);
+    assert_eq!(reports.report("a").unwrap().unwrap().posts[0].sums.cost.nanos(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_came_to_no_post_has_its_figures_too() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    start(&ground, &reports).await;
+    let scopes = || vec![ScopeId::Workspace("main".to_owned())];
+    let begun = |path: &str, micros: i64| {
+        let intent = fixture::intended(path, path, 1, Money::ZERO, scopes());
+        Event::Intended(Box::new(Intended { at: Timestamp::from_micros(micros), ..intent }))
+    };
+    let ended = |path: &str, micros: i64| {
+        let outcome = fixture::resolved(path, path, 1, Money::from_nanos(5));
+        Event::Resolved(Box::new(Resolved { at: Timestamp::from_micros(micros), ..outcome }))
+    };
+    ground.run("a", &accepted("a", 1), None).await.unwrap();
+    for (path, from, to) in [("posts[1]/find", 100, 400), ("posts[1]/write", 300, 900), ("posts[10]/write", 100, 5000)]
+    {
+        ground.run("a", &begun(path, from), None).await.unwrap();
+        ground.run("a", &ended(path, to), None).await.unwrap();
+    }
+    let seq = ground.run("a", &finished(6000), None).await.unwrap();
+    assert!(reports.reach(seq, SECOND).await);
+    let run = reports.report("a").unwrap().unwrap().run;
+    let sums = run.item("posts", 1).unwrap();
+    assert_eq!((sums.time, sums.cost.nanos()), (Span::from(Duration::from_micros(800)), 10));
+    assert_eq!(sums.usage.output, Tokens(6));
+    assert_eq!(run.item("posts", 2), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_run_that_goes_on_is_counted_once() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    start(&ground, &reports).await;
+    let (at, path) = (Timestamp::from_micros(2), StepPath::from("write"));
+    let message = "no".to_owned();
+    let failed = Failed { at, path: path.clone(), class: FailureClass::Rejected, message, refusal: None };
+    let reopened = Reopened { at, path, by: "me".to_owned(), spent: Money::ZERO, cost_max: None };
+    let mut seq = Default::default();
+    for event in [
+        accepted("a", 1),
+        intended("write", 1),
+        resolved("write", 1, Then::GiveUp),
+        Event::Failed(failed),
+        Event::Reopened(reopened),
+    ] {
+        seq = ground.run("a", &event, None).await.unwrap();
+    }
+    assert!(reports.reach(seq, SECOND).await);
+    let run = reports.report("a").unwrap().unwrap().run;
+    assert_eq!((run.status, run.finished, run.failure), (Status::Running, None, None));
+    assert_eq!(reports.moving().unwrap(), ["a"]);
+    assert_eq!(reports.totals().unwrap().unfinished, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -157,7 +157,7 @@ fn why(hold: &Hold) -> String {
 
 /// One line of at most [`MESSAGE_CHARS_MAX`], without control characters: the
 /// words come from models and platforms.
-fn clip(text: &str) -> String {
+pub(super) fn clip(text: &str) -> String {
     let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let flat = flat.trim();
     match flat.char_indices().nth(MESSAGE_CHARS_MAX) {
