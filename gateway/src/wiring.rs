@@ -37,7 +37,7 @@ use crate::policy::Policies;
 use crate::system::{Parts, publishers};
 
 /// What sled may keep in memory.
-const VIEWS_CACHE_BYTES: u64 = 32 << 20;
+pub(crate) const VIEWS_CACHE_BYTES: u64 = 32 << 20;
 /// Jobs that may wait for the local model.
 const LOCAL_WAITING_MAX: usize = 64;
 /// Threads of the local model: one is steadier than two where others work too.

@@ -124,6 +124,11 @@ impl Blobs {
         Ok(Self { disk, changing: Arc::default() })
     }
 
+    /// The blobs of a disk, to be read only: nothing is made.
+    pub(crate) fn to_read(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, changing: Arc::default() }
+    }
+
     /// Encrypts and keeps a payload; durable when it returns. The same payload of the same subject
     /// is kept once.
     ///

@@ -83,6 +83,24 @@ impl Snapshots {
         Ok((snapshot.fold_version == fold_version).then(|| (snapshot.at, snapshot.bytes.to_vec())))
     }
 
+    /// The snapshot on this disk that stands at the latest event, and its name; damaged ones say
+    /// nothing. Nothing is made.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn latest(disk: &dyn Disk) -> Result<Option<(Seq, String)>, SnapshotError> {
+        let mut latest = None;
+        for folder in disk.list(FOLDER).map_err(at(FOLDER))? {
+            let folder = format!("{FOLDER}/{folder}");
+            for name in disk.list(&folder).map_err(at(&folder))? {
+                let path = format!("{folder}/{name}");
+                let file = disk.read(&path).map_err(at(&path))?;
+                latest = latest.max(stands_at(&file));
+            }
+        }
+        Ok(latest)
+    }
+
     /// Removes the snapshot of that name, if there is one.
     ///
     /// # Errors
@@ -100,6 +118,15 @@ struct Snapshot<'a> {
     at: Seq,
     fold_version: u32,
     bytes: &'a [u8],
+}
+
+/// Where a whole snapshot stands, and whose it is.
+fn stands_at(file: &[u8]) -> Option<(Seq, String)> {
+    let length = file.get(HEADER_BYTES - 4..HEADER_BYTES)?.try_into().ok()?;
+    let name = file.get(HEADER_BYTES..)?.get(..u32::from_le_bytes(length) as usize)?;
+    let name = String::from_utf8_lossy(name).into_owned();
+    let at = parse(file, &name)?.at;
+    Some((at, name))
 }
 
 fn parse<'a>(file: &'a [u8], name: &str) -> Option<Snapshot<'a>> {
@@ -167,6 +194,18 @@ mod tests {
             disk.flip(&path, offset);
         }
         assert!(snapshots.get("run/a", 1).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_latest_of_all_is_found_and_a_damaged_one_says_nothing() {
+        let (disk, snapshots) = snapshots();
+        assert_eq!(Snapshots::latest(&disk).unwrap(), None);
+        for (name, at) in [("run/a", 7), ("ledger/main", 12), ("run/b", 9)] {
+            snapshots.put(name, Seq(at), 1, b"state").unwrap();
+        }
+        assert_eq!(Snapshots::latest(&disk).unwrap(), Some((Seq(12), "ledger/main".to_owned())));
+        disk.flip(&path("ledger/main"), 20);
+        assert_eq!(Snapshots::latest(&disk).unwrap(), Some((Seq(9), "run/b".to_owned())));
     }
 
     #[test]

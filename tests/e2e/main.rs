@@ -4,6 +4,7 @@
 
 mod desk;
 mod economy;
+mod going_on;
 mod kill;
 mod kill9;
 mod live;

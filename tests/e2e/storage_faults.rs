@@ -76,6 +76,49 @@ fn a_deleted_context_index_and_deleted_views_are_made_anew() {
 }
 
 #[test]
+fn the_doctor_names_payloads_that_are_missing_or_damaged() {
+    let (_folder, _provider, desk, _brief) = desk_with_a_run();
+    let blobs: Vec<_> =
+        std::fs::read_dir(desk.path("data/blobs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files = blobs.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let blob =
+        files.map(|entry| entry.unwrap().path()).find(|path| path.file_name().is_some_and(|n| n != "key")).unwrap();
+    let said = desk.callboard(&["doctor"]).good();
+    assert!(said.out.contains("is whole") && said.out.contains("payloads kept apart"), "{}", said.out);
+    let bytes = std::fs::read(&blob).unwrap();
+    let name = blob.file_name().unwrap().to_string_lossy().into_owned();
+    std::fs::remove_file(&blob).unwrap();
+    let said = desk.callboard(&["doctor"]).bad();
+    assert!(
+        said.err.contains(&format!("{name} is missing")) && said.err.contains("run.accepted of run/"),
+        "{}",
+        said.err
+    );
+    std::fs::write(&blob, &bytes[1..]).unwrap();
+    let said = desk.callboard(&["doctor"]).bad();
+    assert!(said.err.contains(&format!("{name} is damaged")), "{}", said.err);
+    assert!(!said.out.contains("is whole"), "{}", said.out);
+}
+
+#[test]
+fn the_doctor_tells_a_journal_that_was_cut_short_from_a_torn_tail() {
+    let (_folder, _provider, desk, _brief) = desk_with_a_run();
+    let last = segments(&desk).pop().unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::write(&last, [bytes.as_slice(), &[0xCB; 100]].concat()).unwrap();
+    let said = desk.callboard(&["doctor"]).good();
+    assert!(said.out.contains("100 bytes that were never acknowledged"), "{}", said.out);
+    std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    for _ in 0..2 {
+        let said = desk.callboard(&["doctor"]).bad();
+        assert!(said.err.contains("acknowledged events are missing at its end"), "{}", said.err);
+        assert!(said.err.contains("  run/") && said.err.contains("restore a backup"), "{}", said.err);
+        assert!(!said.out.contains("is whole") && !said.out.contains("never acknowledged"), "{}", said.out);
+    }
+    assert_eq!(std::fs::read(&last).unwrap().len(), bytes.len() / 2, "nothing was changed");
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let (_folder, _provider, desk, brief) = desk_with_a_run();
     let disk = storage::disk::files::FileDisk::new(desk.path("data"));

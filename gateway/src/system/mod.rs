@@ -38,6 +38,7 @@ pub use hindrance::{Hindrance, Hindrances};
 pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
 pub use reading::Readiness;
+pub(crate) use start::STREAMS;
 pub use start::StartError;
 pub(crate) use watcher::append_or_give_up;
 

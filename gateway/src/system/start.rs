@@ -29,7 +29,7 @@ use super::waking::Waker;
 use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
 
 /// The shelf of the journal's stream index.
-pub(super) const STREAMS: &str = "streams";
+pub(crate) const STREAMS: &str = "streams";
 
 /// Why the system did not start.
 #[derive(Debug, thiserror::Error)]

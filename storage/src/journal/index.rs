@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::event::{Seq, StreamId, Version};
 use super::frame::Fields;
 use super::segment::Position;
-use crate::views::{Changes, Shelf, ShelfError};
+use crate::views::{Changes, Shelf, ShelfError, after_prefix};
 
 /// Places in one entry of the shelf at most, which bounds the size of its values.
 const ENTRY_RUNS_MAX: usize = 256;
@@ -164,6 +164,25 @@ impl StreamIndex {
 
     fn recent(&self) -> RwLockReadGuard<'_, Recent> {
         self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Visits every place on a shelf, with its stream.
+pub(super) fn visit(shelf: &dyn Shelf, mut visit: impl FnMut(&str, &Run)) -> Result<(), ShelfError> {
+    let (mut from, end) = (Vec::new(), after_prefix(&[]));
+    loop {
+        let page = shelf.range(&from..&end, PAGE_ENTRIES, false)?;
+        for (key, value) in &page {
+            // The name ends at the NUL before the version.
+            let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            for run in unpack(value)? {
+                visit(&String::from_utf8_lossy(name), &run);
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE_ENTRIES => from = [last.as_slice(), &[0]].concat(),
+            _ => return Ok(()),
+        }
     }
 }
 

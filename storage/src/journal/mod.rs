@@ -33,7 +33,7 @@ pub use opening::Opened;
 pub use options::Options;
 pub use scan::Torn;
 pub use tail::Tail;
-pub use verify::{Verified, verify_chain};
+pub use verify::{Lost, PayloadFault, Payloads, Verified, lost, verify, verify_chain};
 
 /// The fold version of the stream index: open its shelf with this one.
 pub const INDEX_VERSION: u32 = 1;

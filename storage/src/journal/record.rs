@@ -244,6 +244,11 @@ impl Raw<'_> {
         Ok(self.envelope()?.stream)
     }
 
+    /// Where its payload is kept, if that is apart.
+    pub(super) fn apart(&self) -> Result<Option<BlobId>, &'static str> {
+        if self.apart { BlobId::from_bytes(self.payload).map(Some).ok_or(LAYOUT) } else { Ok(None) }
+    }
+
     /// The event; where its payload is kept apart, with an empty one and its address.
     pub(super) fn event(&self) -> Result<(Event, Payload), &'static str> {
         let envelope = self.envelope()?;

@@ -184,3 +184,54 @@ fn a_walk_reads_frames_larger_than_its_chunk() {
     let frame = frame::parse(&bytes).unwrap();
     assert!(record::raws(&frame).unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn payloads_that_are_missing_or_damaged_are_named_with_their_events() {
+    let machine = Machine::default();
+    let large = |letter: &str| format!("\"{}\"", letter.repeat(20_000));
+    machine
+        .session(async |journal| {
+            for (id, letter) in [(1, "a"), (2, "b"), (3, "c")] {
+                let stream = format!("run/{letter}");
+                journal.append(batch(id, vec![write(&stream, None, &[&large(letter)])])).await.unwrap();
+            }
+        })
+        .await;
+    let disk: Arc<dyn Disk> = Arc::new(machine.disk.clone());
+    let (verified, payloads) = verify(&disk).unwrap();
+    assert_eq!((verified.head, payloads.whole, payloads.faults_count), (Seq(3), 3, 0));
+    let folder = format!("blobs/{}", machine.disk.list("blobs").unwrap()[0]);
+    let names = machine.disk.list(&folder).unwrap();
+    let files: Vec<String> =
+        names.iter().filter(|name| *name != "key").map(|name| format!("{folder}/{name}")).collect();
+    machine.disk.remove(&files[0]).unwrap();
+    machine.disk.flip(&files[1], 9);
+    let (_, payloads) = verify(&disk).unwrap();
+    assert_eq!((payloads.whole, payloads.faults_count), (1, 2));
+    for (file, what) in [(&files[0], "missing"), (&files[1], "damaged")] {
+        let fault = payloads.faults.iter().find(|fault| fault.reason.contains(file.as_str())).unwrap();
+        assert!(fault.reason.contains(what) && fault.reason.contains("backup"), "{fault:?}");
+        assert!(fault.stream.as_str().starts_with("run/") && fault.kind == "test.happened", "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_index_has_seen_beyond_the_end_is_counted_by_stream() {
+    let machine = Machine::default();
+    machine.session(async |journal| journal.append(one(1, "a", None)).await.unwrap()).await;
+    let path = machine.segments().remove(0);
+    let kept = machine.disk.read(&path).unwrap().len() as u64;
+    machine
+        .session(async |journal| {
+            journal.append(batch(2, vec![write("a", None, &["1", "2"]), write("b", None, &["3"])])).await.unwrap();
+        })
+        .await;
+    let index = machine.shelves.open("streams", INDEX_VERSION).unwrap();
+    assert_eq!(lost(&verify_chain(&machine.disk).unwrap(), &*index).unwrap(), Lost::default());
+    let mut file = machine.disk.open(&path).unwrap();
+    file.truncate(kept).unwrap();
+    let verified = verify_chain(&machine.disk).unwrap();
+    assert_eq!((verified.head, verified.torn.is_none(), verified.openings_unrecorded), (Seq(1), true, 1));
+    let lost = lost(&verified, &*index).unwrap().events;
+    assert_eq!(lost.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+}

@@ -3,6 +3,7 @@
 //! Invariant: no panic of sled's leaves this file, and a folder that ever failed
 //! to read is not sealed but condemned.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::{fs, io};
 
 use super::refused;
 use super::tally::{Content, Tally};
+use crate::journal::Seq;
 use crate::views::ShelfError;
 use crate::views::seal::{self, Seal};
 
@@ -59,6 +61,20 @@ impl Engine {
             }
         }
         Ok(Self { path: path.to_owned(), db: Some(db), failed: AtomicBool::new(false) })
+    }
+
+    /// The sequence of every shelf that has one.
+    pub(super) fn reached(&self) -> Result<BTreeMap<String, Seq>, ShelfError> {
+        self.run("all", |db| {
+            let mut reached = BTreeMap::new();
+            for name in db.tree_names().into_iter().filter(|name| name != DEFAULT_TREE) {
+                let tally = db.open_tree(&name)?.get(TALLY)?;
+                if let Some(seq) = tally.and_then(|tally| Tally::decode(&tally)?.sequence) {
+                    reached.insert(String::from_utf8_lossy(&name).into_owned(), seq);
+                }
+            }
+            Ok(reached)
+        })
     }
 
     /// Runs `call` on the open database. Whatever goes wrong but the disk's own

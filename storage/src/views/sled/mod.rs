@@ -19,6 +19,7 @@ use std::{fs, io};
 
 use self::engine::Engine;
 use self::shelf::SledShelf;
+use crate::journal::Seq;
 use crate::views::{Shelf, ShelfError, Shelves};
 
 /// Shelves in one folder, which one process at a time may open.
@@ -50,6 +51,14 @@ impl SledShelves {
             opened => opened?,
         };
         Ok(Self { engine: Arc::new(engine), rebuilt, opened: Mutex::default() })
+    }
+
+    /// The last event that each shelf has taken in.
+    ///
+    /// # Errors
+    /// When sled cannot be read.
+    pub fn reached(&self) -> Result<BTreeMap<String, Seq>, ShelfError> {
+        self.engine.reached()
     }
 
     /// Why everything was deleted and made anew when this was opened, if it was.
