@@ -176,6 +176,9 @@ fn bad_requests_get_a_problem_each() {
     let provider = Provider::start(folder.path(), &[]);
     let desk = Desk::new(&provider.url);
     let server = Server::start(&desk);
+    let brief = "x".repeat(1 << 20);
+    let inputs = serde_json::json!({ "product": "a", "link": "https://a.example", "brief": brief });
+    let too_large = serde_json::json!({ "inputs": inputs }).to_string();
     let huge = format!("{{\"workflow\": \"{}\"}}", "x".repeat(9 << 20));
     for (method, path, body, wanted) in [
         ("GET", "/v1/runs/none", "", 404),
@@ -193,6 +196,9 @@ fn bad_requests_get_a_problem_each() {
         ("POST", "/v1/runs", huge.as_str(), 413),
         ("GET", "/v1/runs?after=zz", "", 400),
         ("GET", "/v1/runs?limit=zz", "", 400),
+        ("GET", "/v1/runs?limit=0", "", 400),
+        ("GET", "/v1/runs?limit=201", "", 400),
+        ("POST", "/v1/runs", too_large.as_str(), 413),
         ("POST", "/v1/runs/none/cancel", "", 404),
         ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": true}", 404),
         ("POST", "/v1/runs/none/settlements", "{\"key\": \"a\", \"done\": false, \"url\": \"b\"}", 422),
@@ -204,6 +210,9 @@ fn bad_requests_get_a_problem_each() {
         assert_eq!(problem["status"], wanted);
         assert!(!problem["detail"].as_str().unwrap().is_empty());
     }
+    let detail = server.send("POST", "/v1/runs", "", &too_large).1;
+    assert!(detail.contains("983040 is the most"), "{detail}");
+    assert!(server.json("/v1/runs")["runs"].as_array().unwrap().is_empty(), "nothing was taken on");
     let said = desk.callboard(&["serve", "--listen", "0.0.0.0:0"]).bad();
     assert!(said.err.contains("there are no keys yet"), "{}", said.err);
 }

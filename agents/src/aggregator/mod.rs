@@ -13,4 +13,4 @@ mod tests;
 pub use actor::{AggregatorActor, AggregatorArguments, AggregatorMsg};
 pub use figures::{PostFigures, RunFigures, StepFigures, StepPhase, Totals};
 pub use fold::{Figures, SUPERVISION};
-pub use report::{Cursor, Page, PageError, PostReport, Report, Reports, Sums};
+pub use report::{Cursor, PAGE_MAX, Page, PageError, PostReport, Report, Reports, Sums};

@@ -19,7 +19,7 @@ use super::fold::{MOVING, RUNS, STARTED, TOTALS};
 use crate::workflow::StepPath;
 
 /// The most runs on one page.
-const PAGE_MAX: usize = 200;
+pub const PAGE_MAX: usize = 200;
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::action::EffectClass;
+use super::advance::ACTION_BYTES_MAX;
 use super::canonical;
 use super::formula::Formula;
 use super::path::StepId;
@@ -282,6 +283,10 @@ pub struct PostFormula {
     pub link: Option<Formula>,
 }
 
+/// The most that the inputs of one run may have together, as JSON: what one step may ask for, with
+/// room for what the step says about them.
+pub const INPUTS_BYTES_MAX: usize = ACTION_BYTES_MAX - 64 * 1024;
+
 /// An input that a run cannot start with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum InputError {
@@ -304,6 +309,12 @@ pub enum InputError {
         /// The declared kind.
         expected: String,
     },
+    /// A step that is given all of them could ask for nothing.
+    #[error("together the inputs have {bytes} bytes, and {INPUTS_BYTES_MAX} is the most; shorten them")]
+    TooLarge {
+        /// What they have, as JSON.
+        bytes: usize,
+    },
 }
 
 impl Workflow {
@@ -317,7 +328,8 @@ impl Workflow {
     /// The inputs of a run: those given, checked, with the defaults filled in.
     ///
     /// # Errors
-    /// One error for each input that is missing, unknown or of the wrong kind.
+    /// One error for each input that is missing, unknown or of the wrong kind, and one if all of them
+    /// together are too large.
     pub fn bind(&self, mut given: BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, Vec<InputError>> {
         let mut bound = BTreeMap::new();
         let mut errors = Vec::new();
@@ -337,6 +349,10 @@ impl Workflow {
         }
         let declared = self.inputs.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         errors.extend(given.into_keys().map(|name| InputError::Unknown { name, declared: declared.clone() }));
+        let bytes = canonical::text(&bound).len();
+        if bytes > INPUTS_BYTES_MAX {
+            errors.push(InputError::TooLarge { bytes });
+        }
         if errors.is_empty() { Ok(bound) } else { Err(errors) }
     }
 }

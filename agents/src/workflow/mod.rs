@@ -26,8 +26,8 @@ pub use action::{Action, AgentCall, Approval, EffectClass, PostDraft, ToolCall, 
 pub use advance::{ACTION_BYTES_MAX, EvalError, Given, MAP_ITEMS_MAX, Next, Outcomes, ReadyStep, STEPS_MAX, advance};
 pub use check::{DOCUMENT_BYTES_MAX, Known, check};
 pub use definition::{
-    AgentStep, Input, InputError, InputKind, OnReject, Parse, PostFormula, Step, StepKind, ToolStep, Workflow,
-    WorkflowVersion,
+    AgentStep, INPUTS_BYTES_MAX, Input, InputError, InputKind, OnReject, Parse, PostFormula, Step, StepKind, ToolStep,
+    Workflow, WorkflowVersion,
 };
 pub use engine::{FUEL_MAX, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use formula::Formula;

@@ -1,7 +1,7 @@
 //! `callboard run`: one brief through the workflow, shown as it happens.
 //! Invariant: the same command after a crash goes on with the same run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use agents::run::{End, Event as RunEvent, Run, State, Terms};
 use agents::workflow::{self, Workflow};
 use anyhow::Context;
 use policies::approval::ApprovalPolicy;
+use serde_json::Value;
 use storage::journal::Version;
 
 use super::person::Person;
@@ -42,11 +43,12 @@ pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     // Before anything is fetched or opened, so that a fault costs nothing.
     let workflow = read_workflow(&config, arguments)?;
     let fancy = is_fancy(arguments.plain);
+    let inputs = inputs(&brief, &workflow)?;
     let system = start(&config, &crash, fancy).await?;
     let outcome = tokio::select! {
         biased;
         () = asked_to_end() => Err(anyhow::anyhow!("stopped before the end; the same command goes on from here")),
-        outcome = perform(&system, arguments, &brief, workflow, fancy) => outcome,
+        outcome = perform(&system, arguments, &brief, (workflow, inputs), fancy) => outcome,
     };
     stop(&system).await;
     outcome
@@ -63,16 +65,27 @@ fn read_workflow(config: &Config, arguments: &RunArgs) -> anyhow::Result<Arc<Wor
     workflow::check(&label, &text, &known).map(Arc::new).map_err(|found| faults(&found))
 }
 
+/// What the brief gives to the workflow.
+fn inputs(brief: &Brief, workflow: &Workflow) -> anyhow::Result<BTreeMap<String, Value>> {
+    let mut inputs = brief.inputs();
+    // A workflow of the folder's own need not ask for all of them.
+    inputs.retain(|name, _| workflow.inputs.contains_key(name));
+    match workflow.bind(inputs.clone()) {
+        Ok(_) => Ok(inputs),
+        Err(errors) => {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            anyhow::bail!("the brief does not fit the workflow: {}", lines.join("; "))
+        }
+    }
+}
+
 async fn perform(
     system: &Arc<System>,
     arguments: &RunArgs,
     brief: &Brief,
-    workflow: Arc<Workflow>,
+    (workflow, inputs): (Arc<Workflow>, BTreeMap<String, Value>),
     fancy: bool,
 ) -> anyhow::Result<()> {
-    let mut inputs = brief.inputs();
-    // A workflow of the folder's own need not ask for all of them.
-    inputs.retain(|name, _| workflow.inputs.contains_key(name));
     let content = serde_json::to_string(&inputs)?;
     let name = format!("{}\0{content}\0{}", absolute(&arguments.folder), workflow.version());
     let (id, state) = choose(system, &name, arguments.again).await?;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agents::aggregator::Cursor;
+use agents::aggregator::{Cursor, PAGE_MAX};
 use agents::run::{Summary, Terms};
-use agents::workflow;
+use agents::workflow::{self, InputError};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -15,10 +15,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policies::approval::ApprovalPolicy;
 use policies::money::Money;
+use policies::span::ByteSize;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::BODY_BYTES_MAX;
 use super::problem::Problem;
 use crate::system::{AcceptError, NewRun, System, run_id};
 
@@ -55,7 +57,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
-    let ask: Ask = read(&body.map_err(|e| Problem::too_large(e.to_string()))?)?;
+    let ask: Ask = read(&body.map_err(|_| Problem::too_large(too_long()))?)?;
     let workflow = match (ask.workflow.as_deref(), &ask.definition) {
         (_, Some(text)) => system.workflow("definition", text),
         (None | Some("announce"), None) => system.workflow("workflows/announce.toml", workflow::ANNOUNCE),
@@ -78,6 +80,10 @@ pub(super) async fn create(
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::CREATED };
     let location = format!("/v1/runs/{id}");
     Ok((status, [(header::LOCATION, location)], Json(shown(&system, &id).await?)).into_response())
+}
+
+fn too_long() -> String {
+    format!("the body has more than {}; send less", ByteSize(BODY_BYTES_MAX as u64))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
@@ -104,6 +110,11 @@ pub(super) fn problem(error: AcceptError) -> Problem {
         AcceptError::Taken(_) => Problem::conflict(text),
         AcceptError::Full => Problem::full(text),
         AcceptError::Unavailable(_) => Problem::unavailable(text),
+        AcceptError::Refused(Refusal::Inputs(errors))
+            if errors.iter().any(|error| matches!(error, InputError::TooLarge { .. })) =>
+        {
+            Problem::too_large(text)
+        }
         AcceptError::Refused(Refusal::Inputs(_)) => Problem::unprocessable(text),
         AcceptError::Refused(Refusal::Absent) => Problem::not_found(text),
         AcceptError::Refused(_) => Problem::conflict(text),
@@ -136,6 +147,9 @@ pub(super) async fn list(
     };
     let reports = system.reports().clone();
     let limit = which.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is {limit}; give a number from 1 to {PAGE_MAX}")));
+    }
     let page = system.world().blocking("runs.list", move || reports.runs(cursor.as_ref(), limit)).await;
     let page = page.map_err(|e| Problem::internal(e.to_string()))?.map_err(|e| Problem::internal(e.to_string()))?;
     Ok(Json(json!({ "runs": page.runs, "next": page.next })))

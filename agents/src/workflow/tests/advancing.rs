@@ -189,3 +189,13 @@ fn inputs_are_bound_or_refused_all_at_once() {
         ]
     );
 }
+
+#[test]
+fn inputs_that_no_step_could_hand_on_are_refused_before_the_run() {
+    let text =
+        "name = \"t\"\ninputs = { a = { type = \"text\" } }\nsteps = [{ id = \"x\", kind = \"compute\", with = {} }]\n";
+    let bind = |bytes: usize| workflow(text).bind([("a".to_owned(), json!("x".repeat(bytes)))].into());
+    // The name and the marks around it take eight bytes.
+    assert!(bind(INPUTS_BYTES_MAX - 8).is_ok());
+    assert_eq!(bind(INPUTS_BYTES_MAX - 7), Err(vec![InputError::TooLarge { bytes: INPUTS_BYTES_MAX + 1 }]));
+}
