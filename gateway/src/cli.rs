@@ -35,11 +35,11 @@ pub enum Command {
     Reject(RejectArgs),
     /// Say what became of a post or another effect that is held in doubt
     Settle(SettleArgs),
-    /// Let the steps go on that a budget held back
+    /// Let the steps go on that a budget held back, or a failed run from the step that failed
     Resume(ResumeArgs),
     /// Stop a run of a server; what is under way is still resolved
     Cancel(CancelArgs),
-    /// Verify the journal: every record, and the chain that links them
+    /// Verify the journal: every record, the chain that links them, and every payload
     Doctor(SystemArgs),
 }
 
@@ -62,7 +62,7 @@ pub struct RunArgs {
     /// Ask in the terminal before each post, instead of approving by policy
     #[arg(long)]
     pub approve: bool,
-    /// Run a brief again that has already been run to its end
+    /// Begin a new run of a brief that was run before; what that has out is posted once more
     #[arg(long)]
     pub again: bool,
     /// One plain line for each step, without colours or a progress bar
