@@ -28,8 +28,6 @@ use crate::terminal::{Painter, report, tree};
 const AGAIN_MAX: u32 = 10_000;
 /// How long the report waits for its figures.
 const FIGURES_MAX: Duration = Duration::from_secs(30);
-/// Within it the outcome of a call is written, after the call has moved its breaker.
-const OUTCOME_MAX: Duration = Duration::from_millis(200);
 
 /// Runs the brief to its end.
 ///
@@ -208,8 +206,6 @@ async fn tell(system: &System, id: &str, painter: Option<Painter>, hindrance: &H
     let painter = painter.unwrap_or_else(|| Painter::new(false, now));
     let mut waiting = Vec::new();
     if let Hindrance::Open { guard, .. } = hindrance {
-        // The failure that opened it is written a moment after.
-        tokio::time::sleep(OUTCOME_MAX).await;
         waiting = system.waiting_for(id, guard).await;
     }
     println!("{}", painter.hindrance(now, hindrance, &waiting));

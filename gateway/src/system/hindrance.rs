@@ -14,6 +14,9 @@ use storage::journal::Shortage;
 
 use super::System;
 
+/// The outcome of the call that moved a breaker is written within this time, and is told first.
+const TOLD_AFTER: Duration = Duration::from_millis(200);
+
 /// A hindrance that has come, or is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hindrance {
@@ -94,8 +97,12 @@ impl Hindrances {
     pub async fn next(&mut self) -> Hindrance {
         loop {
             self.look();
-            if let Some(hindrance) = self.untold.pop_front() {
-                return hindrance;
+            if !self.untold.is_empty() {
+                // Only what is taken is told, so whoever drops this meanwhile hears of it again.
+                tokio::time::sleep(TOLD_AFTER).await;
+                if let Some(hindrance) = self.untold.pop_front() {
+                    return hindrance;
+                }
             }
             tokio::select! {
                 biased;
