@@ -8,18 +8,24 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use policies::document::Error;
+use agents::workflow::{InputKind, Workflow, sentences};
+use policies::document::{self, Error, Source};
 use serde_json::{Value, json};
 
 /// The largest file that is read: some 150 pages of text.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The most background documents of one brief.
 pub const DOCUMENTS_MAX: usize = 64;
+/// The least that the built-in workflow makes posts from: the first sentences are what the model reads,
+/// and those after them make up the posts.
+const SENTENCES_MIN: usize = 5;
+/// The least text of them, in characters; the longest post's least is 120, and there are three.
+const PROSE_CHARS_MIN: usize = 300;
 /// How deep the background folder is read.
 const DEPTH_MAX: usize = 3;
 
 /// The announcement itself.
-const BRIEF: &str = "brief.md";
+pub const BRIEF: &str = "brief.md";
 /// How the company writes; optional.
 const BRAND: &str = "brand.md";
 /// What else is known; optional.
@@ -102,6 +108,28 @@ impl Brief {
         Ok(Self { product, link, text, brand, documents })
     }
 
+    /// Why the built-in workflow can hardly make posts from this brief, if so. `folder` is what it was
+    /// read from.
+    #[must_use]
+    pub fn doubt(&self, folder: &Path) -> Option<Error> {
+        let texts = std::iter::once(&self.text).chain(self.documents.iter().map(|document| &document.text));
+        let prose: Vec<String> = texts.flat_map(|text| sentences(text)).collect();
+        let chars: usize = prose.iter().map(|sentence| sentence.chars().count()).sum();
+        if prose.len() >= SENTENCES_MIN && chars >= PROSE_CHARS_MIN {
+            return None;
+        }
+        let count = if prose.len() == 1 { "1 sentence".to_owned() } else { format!("{} sentences", prose.len()) };
+        let message = format!(
+            "has {count} and {chars} characters of text besides headings and links, background included, too little \
+             for three posts, which then repeat it or are held"
+        );
+        let help = format!(
+            "write what is new, for whom, since when and at what price: {SENTENCES_MIN} sentences and \
+             {PROSE_CHARS_MIN} characters at least"
+        );
+        Some(Error::whole(folder.join(BRIEF).display().to_string(), message, help))
+    }
+
     /// The inputs of a run.
     #[must_use]
     pub fn inputs(&self) -> BTreeMap<String, Value> {
@@ -114,6 +142,51 @@ impl Brief {
             ("documents".to_owned(), json!(documents)),
         ])
     }
+}
+
+/// What a folder gives a run.
+const GIVEN: [(&str, InputKind); 5] = [
+    ("brand", InputKind::Text),
+    ("brief", InputKind::Text),
+    ("documents", InputKind::List),
+    ("link", InputKind::Text),
+    ("product", InputKind::Text),
+];
+
+/// Whether a workflow's file stands in a brief's folder and is the one that `run` takes there.
+#[must_use]
+pub fn is_beside(workflow: &Path) -> bool {
+    workflow.file_name().is_some_and(|name| name == WORKFLOW) && workflow.with_file_name(BRIEF).exists()
+}
+
+/// The inputs of a folder's own workflow that `run` cannot give it.
+#[must_use]
+pub fn never_given(workflow: &Workflow, source: Source<'_>) -> Vec<Error> {
+    let names = GIVEN.map(|(name, _)| name);
+    let mut faults = Vec::new();
+    for (name, input) in &workflow.inputs {
+        let (message, help) = match GIVEN.iter().find(|(given, _)| given == name) {
+            None if input.required => {
+                let meant = document::closest(name, names).map(|other| format!("did you mean `{other}`? If not, "));
+                let given = names.map(|name| format!("`{name}`")).join(", ");
+                (
+                    format!("`run` never gives the input `{name}`: a folder gives {given}"),
+                    format!("{}give it a default", meant.unwrap_or_default()),
+                )
+            }
+            Some((_, kind)) if *kind != input.kind => {
+                let (given, asked) = (kind.name(), input.kind.name());
+                (
+                    format!("`run` gives the input `{name}` as a {given}, and the workflow asks for a {asked}"),
+                    format!("write type = \"{given}\""),
+                )
+            }
+            _ => continue,
+        };
+        faults.push(source.error(source.place(&["inputs", name]).unwrap_or_default(), message, help));
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults
 }
 
 fn fault(path: &Path, line: usize, message: &str, help: &str) -> Error {

@@ -46,7 +46,7 @@ pub enum Command {
 /// Where the system keeps its things, and how it is configured.
 #[derive(Args, Clone, Debug)]
 pub struct SystemArgs {
-    /// The folder of the journal, the feed and the views
+    /// The folder of the journal, the feed and the views (default: `data` of the configuration, which is .callboard)
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
     /// The configuration (default: callboard.toml, where there is one)
@@ -87,7 +87,8 @@ pub struct ServeArgs {
 /// `callboard check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Folders with briefs, workflow files and policy files (default: the configuration and the built-in policies)
+    /// Folders with a brief.md, and TOML files: workflows, callboard.toml, tree, guard, prices and budget files
+    /// (default: the configuration, with the policies that it names)
     pub paths: Vec<PathBuf>,
     /// The configuration (default: callboard.toml, where there is one)
     #[arg(long, value_name = "FILE")]
@@ -189,6 +190,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_left_out_is_explained() {
+        let mut cli = Cli::command();
+        for command in ["run", "serve", "runs", "doctor"] {
+            let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();
+            assert!(help.contains("which is .callboard") && help.contains("(default: callboard.toml"), "{help}");
+        }
+        let data = crate::config::Config::default().data;
+        assert_eq!(data, PathBuf::from(".callboard"));
     }
 
     #[test]

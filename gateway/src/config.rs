@@ -3,27 +3,38 @@
 //! Invariant: every key has a default that needs no key and no server, unknown
 //! keys are refused, and a secret is named here, never written here.
 
+mod address;
+mod read;
+mod secrets;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use agents::openai::{Dialect, Prefill};
-use policies::document::{self, Error, Source};
+use policies::document::Error;
 use policies::money::Money;
 use policies::span::ByteSize;
 use serde::Deserialize;
 
 pub use crate::secret_source::SecretSource;
 
-use crate::system::{PUBLISHERS, SERVICES, agents};
+use crate::system::agents;
+use crate::written::Written;
 
 /// Read when no file is named and this one is there.
 pub const FILE: &str = "callboard.toml";
+/// The largest configuration or policy file that is read.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// What it was read from, which places what turns out to be wrong with it later.
+    pub written: Written,
     /// The folder of the journal, the feed and the views.
     pub data: PathBuf,
     /// Where models and other downloads are kept; by default the user's cache.
@@ -53,6 +64,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            written: Written::built_in("configuration"),
             data: PathBuf::from(".callboard"),
             cache: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
@@ -69,41 +81,32 @@ impl Default for Config {
     }
 }
 
-/// A language model.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+/// A language model, by its `kind`.
+#[derive(Clone, Debug)]
 pub enum ModelConfig {
     /// The small model on this machine's CPU.
     Local {
         /// The GGUF file, when it was brought by hand.
-        #[serde(default)]
         path: Option<PathBuf>,
         /// What a second of CPU is said to cost; by default as the price table says: nothing.
-        #[serde(default)]
         cpu_second: Option<Money>,
     },
     /// A server that speaks OpenAI's chat completions: Ollama, vLLM, llama.cpp, OpenAI.
-    #[serde(rename = "openai")]
     OpenAi {
         /// The base, `/v1` included: `http://127.0.0.1:11434/v1`.
         url: String,
         /// The model's name there.
         name: String,
         /// Its key in the price table, when that differs from `name`.
-        #[serde(default)]
         price: Option<String>,
         /// Where the API key is.
-        #[serde(default)]
         key: Option<SecretSource>,
         /// Whether replies are streamed.
-        #[serde(default = "yes")]
         stream: bool,
         /// Which field names the server understands: `compatible`, or `open_ai` for OpenAI itself.
-        #[serde(default)]
         dialect: Dialect,
         /// How a reply is made to begin with given words: `ask`, or `continue` where the server can
         /// (llama.cpp, Ollama).
-        #[serde(default)]
         prefill: Prefill,
     },
 }
@@ -114,21 +117,26 @@ impl Default for ModelConfig {
     }
 }
 
-fn yes() -> bool {
-    true
+impl ModelConfig {
+    /// The name of the guard around its calls.
+    #[must_use]
+    pub fn guard(&self) -> String {
+        match self {
+            Self::Local { .. } => "model/local".to_owned(),
+            Self::OpenAi { name, .. } => format!("model/{name}"),
+        }
+    }
 }
 
 /// One agent's own settings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct AgentConfig {
     /// Its model; the general one without it.
     pub model: Option<ModelConfig>,
 }
 
-/// Where the context index is.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+/// Where the context index is, by its `kind`.
+#[derive(Clone, Debug, Default)]
 pub enum ContextConfig {
     /// Qdrant inside this process, in the data folder.
     #[default]
@@ -138,16 +146,10 @@ pub enum ContextConfig {
         /// `http://127.0.0.1:6334`
         url: String,
         /// The collection's name there.
-        #[serde(default = "collection")]
         collection: String,
         /// Where the API key is.
-        #[serde(default)]
         key: Option<SecretSource>,
     },
-}
-
-fn collection() -> String {
-    "callboard".to_owned()
 }
 
 /// The Atom feed.
@@ -157,6 +159,7 @@ pub struct FeedConfig {
     /// Its title.
     pub title: String,
     /// The address under which readers find it.
+    #[serde(deserialize_with = "address::http")]
     pub url: String,
     /// The folder that holds it; by default `feed` in the data folder.
     pub folder: Option<PathBuf>,
@@ -168,22 +171,18 @@ impl Default for FeedConfig {
     }
 }
 
-/// A platform that is posted to.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+/// A platform that is posted to, by its `kind`.
+#[derive(Clone, Debug)]
 pub enum PublisherConfig {
     /// One that takes a post as one HTTP request.
     Webhook {
         /// Where posts are sent.
         url: String,
         /// Where the key is that is sent as a bearer token.
-        #[serde(default)]
         key: Option<SecretSource>,
         /// Whether it takes a second post with the same `Idempotency-Key` for the first one.
-        #[serde(default)]
         deduplicates: bool,
         /// Whether it answers `GET <url>?key=<key>`.
-        #[serde(default)]
         can_be_asked: bool,
     },
 }
@@ -223,20 +222,37 @@ impl Config {
     /// Paths inside the file are relative to its folder.
     ///
     /// # Errors
-    /// The fault with file, line, column and what to do.
-    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+    /// Every fault with file, line, column and what to do.
+    pub fn load(file: Option<&Path>) -> Result<Self, Vec<Error>> {
         let path = match file {
             Some(path) => path,
             None if Path::new(FILE).exists() => Path::new(FILE),
             None => return Ok(Self::default()),
         };
-        let (label, text) = (path.display().to_string(), read(path)?);
-        let mut config: Self = document::read(&label, &text)?;
-        config.namesake(Source { file: &label, text: &text })?;
+        let text = read(path).map_err(|fault| vec![fault])?;
+        let mut config = read::config(Written::in_file(path, text))?;
         if let Some(folder) = path.parent() {
             config.resolve(folder);
         }
         Ok(config)
+    }
+
+    /// The models that agents use, each once: the way to it in the configuration, and the agents.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelInUse<'_>> {
+        let own = |name: &str| self.agents.get(name).and_then(|agent| agent.model.as_ref());
+        let (with, without): (Vec<&str>, Vec<&str>) = agents(self).partition(|name| own(name).is_some());
+        let general = ModelInUse { model: &self.model, way: vec!["model"], agents: without };
+        let each = with.into_iter().filter_map(|name| {
+            Some(ModelInUse { model: own(name)?, way: vec!["agents", name, "model"], agents: vec![name] })
+        });
+        std::iter::once(general).filter(|general| !general.agents.is_empty()).chain(each).collect()
+    }
+
+    /// What cannot be read of the secrets that this configuration uses. None of their words are kept.
+    #[must_use]
+    pub fn secrets_missing(&self) -> Vec<Error> {
+        secrets::missing(self)
     }
 
     fn resolve(&mut self, folder: &Path) {
@@ -274,19 +290,6 @@ impl Config {
         }
     }
 
-    /// A publisher is known by its name to workflows, guards and the tree, so it must be its own.
-    fn namesake(&self, source: Source<'_>) -> Result<(), Error> {
-        let taken: Vec<&str> = agents(self).chain(SERVICES).chain(PUBLISHERS).collect();
-        match self.publishers.keys().find(|name| taken.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => {
-                let at = source.text.find(&format!("publishers.{name}")).unwrap_or(0);
-                let message = format!("the name of the publisher `{name}` is taken: the tree has another `{name}`");
-                Err(source.error(at..at, message, "give it another name"))
-            }
-        }
-    }
-
     /// The folder of the feed.
     #[must_use]
     pub fn feed_folder(&self) -> PathBuf {
@@ -307,119 +310,31 @@ impl Config {
     }
 }
 
-/// Reads a configuration or policy file as text.
+/// A model that agents use.
+#[derive(Clone, Debug)]
+pub struct ModelInUse<'a> {
+    /// The model.
+    pub model: &'a ModelConfig,
+    /// The keys that lead to it in the configuration.
+    pub way: Vec<&'a str>,
+    /// Whose it is.
+    pub agents: Vec<&'a str>,
+}
+
+/// Reads a configuration or policy file as text, within [`FILE_BYTES_MAX`].
 ///
 /// # Errors
 /// The fault, with what to do.
 pub fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|e| Error {
-        file: path.display().to_string(),
-        line: 1,
-        column: 1,
-        message: format!("cannot be read: {e}"),
-        help: "name a readable TOML file".to_owned(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE);
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
+    let label = path.display().to_string();
+    let unreadable = |e: std::io::Error| Error::whole(&label, format!("cannot be read: {e}"), "name a readable file");
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    // One byte over the bound tells "too large" without reading all of it.
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("is larger than {}", ByteSize(FILE_BYTES_MAX));
+        return Err(Error::whole(label, message, "name the right file, or take out of it what does not belong there"));
     }
-
-    #[test]
-    fn an_empty_file_is_the_default() {
-        let (dir, path) = written("");
-        let config = Config::load(Some(&path)).unwrap();
-        assert_eq!(config.data, dir.path().join(".callboard"));
-        assert!(matches!(config.model, ModelConfig::Local { .. }));
-    }
-
-    #[test]
-    fn a_model_server_is_a_few_lines() {
-        let (_dir, path) = written(
-            "[model]\nkind = \"openai\"\nurl = \"http://127.0.0.1:11434/v1\"\nname = \"qwen\"\nkey = { env = \"SOME_KEY\" }\n",
-        );
-        let config = Config::load(Some(&path)).unwrap();
-        assert!(matches!(config.model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_file() {
-        let (dir, path) = written(
-            "policies.tree = \"tree.toml\"\n[model]\nkind = \"local\"\npath = \"models/x.gguf\"\n\
-             [agents.writer.model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"b\"\nkey = { file = \"key\" }\n",
-        );
-        let config = Config::load(Some(&path)).unwrap();
-        assert_eq!(config.policies.tree, Some(dir.path().join("tree.toml")));
-        let ModelConfig::Local { path: Some(model), .. } = &config.model else { panic!("{:?}", config.model) };
-        assert_eq!(*model, dir.path().join("models/x.gguf"));
-        let Some(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. }) = &config.agents["writer"].model
-        else {
-            panic!("{:?}", config.agents)
-        };
-        assert_eq!(*key, dir.path().join("key"));
-    }
-
-    #[test]
-    fn a_publisher_is_a_few_lines() {
-        let (dir, path) = written(
-            "[publishers.board]\nkind = \"webhook\"\nurl = \"http://a/posts\"\nkey = { file = \"key\" }\ncan_be_asked = true\n",
-        );
-        let config = Config::load(Some(&path)).unwrap();
-        let PublisherConfig::Webhook {
-            url,
-            key: Some(SecretSource::File(key)),
-            deduplicates: false,
-            can_be_asked: true,
-        } = &config.publishers["board"]
-        else {
-            panic!("{:?}", config.publishers)
-        };
-        assert_eq!((url.as_str(), key), ("http://a/posts", &dir.path().join("key")));
-    }
-
-    #[test]
-    fn chaos_is_off_unless_it_has_a_token() {
-        let (dir, path) = written("[chaos]\ntoken = { file = \"token\" }\n");
-        let Some(ChaosConfig { token: SecretSource::File(token) }) = Config::load(Some(&path)).unwrap().chaos else {
-            panic!("it has a token")
-        };
-        assert_eq!(token, dir.path().join("token"));
-        assert!(Config::default().chaos.is_none());
-        let (_dir, path) = written("[chaos]\n");
-        let error = Config::load(Some(&path)).unwrap_err().to_string();
-        assert!(error.contains("missing field `token`"), "{error}");
-    }
-
-    #[test]
-    fn a_publisher_has_a_name_of_its_own() {
-        for taken in ["feed", "writer", "ledger", "editor"] {
-            let (_dir, path) = written(&format!(
-                "[agents.editor]\n[publishers.{taken}]\nkind = \"webhook\"\nurl = \"http://a/posts\"\n"
-            ));
-            let error = Config::load(Some(&path)).unwrap_err().to_string();
-            assert!(error.contains(":2:") && error.contains(&format!("`{taken}` is taken")), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_typo_is_named_with_its_line() {
-        let (_dir, path) = written("workspace = \"a\"\nlisten = \"127.0.0.1:80\"\ndatta = \"x\"\n");
-        let error = Config::load(Some(&path)).unwrap_err().to_string();
-        assert!(error.contains(":3:") && error.contains("data"), "{error}");
-    }
-
-    #[test]
-    fn a_secret_written_into_the_file_is_not_repeated() {
-        let (_dir, path) =
-            written("[model]\nkind = \"openai\"\nurl = \"http://a\"\nname = \"b\"\nkey = \"sk-plain\"\n");
-        let error = Config::load(Some(&path)).unwrap_err().to_string();
-        assert!(!error.contains("sk-plain") && error.contains("env"), "{error}");
-    }
+    Ok(text)
 }

@@ -13,3 +13,4 @@ mod secret_source;
 pub mod system;
 pub mod terminal;
 pub mod wiring;
+pub mod written;

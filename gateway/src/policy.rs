@@ -1,17 +1,19 @@
 //! The policies in force: the built-in ones, each replaced by a file where the
-//! configuration names one. Invariant: all faults of all files are found at once.
+//! configuration names one. Invariant: all faults of all files are found at once, and no policy names
+//! anything that the configuration does not have.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod bearings;
+
+use std::path::PathBuf;
 
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
 use policies::guard::Guards;
 use policies::price::PriceTable;
-use policies::tree::{self, NodePolicy, TreePolicy};
+use policies::tree::TreePolicy;
 
 use crate::config::{self, Config, ModelConfig};
-use crate::system::{SERVICES, agents, publishers};
+use crate::written::Written;
 
 /// The price table's key of the local model.
 const LOCAL: &str = "local";
@@ -33,21 +35,20 @@ impl Policies {
     /// Reads what the configuration names, and the built-in rest.
     ///
     /// # Errors
-    /// Every fault of every file.
+    /// Every fault of every file, and every name in one that no other knows.
     pub fn load(config: &Config) -> Result<Self, Vec<Error>> {
         let files = &config.policies;
         let mut faults = Vec::new();
-        let one = |e: Error| vec![e];
-        let tree = part(&files.tree, TreePolicy::builtin, read_tree, &mut faults);
-        let guards = part(&files.guard, Guards::builtin, |f, t| Guards::read(f, t).map_err(one), &mut faults);
-        let prices = part(&files.prices, PriceTable::builtin, |f, t| document::read(f, t).map_err(one), &mut faults);
-        let budget = part(&files.budget, BudgetPolicy::builtin, |f, t| document::read(f, t).map_err(one), &mut faults);
+        let tree = part(&files.tree, "tree", TreePolicy::builtin, TreePolicy::read, &mut faults);
+        let guards = part(&files.guard, "guards", Guards::builtin, Guards::read, &mut faults);
+        let prices = part(&files.prices, "price table", PriceTable::builtin, document::read, &mut faults);
+        let budget = part(&files.budget, "budget", BudgetPolicy::builtin, document::read, &mut faults);
+        faults.extend(tree.iter().flat_map(|(tree, written)| bearings::tree(config, tree, written)));
+        faults.extend(guards.iter().flat_map(|(guards, written)| bearings::guards(config, guards, written)));
+        faults.extend(prices.iter().flat_map(|(prices, _)| bearings::prices(config, prices)));
+        faults.extend(budget.iter().flat_map(|(budget, written)| bearings::budget(config, budget, written)));
         match (tree, guards, prices, budget) {
-            (Some(tree), Some(guards), Some(prices), Some(budget)) => {
-                let strangers = strangers(config, &tree);
-                if !strangers.is_empty() {
-                    return Err(strangers);
-                }
+            (Some((tree, _)), Some((guards, _)), Some((prices, _)), Some((budget, _))) if faults.is_empty() => {
                 let mut policies = Self { tree, guards, prices, budget };
                 policies.price_local(config);
                 Ok(policies)
@@ -70,54 +71,35 @@ impl Policies {
     }
 }
 
-/// Agents and publishers that no worker of the tree stands for, and workers that nothing can start.
-fn strangers(config: &Config, tree: &TreePolicy) -> Vec<Error> {
-    let label = config.policies.tree.as_ref().map_or_else(|| "tree.toml".to_owned(), |file| file.display().to_string());
-    let text = config.policies.tree.as_ref().and_then(|file| config::read(file).ok()).unwrap_or_default();
-    let fault = |sign: String, message: String, help: String| {
-        let (line, column) = document::position(&text, text.find(&sign).unwrap_or(0));
-        Error { file: label.clone(), line, column, message, help }
-    };
-    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(publishers(config)).collect();
-    let missing = startable.iter().filter(|name| tree.worker(name).is_none());
-    let missing = missing.map(|name| {
-        let help = format!("add [worker.{name}] and name it among the children of a supervisor");
-        fault("[worker".to_owned(), format!("the tree has no worker `{name}`"), help)
-    });
-    let workers = tree.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
-    let unknown = workers.filter(|(name, _)| !startable.contains(name.as_str())).map(|(name, _)| {
-        let help = document::suggestion(name, startable.iter().copied());
-        fault(format!("[worker.{name}"), format!("nothing in this program can start the worker `{name}`"), help)
-    });
-    missing.chain(unknown).collect()
-}
-
-/// The tree, or all its faults and not only the first.
-fn read_tree(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
-    TreePolicy::read(file, text).map_err(|_| tree::check(file, text))
-}
+/// A policy and what it was read from.
+type Part<T> = Option<(T, Written)>;
 
 fn part<T>(
     file: &Option<PathBuf>,
-    builtin: impl FnOnce() -> Result<T, Error>,
+    what: &str,
+    builtin: impl FnOnce() -> Result<T, Vec<Error>>,
     read: impl FnOnce(&str, &str) -> Result<T, Vec<Error>>,
     faults: &mut Vec<Error>,
-) -> Option<T> {
+) -> Part<T> {
     let loaded = match file {
-        None => builtin().map_err(|e| vec![e]),
-        Some(path) => text(path).and_then(|text| read(&path.display().to_string(), &text)),
+        None => builtin().map(|policy| (policy, Written::built_in(what))),
+        Some(path) => config::read(path).map_err(|fault| vec![fault]).and_then(|text| {
+            let written = Written::in_file(path, text);
+            let source = written.source();
+            let policy = read(source.file, source.text)?;
+            Ok((policy, written))
+        }),
     };
     loaded.map_err(|found| faults.extend(found)).ok()
 }
 
-fn text(path: &Path) -> Result<String, Vec<Error>> {
-    config::read(path).map_err(|e| vec![e])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
     use policies::money::Money;
+
+    use super::*;
 
     #[test]
     fn the_built_in_policies_are_sound() {
@@ -142,12 +124,14 @@ mod tests {
         config.policies.tree = Some(path);
         let faults: Vec<_> = Policies::load(&config).unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("no worker `reviewer`"), "{faults:?}");
+        assert!(faults[0].contains("tree.toml: the tree has no worker `reviewer`"), "{faults:?}");
         let line = builtin.lines().position(|line| line == "[worker.reviewer]").unwrap() + 1;
-        assert!(faults[1].contains(&format!("tree.toml:{line}:1:")) && faults[1].contains("`critic`"), "{faults:?}");
-        config.policies.tree = None;
+        assert!(faults[1].contains(&format!("tree.toml:{line}:9:")) && faults[1].contains("`critic`"), "{faults:?}");
+        let text = "\n[agents.editor]\n".to_owned();
+        let mut config = Config { written: Written::in_file(Path::new("c.toml"), text), ..Config::default() };
         config.agents.insert("editor".to_owned(), crate::config::AgentConfig::default());
-        assert!(Policies::load(&config).unwrap_err()[0].to_string().contains("no worker `editor`"));
+        let told = document::lines(&Policies::load(&config).unwrap_err());
+        assert!(told.starts_with("c.toml:2:9: the built-in tree has no worker `editor`; copy "), "{told}");
     }
 
     #[test]
@@ -168,6 +152,67 @@ mod tests {
         std::fs::write(&path, format!("{tree}\n[worker.board]\n")).unwrap();
         config.policies.tree = Some(path);
         Policies::load(&config).unwrap();
+    }
+
+    /// What is wrong with this configuration, with these policy files beside it.
+    fn told(config: &str, files: &[(&str, &str)]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("callboard.toml");
+        std::fs::write(&path, config).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let config = Config::load(Some(&path)).unwrap();
+        let faults = Policies::load(&config).err().unwrap_or_default();
+        document::lines(&faults).replace(&format!("{}/", dir.path().display()), "")
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_named_with_its_place() {
+        let model = |kind: &str| format!("[{kind}]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"gpt-4o-mni\"\n");
+        assert_eq!(
+            told(&model("model"), &[]),
+            "callboard.toml:4:8: the price table has no model `gpt-4o-mni`, and budgets cannot be kept without its price \
+             (for researcher, reviewer, writer); did you mean `gpt-4o-mini`? If not, set `price` to a key of the table (`local` for a server of your own), or \
+             add [models.\"gpt-4o-mni\"] to it"
+        );
+        let own = format!("{}price = \"lokal\"\n", model("agents.writer.model"));
+        let found = told(&own, &[]);
+        assert!(found.starts_with("callboard.toml:5:9: the price table has no model `lokal`"), "{found}");
+        assert!(found.contains("(for writer); did you mean `local`?"), "{found}");
+        let bare = "version = 1\nsource = \"x\"\ndate = \"y\"\n";
+        let found = told("policies.prices = \"p.toml\"\n", &[("p.toml", bare)]);
+        assert!(found.starts_with("callboard.toml: the price table has no model `local`"), "{found}");
+        assert_eq!(told(&model("model").replace("mni", "mini"), &[]), "");
+    }
+
+    #[test]
+    fn a_limit_for_nobody_is_found() {
+        let budget = "run = \"$1.00\"\n[agents]\nwritr = \"$1.00\"\nwriter = \"$1.00\"\n";
+        assert_eq!(
+            told("policies.budget = \"b.toml\"\n", &[("b.toml", budget)]),
+            "b.toml:3:9: there is no agent `writr`, so its limit holds nobody; did you mean `writer`?"
+        );
+    }
+
+    #[test]
+    fn a_guard_of_nothing_is_found() {
+        let config =
+            "policies.guard = \"g.toml\"\n[model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"gpt-4o-mini\"\n";
+        let guards = "[default]\n[model]\n[\"model/gpt-4o-mini\"]\n[\"model/local\"]\n[publisher]\n[\"publisher/feed\"]\n[context]\n\
+                      [modle]\n[\"model/gpt-4o\"]\n[\"publisher/fed\"]\n";
+        assert_eq!(
+            told(config, &[("g.toml", guards)]),
+            "g.toml:8:2: nothing stands behind the guard `modle`; did you mean `model`?\n\
+             g.toml:9:2: nothing stands behind the guard `model/gpt-4o`; did you mean `model/gpt-4o-mini`?\n\
+             g.toml:10:2: nothing stands behind the guard `publisher/fed`; did you mean `publisher/feed`?"
+        );
+    }
+
+    #[test]
+    fn the_guard_of_a_family_of_models_stands_for_each() {
+        let config = "policies.guard = \"g.toml\"\n[model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"org/small/one\"\nprice = \"local\"\n";
+        assert_eq!(told(config, &[("g.toml", "[\"model/org/small\"]\n[\"model/org\"]\n")]), "");
     }
 
     #[test]

@@ -215,10 +215,7 @@ impl Models<'_> {
         let own = self.config.agents.get(name).and_then(|agent| agent.model.as_ref());
         let chosen = own.unwrap_or(&self.config.model);
         let model = self.model(chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
-        let guard = match chosen {
-            ModelConfig::Local { .. } => "model/local".to_owned(),
-            ModelConfig::OpenAi { name, .. } => format!("model/{name}"),
-        };
+        let guard = chosen.guard();
         let timeout = self.policies.guards.get(&guard).timeout.duration();
         Ok(AgentSpec {
             name: name.to_owned(),
@@ -250,13 +247,6 @@ impl Models<'_> {
                     prefill: *prefill,
                     ..openai::Options::new(url.clone(), name.clone())
                 };
-                let priced = price.as_deref().unwrap_or(name);
-                if !self.policies.prices.models.contains_key(priced) {
-                    anyhow::bail!(
-                        "the price table has no model `{priced}`, and budgets cannot be kept without prices; \
-                         set model.price to a key of the table (`local` for a server of your own), or add it"
-                    );
-                }
                 let http = Arc::clone(&self.http);
                 let http = self.live.map_or_else(|| Arc::clone(&http), |live| live.models(name, http.clone()));
                 Ok(Arc::new(OpenAi::new(options, http)?))

@@ -79,7 +79,7 @@ impl BudgetPolicy {
     ///
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
-    pub fn builtin() -> Result<Self, document::Error> {
+    pub fn builtin() -> Result<Self, Vec<document::Error>> {
         document::read("policies/defaults/budget.toml", include_str!("../defaults/budget.toml"))
     }
 

@@ -1,12 +1,24 @@
-//! Reading policy documents (TOML) with errors that a person can act on.
+//! Reading documents in TOML (policies, configuration, workflows, experiments) with errors that a person
+//! can act on.
 //!
 //! Every error names the file, the line and the column, says what was wrong
-//! there, and where it can, what was probably meant. Lines and columns count
-//! from 1, columns in characters.
+//! there, and where it can, what was probably meant; and all mistakes of a
+//! document are told at once, up to a bound. Lines and columns count from 1,
+//! columns in characters.
+//!
+//! A document is read as one type that serde knows ([`read`]), or key by key
+//! ([`parse`], [`Section`]) where what a key means depends on another.
+
+mod mistakes;
+mod section;
+mod typed;
 
 use std::{fmt, ops::Range};
 
 use serde::de::DeserializeOwned;
+
+pub use mistakes::{MISTAKES_MAX, Mistakes, parse};
+pub use section::{Located, Section, Text, entries};
 
 /// The least likeness, from 0 to 1, at which a name is suggested for another.
 const LIKENESS_MIN: f64 = 0.7;
@@ -16,9 +28,9 @@ const LIKENESS_MIN: f64 = 0.7;
 pub struct Error {
     /// The document, as its reader knows it.
     pub file: String,
-    /// The line, from 1.
+    /// The line, from 1; 0 where the whole document is meant.
     pub line: usize,
-    /// The character in the line, from 1.
+    /// The character in the line, from 1; 0 where the whole document is meant.
     pub column: usize,
     /// What is wrong.
     pub message: String,
@@ -26,10 +38,21 @@ pub struct Error {
     pub help: String,
 }
 
+impl Error {
+    /// An error about a document as a whole, which has no line.
+    pub fn whole(file: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { file: file.into(), line: 0, column: 0, message: message.into(), help: help.into() }
+    }
+}
+
 /// `file:line:column: message; help`
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}", self.message)?;
         if self.help.is_empty() { Ok(()) } else { write!(f, "; {}", self.help) }
     }
 }
@@ -51,15 +74,37 @@ impl Source<'_> {
         let (line, column) = position(self.text, span.start);
         Error { file: self.file.to_owned(), line, column, message: message.into(), help: help.into() }
     }
+
+    /// Where a key stands, named by the keys that lead to it: its value, or the key itself where that is
+    /// a table. Of a way that the text does not go to its end, the last that it has.
+    pub fn place(&self, way: &[&str]) -> Option<Range<usize>> {
+        let document = parse(*self).ok()?;
+        let mut table = document.get_ref().as_table();
+        let mut place = None;
+        for name in way {
+            let Some((key, value)) = table.and_then(|table| table.get_key_value(*name)) else { break };
+            table = value.get_ref().as_table();
+            place = Some(if table.is_some() { key.span() } else { value.span() });
+        }
+        place
+    }
 }
 
-/// Reads a TOML document.
+/// Reads a TOML document as one value.
 ///
 /// # Errors
-/// The first mistake: of syntax, of shape, or of a value.
-pub fn read<T: DeserializeOwned>(file_label: &str, text: &str) -> Result<T, Error> {
+/// Every mistake: of syntax, or else of shape and of values.
+pub fn read<T: DeserializeOwned>(file_label: &str, text: &str) -> Result<T, Vec<Error>> {
     let source = Source { file: file_label, text };
-    toml::from_str(text).map_err(|error| explain(source, 0..0, &error))
+    let document = parse(source)?;
+    let mut mistakes = Mistakes::new(source);
+    let read = mistakes.typed("variant", &document);
+    mistakes.conclude(read)
+}
+
+/// Errors as a person reads them, a line each.
+pub fn lines(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The line and column, both from 1, of a byte of the text. An offset past the
@@ -87,14 +132,6 @@ pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clo
     }
     let known: Vec<String> = known.into_iter().map(|name| format!("`{name}`")).collect();
     if known.is_empty() { String::new() } else { format!("known here: {}", known.join(", ")) }
-}
-
-/// What the TOML reader says of the source, with help, at the place that it names; at the bytes `span`
-/// where it names none.
-pub fn explain(source: Source<'_>, span: Range<usize>, error: &toml::de::Error) -> Error {
-    let lines: Vec<&str> = error.message().lines().map(str::trim).collect();
-    let (message, help) = advice(&lines.join(", "));
-    source.error(error.span().unwrap_or(span), message, help)
 }
 
 /// Splits serde's and toml's messages into what is wrong and what to do.
@@ -140,8 +177,8 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let error = read::<BTreeMap<String, Sample>>("guard.toml", text).unwrap_err();
-        assert_eq!(error.to_string(), expected);
+        let errors = read::<BTreeMap<String, Sample>>("guard.toml", text).unwrap_err();
+        assert_eq!(lines(&errors), expected);
     }
 
     #[test]
@@ -180,10 +217,82 @@ mod tests {
 
     #[test]
     fn broken_syntax_is_placed() {
-        let error = read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\nmailbox = 1\n").unwrap_err();
+        let first = |text: &str| read::<BTreeMap<String, Sample>>("x.toml", text).unwrap_err().remove(0);
+        let error = first("[a]\ntimeout = \"5s\nmailbox = 1\n");
         assert_eq!((error.file.as_str(), error.line), ("x.toml", 2), "{error}");
-        let error = read::<BTreeMap<String, Sample>>("x.toml", "[a]\ntimeout = \"5s\"\n[a]\n").unwrap_err();
+        let error = first("[a]\ntimeout = \"5s\"\n[a]\n");
         assert_eq!((error.line, error.help.as_str()), (3, "keep one of them"), "{error}");
+    }
+
+    #[test]
+    fn all_mistakes_are_told_each_where_it_stands() {
+        check(
+            "[a]\ntimeout = 30\nmailbx = 3\nstrategy = \"one_for_none\"\n[b]\nmailbox = \"many\"\n[c]\ntimeout = \"1\"\nmailbox = -1\n",
+            "guard.toml:2:11: invalid type: integer `30`, expected a length of time such as \"30s\"\n\
+             guard.toml:3:1: unknown field `mailbx`; did you mean `mailbox`?\n\
+             guard.toml:4:12: unknown variant `one_for_none`; did you mean `one_for_one`?\n\
+             guard.toml:5:1: missing field `timeout`; add `timeout = …` here\n\
+             guard.toml:6:11: invalid type: string \"many\", expected u32\n\
+             guard.toml:8:11: `1` is not a length of time; write a whole number and a unit (ms, s, m, h, d) such as \"30s\"\n\
+             guard.toml:9:11: invalid value: integer `-1`, expected u32",
+        );
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    struct Wanting {
+        strategy: Restarts,
+        timeout: Span,
+        name: String,
+        samples: Vec<Sample>,
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_and_nothing_that_is_there() {
+        let told = |text: &str| lines(&read::<Wanting>("x.toml", text).unwrap_err());
+        assert_eq!(told("timeout = \"1s\"\n"), "x.toml:1:1: missing field `strategy`; add `strategy = …` here");
+        assert_eq!(
+            told("strategy = \"one_for_one\"\n"),
+            "x.toml:1:1: missing field `timeout`; add `timeout = …` here\n\
+             x.toml:1:1: missing field `name`; add `name = …` here\n\
+             x.toml:1:1: missing field `samples`; add `samples = …` here"
+        );
+        assert_eq!(
+            told(
+                "strategy = \"sometimes\"\ntimeout = \"1s\"\nname = 5\nsamples = [{ mailbox = 1 }, 7, { timeout = 1 }]\n"
+            ),
+            "x.toml:1:12: unknown variant `sometimes`; known here: `one_for_one`, `one_for_all`, `rest_for_one`\n\
+             x.toml:3:8: invalid type: integer `5`, expected a string\n\
+             x.toml:4:12: missing field `timeout`; add `timeout = …` here\n\
+             x.toml:4:29: invalid type: integer `7`, expected struct Sample\n\
+             x.toml:4:44: invalid type: integer `1`, expected a length of time such as \"30s\""
+        );
+    }
+
+    #[test]
+    fn a_text_full_of_mistakes_has_its_first_told() {
+        let text: String = (0..=MISTAKES_MAX).map(|number| format!("[a{number:03}]\n")).collect();
+        let errors = read::<BTreeMap<String, Sample>>("x.toml", &text).unwrap_err();
+        assert_eq!((errors.len(), errors[0].line), (MISTAKES_MAX + 1, 1));
+        assert_eq!(errors[MISTAKES_MAX].to_string(), "x.toml: there are more than 50 mistakes; mend these first");
+        let known: String = (1..=MISTAKES_MAX).map(|number| format!("[a{number:03}]\n")).collect();
+        assert_eq!(read::<BTreeMap<String, Sample>>("x.toml", &known).unwrap_err().len(), MISTAKES_MAX);
+    }
+
+    #[test]
+    fn a_key_is_found_however_it_is_written() {
+        for (text, way, expected) in [
+            ("[a.b]\nc = 1\n", &["a", "b", "c"][..], Some((2, 5))),
+            ("[a]\nb = { c = 1 }\n", &["a", "b", "c"], Some((2, 11))),
+            ("a.b.c = 1\n", &["a", "b", "c"], Some((1, 9))),
+            ("\n[a.\"b\"]\nc = 1\n", &["a", "b"], Some((2, 4))),
+            ("\n[a.b]\nc = 1\n", &["a", "b", "d"], Some((2, 4))),
+            ("\n[a.b]\nc = 1\n", &["x"], None),
+            ("a = ", &["a"], None),
+        ] {
+            let place = Source { file: "x.toml", text }.place(way);
+            assert_eq!(place.map(|place| position(text, place.start)), expected, "{text}");
+        }
     }
 
     #[test]

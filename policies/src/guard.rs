@@ -62,15 +62,15 @@ impl Guards {
     ///
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
-    pub fn builtin() -> Result<Self, document::Error> {
+    pub fn builtin() -> Result<Self, Vec<document::Error>> {
         Self::read("policies/defaults/guard.toml", include_str!("../defaults/guard.toml"))
     }
 
     /// Reads guards from TOML, one table each.
     ///
     /// # Errors
-    /// The first mistake in the text.
-    pub fn read(file_label: &str, text: &str) -> Result<Self, document::Error> {
+    /// Every mistake in the text.
+    pub fn read(file_label: &str, text: &str) -> Result<Self, Vec<document::Error>> {
         // Read once with types, so that a mistake is found where it stands, and
         // once without, since only then what was left out can be told apart.
         document::read::<BTreeMap<String, GuardPolicy>>(file_label, text)?;
@@ -85,7 +85,7 @@ impl Guards {
         let source = document::Source { file: file_label, text };
         let typed = |(name, table): (String, Table)| match Value::Table(table).try_into() {
             Ok(guard) => Ok((name, guard)),
-            Err(error) => Err(source.error(0..0, error.to_string(), "")),
+            Err(error) => Err(vec![source.error(source.place(&[&name]).unwrap_or_default(), error.to_string(), "")]),
         };
         Ok(Self { guards: tables.into_iter().map(typed).collect::<Result<_, _>>()? })
     }
@@ -160,8 +160,12 @@ mod tests {
 
     #[test]
     fn a_mistake_is_found_where_it_stands() {
-        let error = Guards::read("guard.toml", "[model]\nbreaker.failurs = 3\n").unwrap_err();
-        assert_eq!(error.to_string(), "guard.toml:2:9: unknown field `failurs`; did you mean `failures`?");
+        let errors = Guards::read("guard.toml", "[model]\nbreaker.failurs = 3\n[default]\ntimeout = 9\n").unwrap_err();
+        assert_eq!(
+            document::lines(&errors),
+            "guard.toml:2:9: unknown field `failurs`; did you mean `failures`?\n\
+             guard.toml:4:11: invalid type: integer `9`, expected a length of time such as \"30s\""
+        );
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl PriceTable {
     ///
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
-    pub fn builtin() -> Result<Self, document::Error> {
+    pub fn builtin() -> Result<Self, Vec<document::Error>> {
         document::read("policies/defaults/prices.toml", include_str!("../defaults/prices.toml"))
     }
 

@@ -20,11 +20,10 @@ use crate::{
     strategy::{RestartKind, Strategy},
 };
 
-pub use check::check;
-
 /// The text of the tree compiled in, `defaults/tree.toml`.
 pub const BUILTIN: &str = include_str!("../defaults/tree.toml");
-const BUILTIN_LABEL: &str = "policies/defaults/tree.toml";
+/// What the tree compiled in is called in errors.
+pub const BUILTIN_LABEL: &str = "the built-in tree";
 
 /// The supervision tree.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -174,16 +173,16 @@ impl TreePolicy {
     ///
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
-    pub fn builtin() -> Result<Self, document::Error> {
+    pub fn builtin() -> Result<Self, Vec<document::Error>> {
         Self::read(BUILTIN_LABEL, BUILTIN)
     }
 
     /// Reads a tree from TOML.
     ///
     /// # Errors
-    /// The first mistake in the text; [`check`] finds all.
-    pub fn read(file_label: &str, text: &str) -> Result<Self, document::Error> {
-        check::read(file_label, text).map_err(|(first, _)| first)
+    /// Every mistake in the text.
+    pub fn read(file_label: &str, text: &str) -> Result<Self, Vec<document::Error>> {
+        check::read(file_label, text)
     }
 
     /// The node of that name.

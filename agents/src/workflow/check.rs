@@ -7,13 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policies::document::{self, Source};
-use toml::de::DeTable;
+use policies::document::{self, Located, Mistakes, Section, Source, Text, entries};
 
 use super::action::EffectClass;
 use super::definition::{Input, InputKind, Workflow};
+use super::json::json;
 use super::scope::{Names, Visible};
-use super::section::{Located, Problems, Section, Text, entries, json};
 use super::steps::Reader;
 
 /// The longest text of a workflow, in bytes.
@@ -59,47 +58,36 @@ pub fn check(file: &str, text: &str, known: &Known) -> Result<Workflow, Vec<docu
         let message = format!("the workflow is {} bytes long, and {DOCUMENT_BYTES_MAX} is the most", text.len());
         return Err(vec![source.error(0..0, message, "split it into several workflows")]);
     }
-    let (table, mistakes) = DeTable::parse_recoverable(text);
-    let mut problems = Problems::new(source);
-    for mistake in &mistakes {
-        let message = mistake.message().lines().collect::<Vec<_>>().join(", ");
-        problems.add(mistake.span().unwrap_or_default(), message, "");
-    }
-    // What follows a mistake of syntax is guesswork.
-    if !problems.is_empty() {
-        return Err(problems.into_errors());
-    }
-    let workflow = read(table.get_ref(), known, &mut problems);
-    match workflow {
-        Some(workflow) if problems.is_empty() => Ok(workflow),
-        _ => Err(problems.into_errors()),
-    }
+    let document = document::parse(source)?;
+    let mut mistakes = Mistakes::new(source);
+    let workflow = read(&document, known, &mut mistakes);
+    mistakes.conclude(workflow)
 }
 
-fn read<'a>(table: &'a DeTable<'a>, known: &'a Known, problems: &mut Problems<'a>) -> Option<Workflow> {
-    let mut section = Section::new("the workflow", 0..0, table);
-    let name = section.need_text("name", problems);
-    let description = section.text("description", problems);
-    let inputs = inputs(section.entries("inputs", problems), problems);
+fn read<'a>(document: Located<'a>, known: &'a Known, mistakes: &mut Mistakes<'a>) -> Option<Workflow> {
+    let mut section = Section::of("the workflow", document, mistakes)?;
+    let name = section.need_text("name", mistakes);
+    let description = section.text("description", mistakes);
+    let inputs = inputs(section.entries("inputs", mistakes), mistakes);
     let data: BTreeMap<_, _> =
-        section.entries("data", problems).into_iter().map(|(k, v)| (k.text.to_owned(), json(v.get_ref()))).collect();
+        section.entries("data", mistakes).into_iter().map(|(k, v)| (k.text.to_owned(), json(v.get_ref()))).collect();
     let mut names = Names::new(inputs.keys(), data.keys());
-    let list = section.need("steps", problems);
+    let list = section.need_value("steps", mistakes);
     if let Some(list) = list {
         number(list, &mut names.steps);
     }
-    let mut reader = Reader { names, problems, known, ids: BTreeSet::new() };
+    let mut reader = Reader { names, mistakes, known, ids: BTreeSet::new() };
     let mut visible = Visible::default();
     let steps = list.and_then(|list| reader.list("steps", list, &mut visible, 0));
     visible.from.clear();
-    let outputs = section.entries("outputs", reader.problems);
+    let outputs = section.entries("outputs", reader.mistakes);
     let outputs = outputs.into_iter().filter_map(|(key, value)| {
         let formula = reader.formula(key.text, value, &visible)?;
         Some((key.text.to_owned(), formula))
     });
     let outputs = outputs.collect();
-    reader.names.finish(problems);
-    section.finish(problems);
+    reader.names.finish(mistakes);
+    section.finish(mistakes);
     Some(Workflow {
         name: name?.text.to_owned(),
         description: description.map(|text| text.text.to_owned()).unwrap_or_default(),
@@ -110,30 +98,30 @@ fn read<'a>(table: &'a DeTable<'a>, known: &'a Known, problems: &mut Problems<'a
     })
 }
 
-fn inputs<'a>(declared: Vec<(Text<'a>, Located<'a>)>, problems: &mut Problems<'a>) -> BTreeMap<String, Input> {
+fn inputs<'a>(declared: Vec<(Text<'a>, Located<'a>)>, mistakes: &mut Mistakes<'a>) -> BTreeMap<String, Input> {
     let mut inputs = BTreeMap::new();
     for (key, value) in declared {
-        let Some(mut section) = Section::of(format!("input `{}`", key.text), value, problems) else { continue };
-        let kind = section.need_text("type", problems);
+        let Some(mut section) = Section::of(format!("input `{}`", key.text), value, mistakes) else { continue };
+        let kind = section.need_text("type", mistakes);
         let kind = kind.and_then(|text| {
             let kind = InputKind::from_name(text.text);
             if kind.is_none() {
                 let help = document::suggestion(text.text, InputKind::NAMES);
-                problems.add(text.span, format!("`{}` is no type of input", text.text), help);
+                mistakes.add(text.span, format!("`{}` is no type of input", text.text), help);
             }
             kind
         });
         let default = section.get("default");
-        let required = section.boolean("required", problems);
-        let description = section.text("description", problems);
-        section.finish(problems);
+        let required = section.boolean("required", mistakes);
+        let description = section.text("description", mistakes);
+        section.finish(mistakes);
         let kind = kind.unwrap_or(InputKind::Text);
         if let Some(default) = default {
             if !kind.fits(&json(default.get_ref())) {
-                problems.add(default.span(), format!("the default of `{}` is no {}", key.text, kind.name()), "");
+                mistakes.add(default.span(), format!("the default of `{}` is no {}", key.text, kind.name()), "");
             }
             if required == Some(true) {
-                problems.add(
+                mistakes.add(
                     default.span(),
                     format!("`{}` is required, so its default is never used", key.text),
                     "drop one of the two",

@@ -15,10 +15,10 @@ mod check;
 mod definition;
 mod engine;
 mod formula;
+mod json;
 mod kept;
 mod path;
 mod scope;
-mod section;
 mod steps;
 mod text;
 
@@ -33,6 +33,7 @@ pub use engine::{FUEL_MAX, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use formula::Formula;
 pub use path::{StepId, StepPath};
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
+pub use text::sentences;
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
-use policies::document;
+use policies::document::{self, Mistakes, Text};
 
 use super::engine::{self, Language};
-use super::section::{Problems, Text};
 
 /// The names that are always there.
 pub(super) const RESERVED: [&str; 5] = ["inputs", "data", "steps", "run", "loop"];
@@ -57,21 +56,21 @@ impl Names {
     }
 
     /// Checks one source: its syntax, and every name in it.
-    pub(super) fn check<'a>(
+    pub(super) fn check(
         &mut self,
         key: &str,
         language: Language,
-        text: &Text<'a>,
+        text: &Text<'_>,
         visible: &Visible,
-        problems: &mut Problems<'a>,
+        mistakes: &mut Mistakes<'_>,
     ) {
         let names = match engine::names(language, text.text) {
             Ok(names) => names,
             Err(fault) => {
-                let span = problems.place(text, fault.offset);
+                let span = mistakes.place(text, fault.offset);
                 let what = if language == Language::Template { "template" } else { "expression" };
                 let message = format!("the {what} `{key}` does not parse: {}", fault.message);
-                return problems.add(span, message, "");
+                return mistakes.add(span, message, "");
             }
         };
         for name in &names {
@@ -79,36 +78,36 @@ impl Names {
             if names.iter().any(|other| other.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('.'))) {
                 continue;
             }
-            let span = problems.place(text, find(text.text, name));
+            let span = mistakes.place(text, find(text.text, name));
             let parts: Vec<&str> = name.split('.').collect();
-            self.name(&parts, span, visible, problems);
+            self.name(&parts, span, visible, mistakes);
         }
     }
 
-    fn name(&mut self, parts: &[&str], span: Range<usize>, visible: &Visible, problems: &mut Problems<'_>) {
+    fn name(&mut self, parts: &[&str], span: Range<usize>, visible: &Visible, mistakes: &mut Mistakes<'_>) {
         match parts {
             ["inputs", input, ..] if !self.inputs.contains(*input) => {
                 let help = match document::closest(input, self.inputs.iter().map(String::as_str)) {
                     Some(close) => format!("did you mean `inputs.{close}`?"),
                     None => format!("declare it as [inputs.{input}]"),
                 };
-                problems.add(span, format!("the workflow declares no input `{input}`"), help);
+                mistakes.add(span, format!("the workflow declares no input `{input}`"), help);
             }
             ["data", name, ..] if !self.data.contains(*name) => {
                 let help = document::suggestion(name, self.data.iter().map(String::as_str));
-                problems.add(span, format!("[data] has no `{name}`"), help);
+                mistakes.add(span, format!("[data] has no `{name}`"), help);
             }
             ["run", field, ..] if *field != "id" => {
-                problems.add(span, format!("`run` has no `{field}`"), "known here: `run.id`");
+                mistakes.add(span, format!("`run` has no `{field}`"), "known here: `run.id`");
             }
             ["loop", ..] if !visible.in_loop => {
-                problems.add(span, "`loop` is only known inside a loop", "");
+                mistakes.add(span, "`loop` is only known inside a loop", "");
             }
             ["loop", field, ..] if !["iteration", "previous"].contains(field) => {
                 let help = document::suggestion(field, ["iteration", "previous"]);
-                problems.add(span, format!("`loop` has no `{field}`"), help);
+                mistakes.add(span, format!("`loop` has no `{field}`"), help);
             }
-            ["steps", step, rest @ ..] => self.step(step, rest, span, visible, problems),
+            ["steps", step, rest @ ..] => self.step(step, rest, span, visible, mistakes),
             [head, ..] if !RESERVED.contains(head) && !visible.items.contains(*head) => {
                 let known = RESERVED.into_iter().chain(visible.items.iter().map(String::as_str));
                 let help = if self.steps.contains_key(*head) {
@@ -118,13 +117,13 @@ impl Names {
                 } else {
                     document::suggestion(head, known.collect::<Vec<_>>())
                 };
-                problems.add(span, format!("unknown name `{head}`"), help);
+                mistakes.add(span, format!("unknown name `{head}`"), help);
             }
             _ => {}
         }
     }
 
-    fn step(&mut self, to: &str, rest: &[&str], span: Range<usize>, visible: &Visible, problems: &mut Problems<'_>) {
+    fn step(&mut self, to: &str, rest: &[&str], span: Range<usize>, visible: &Visible, mistakes: &mut Mistakes<'_>) {
         self.uses.entry(visible.from.clone()).or_default().insert(to.to_owned());
         match (visible.steps.get(to), rest.first()) {
             (None, _) => self.dangling.push(Dangling {
@@ -135,17 +134,17 @@ impl Names {
             }),
             (Some(Some(fields)), Some(field)) if !fields.contains(*field) => {
                 let help = document::suggestion(field, fields.iter().map(String::as_str));
-                problems.add(span, format!("the output of step `{to}` has no `{field}`"), help);
+                mistakes.add(span, format!("the output of step `{to}` has no `{field}`"), help);
             }
             _ => {}
         }
     }
 
     /// Explains the uses that no place allows, once every step is known.
-    pub(super) fn finish(mut self, problems: &mut Problems<'_>) {
+    pub(super) fn finish(mut self, mistakes: &mut Mistakes<'_>) {
         for Dangling { from, to, span, visible } in std::mem::take(&mut self.dangling) {
             let (message, help) = self.explain(&from, &to, &visible);
-            problems.add(span, message, help);
+            mistakes.add(span, message, help);
         }
     }
 

@@ -4,8 +4,9 @@
 //! neighbours, and every expression is checked against what its place can see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
-use policies::document;
+use policies::document::{self, Located, Mistakes, Section, Text, entries};
 use policies::tokens::Tokens;
 use toml::de::DeValue;
 
@@ -13,9 +14,9 @@ use super::check::Known;
 use super::definition::{AgentStep, OnReject, Parse, PostFormula, Step, StepKind, ToolStep};
 use super::engine::Language;
 use super::formula::Formula;
+use super::json::json;
 use super::path::StepId;
 use super::scope::{Fields, Names, RESERVED, Visible};
-use super::section::{Located, Problems, Section, Text, entries, json};
 
 /// The most iterations that a loop may declare.
 pub const LOOP_TIMES_MAX: u32 = 20;
@@ -30,7 +31,7 @@ const RULES: [&str; 5] = ["graphemes_max", "graphemes_min", "words_banned", "ter
 /// The state of reading.
 pub(super) struct Reader<'a, 'p> {
     pub(super) names: Names,
-    pub(super) problems: &'p mut Problems<'a>,
+    pub(super) mistakes: &'p mut Mistakes<'a>,
     pub(super) known: &'a Known,
     /// The ids taken so far.
     pub(super) ids: BTreeSet<String>,
@@ -58,11 +59,11 @@ impl<'a> Reader<'a, '_> {
     ) -> Option<Vec<Step>> {
         if depth > DEPTH_MAX {
             let message = format!("steps stand more than {DEPTH_MAX} deep inside each other");
-            self.problems.add(list.span(), message, "split the workflow");
+            self.mistakes.add(list.span(), message, "split the workflow");
             return None;
         }
         let Some(items) = list.get_ref().as_array().filter(|items| !items.is_empty()) else {
-            self.problems.add(list.span(), format!("`{key}` must be a list of steps, and not empty"), "");
+            self.mistakes.add(list.span(), format!("`{key}` must be a list of steps, and not empty"), "");
             return None;
         };
         let parent = visible.from.clone();
@@ -94,22 +95,22 @@ impl<'a> Reader<'a, '_> {
         visible: &Visible,
         depth: usize,
     ) -> Option<(String, Fields, Option<Step>)> {
-        let mut section = Section::of("a step", value, self.problems)?;
-        let id = section.need_text("id", self.problems)?;
+        let mut section = Section::of("a step", value, self.mistakes)?;
+        let id = section.need_text("id", self.mistakes)?;
         section.what = format!("step `{}`", id.text);
         let step_id = self.id(&id);
         self.names.contains(parent, id.text);
         let mut inner = visible.clone();
         inner.from = id.text.to_owned();
-        let kind = section.need_text("kind", self.problems);
+        let kind = section.need_text("kind", self.mistakes);
         let Some(kind) = kind else { return Some((id.text.to_owned(), None, None)) };
         if !StepKind::NAMES.contains(&kind.text) {
             let help = document::suggestion(kind.text, StepKind::NAMES);
-            self.problems.add(kind.span, format!("step `{}` has the unknown kind `{}`", id.text, kind.text), help);
+            self.mistakes.add(kind.span, format!("step `{}` has the unknown kind `{}`", id.text, kind.text), help);
             return Some((id.text.to_owned(), None, None));
         }
         let kind = self.kind(kind.text, &mut section, &inner, depth);
-        section.finish(self.problems);
+        section.finish(self.mistakes);
         let fields = kind.as_ref().and_then(fields);
         let step = step_id.zip(kind).map(|(id, kind)| Step { id, kind });
         Some((id.text.to_owned(), fields, step))
@@ -118,14 +119,14 @@ impl<'a> Reader<'a, '_> {
     fn id(&mut self, id: &Text<'a>) -> Option<StepId> {
         if !self.ids.insert(id.text.to_owned()) {
             let message = format!("there are two steps `{}`", id.text);
-            self.problems.add(id.span.clone(), message, "an id names one step of the whole workflow: rename one");
+            self.mistakes.add(id.span.clone(), message, "an id names one step of the whole workflow: rename one");
         }
         let reserved = ["taken", "iterations"].contains(&id.text);
         let step_id = StepId::new(id.text).filter(|_| !reserved);
         if step_id.is_none() {
             let help =
                 "use a lower-case letter, then lower-case letters, digits and underscores; not `taken` or `iterations`";
-            self.problems.add(id.span.clone(), format!("`{}` cannot be the id of a step", id.text), help);
+            self.mistakes.add(id.span.clone(), format!("`{}` cannot be the id of a step", id.text), help);
         }
         step_id
     }
@@ -135,12 +136,12 @@ impl<'a> Reader<'a, '_> {
             "agent" => self.agent(section, visible),
             "tool" => self.tool(section, visible),
             "compute" => {
-                section.need("with", self.problems)?;
+                section.need_value("with", self.mistakes)?;
                 Some(StepKind::Compute { with: self.with(section, visible)? })
             }
             "check" => self.check(section, visible),
             "parallel" => {
-                let list = section.need("steps", self.problems)?;
+                let list = section.need_value("steps", self.mistakes)?;
                 let steps = self.each("steps", list, &mut visible.clone(), depth + 1, false)?;
                 Some(StepKind::Parallel { steps })
             }
@@ -154,7 +155,7 @@ impl<'a> Reader<'a, '_> {
             "approve" => {
                 let what = self.source("what", Language::Template, section, visible);
                 let words = [("end", OnReject::End), ("continue", OnReject::Continue)];
-                let on_reject = section.word("on_reject", &words, self.problems);
+                let on_reject = section.word("on_reject", &words, self.mistakes);
                 Some(StepKind::Approve { what: what?, on_reject: on_reject? })
             }
             _ => self.publish(section, visible),
@@ -167,10 +168,10 @@ impl<'a> Reader<'a, '_> {
         let prompt = self.source("prompt", Language::Template, section, visible);
         let system = self.optional("system", section, visible);
         let prefill = self.optional("prefill", section, visible);
-        let stop = section.texts("stop", self.problems);
-        let output_max = section.need_count("output_max", 1..=OUTPUT_TOKENS_MAX, self.problems);
-        let temperature = section.number("temperature", 0.0..=2.0, self.problems);
-        let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.problems);
+        let stop = section.texts("stop", self.mistakes);
+        let output_max = self.count("output_max", 1..=OUTPUT_TOKENS_MAX, section);
+        let temperature = section.number("temperature", 0.0..=2.0, self.mistakes);
+        let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.mistakes);
         Some(StepKind::Agent(AgentStep {
             agent: agent?,
             prompt: prompt?,
@@ -193,12 +194,12 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn check(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<StepKind> {
-        let text = section.need("text", self.problems).and_then(|value| self.formula("text", value, visible));
-        let rules = section.need("rules", self.problems)?;
+        let text = section.need_value("text", self.mistakes).and_then(|value| self.formula("text", value, visible));
+        let rules = section.need_value("rules", self.mistakes)?;
         for (key, _) in rules.get_ref().as_table().map(entries).unwrap_or_default() {
             if !RULES.contains(&key.text) {
                 let help = document::suggestion(key.text, RULES);
-                self.problems.add(key.span, format!("there is no rule `{}`", key.text), help);
+                self.mistakes.add(key.span, format!("there is no rule `{}`", key.text), help);
             }
         }
         let rules = self.formula("rules", rules, visible);
@@ -207,12 +208,12 @@ impl<'a> Reader<'a, '_> {
 
     fn map(&mut self, section: &mut Section<'a>, visible: &Visible, depth: usize) -> Option<StepKind> {
         let over = self.source("over", Language::Expression, section, visible);
-        let item = section.need_text("as", self.problems);
+        let item = section.need_text("as", self.mistakes);
         let mut inner = visible.clone();
         if let Some(item) = &item {
             if StepId::new(item.text).is_none() || RESERVED.contains(&item.text) {
                 let help = "use a lower-case name that is none of `inputs`, `data`, `steps`, `run`, `loop`";
-                self.problems.add(item.span.clone(), format!("`{}` cannot name an item", item.text), help);
+                self.mistakes.add(item.span.clone(), format!("`{}` cannot name an item", item.text), help);
             }
             inner.items.insert(item.text.to_owned());
         }
@@ -231,11 +232,11 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn repeat(&mut self, section: &mut Section<'a>, visible: &Visible, depth: usize) -> Option<StepKind> {
-        let times_max = section.need_count("times_max", 1..=LOOP_TIMES_MAX, self.problems);
+        let times_max = self.count("times_max", 1..=LOOP_TIMES_MAX, section);
         let mut inner = visible.clone();
         inner.in_loop = true;
         let mut after = inner.clone();
-        let steps = section.need("steps", self.problems);
+        let steps = section.need_value("steps", self.mistakes);
         let steps = steps.and_then(|list| self.list("steps", list, &mut after, depth + 1));
         // The condition is looked at after an iteration, and sees all of it.
         let until = self.source("until", Language::Expression, section, &after);
@@ -245,15 +246,15 @@ impl<'a> Reader<'a, '_> {
     fn publish(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<StepKind> {
         let known = self.known;
         let publisher = self.named("publisher", section, known.publishers.iter().map(String::as_str));
-        let post = section.need("post", self.problems)?;
-        let mut post = Section::of(format!("`post` of {}", section.what), post, self.problems)?;
-        let title = post.need("title", self.problems).and_then(|value| self.formula("title", value, visible));
-        let text = post.need("text", self.problems).and_then(|value| self.formula("text", value, visible));
+        let post = section.need_value("post", self.mistakes)?;
+        let mut post = Section::of(format!("`post` of {}", section.what), post, self.mistakes)?;
+        let title = post.need_value("title", self.mistakes).and_then(|value| self.formula("title", value, visible));
+        let text = post.need_value("text", self.mistakes).and_then(|value| self.formula("text", value, visible));
         let link = match post.get("link") {
             None => None,
             Some(value) => Some(self.formula("link", value, visible)?),
         };
-        post.finish(self.problems);
+        post.finish(self.mistakes);
         Some(StepKind::Publish { publisher: publisher?, post: PostFormula { title: title?, text: text?, link } })
     }
 
@@ -264,8 +265,14 @@ impl<'a> Reader<'a, '_> {
         mut visible: Visible,
         depth: usize,
     ) -> Option<Vec<Step>> {
-        let list = section.need(key, self.problems)?;
+        let list = section.need_value(key, self.mistakes)?;
         self.list(key, list, &mut visible, depth + 1)
+    }
+
+    /// A whole number that must be there.
+    fn count(&mut self, key: &'static str, bounds: RangeInclusive<u32>, section: &mut Section<'a>) -> Option<u32> {
+        section.require(key, self.mistakes);
+        section.whole(key, bounds, self.mistakes)
     }
 
     fn named<'k>(
@@ -274,10 +281,10 @@ impl<'a> Reader<'a, '_> {
         section: &mut Section<'a>,
         known: impl IntoIterator<Item = &'k str> + Clone,
     ) -> Option<String> {
-        let name = section.need_text(key, self.problems)?;
+        let name = section.need_text(key, self.mistakes)?;
         if !known.clone().into_iter().any(|known| known == name.text) {
             let help = document::suggestion(name.text, known);
-            self.problems.add(name.span, format!("there is no {key} `{}`", name.text), help);
+            self.mistakes.add(name.span, format!("there is no {key} `{}`", name.text), help);
             return None;
         }
         Some(name.text.to_owned())
@@ -290,19 +297,19 @@ impl<'a> Reader<'a, '_> {
         section: &mut Section<'a>,
         visible: &Visible,
     ) -> Option<String> {
-        let text = section.need_text(key, self.problems)?;
-        self.names.check(key, language, &text, visible, self.problems);
+        let text = section.need_text(key, self.mistakes)?;
+        self.names.check(key, language, &text, visible, self.mistakes);
         Some(text.text.to_owned())
     }
 
     fn optional(&mut self, key: &'static str, section: &mut Section<'a>, visible: &Visible) -> Option<String> {
-        let text = section.text(key, self.problems)?;
-        self.names.check(key, Language::Template, &text, visible, self.problems);
+        let text = section.text(key, self.mistakes)?;
+        self.names.check(key, Language::Template, &text, visible, self.mistakes);
         Some(text.text.to_owned())
     }
 
     fn with(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<BTreeMap<String, Formula>> {
-        let entries = section.entries("with", self.problems);
+        let entries = section.entries("with", self.mistakes);
         let mut read =
             |(key, value): (Text<'a>, _)| Some((key.text.to_owned(), self.formula(key.text, value, visible)?));
         entries.into_iter().map(&mut read).collect()
@@ -316,7 +323,7 @@ impl<'a> Reader<'a, '_> {
                 let formula = Formula::of(text.text);
                 let template = matches!(formula, Formula::Template(_));
                 let language = if template { Language::Template } else { Language::Expression };
-                self.names.check(key, language, &text, visible, self.problems);
+                self.names.check(key, language, &text, visible, self.mistakes);
                 formula
             }
             DeValue::Array(items) => {

@@ -12,7 +12,8 @@ const CHUNK_CHARS_MIN: usize = 40;
 /// The sentences of a text, without headings, list marks and link lines;
 /// a sentence ends at `.`, `!` or `?` before a space and an upper-case letter,
 /// or at the end of a paragraph.
-pub(super) fn sentences(text: &str) -> Vec<String> {
+#[must_use]
+pub fn sentences(text: &str) -> Vec<String> {
     paragraphs(text).iter().flat_map(|p| split_sentences(p)).collect()
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use policies::document;
 use policies::failure::FailureClass;
 use policies::intensity::{Intensity, Verdict, Window};
 use policies::strategy;
@@ -26,7 +27,10 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut found: Vec<_> = history.seen.iter().filter_map(orphans).collect();
     match TreePolicy::builtin() {
         Ok(tree) => found.extend(melted(history, &tree)),
-        Err(error) => found.push(violation(0, format!("the built-in tree cannot be read: {error}"))),
+        Err(errors) => {
+            let errors = document::lines(&errors);
+            found.push(violation(0, format!("the built-in tree cannot be read: {errors}")));
+        }
     }
     found
 }

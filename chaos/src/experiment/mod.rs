@@ -2,9 +2,9 @@
 //! an experiment that was read can be run in each of its modes; a text with mistakes gives all of them.
 
 mod kind;
+mod measure;
 mod read;
 mod schedule;
-mod section;
 mod spec;
 mod steady;
 
@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policies::document::Error;
+use policies::document::{self, Error};
 use policies::money::Money;
 use policies::span::Rate;
 use serde::{Deserialize, Serialize};
@@ -132,13 +132,8 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Its text has mistakes.
-    #[error("{}", lines(.0))]
+    #[error("{}", document::lines(.0))]
     Mistakes(Vec<Error>),
-}
-
-/// One line for each mistake.
-fn lines(mistakes: &[Error]) -> String {
-    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Reads an experiment's file.

@@ -4,14 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use policies::document::{Error, Source};
+use policies::document::{self, Error, Located, Mistakes, Section, Source};
 use policies::money::Money;
 use policies::span::{Rate, Span};
 use toml::Spanned;
-use toml::de::DeTable;
 
 use super::kind::Mode;
-use super::section::{Mistakes, Section};
+use super::measure::{need_length, share};
 use super::spec::{self, FaultSpec, Frame};
 use super::steady::{Abort, Moment, NoData, Probe, Steady};
 use super::{Experiment, Format, Report, WorkloadSpec};
@@ -34,23 +33,15 @@ const RUNS_MAX: u32 = 10_000;
 /// # Errors
 /// Everything that is wrong, in the order of the text.
 pub fn read(file: &str, text: &str) -> Result<Experiment, Vec<Error>> {
-    let mut mistakes = Mistakes::new(Source { file, text });
-    let (table, unreadable) = DeTable::parse_recoverable(text);
-    for error in &unreadable {
-        mistakes.explain(error);
-    }
-    // What follows a mistake of syntax is guesswork.
-    if !mistakes.is_empty() {
-        return Err(mistakes.into_errors());
-    }
-    match whole(table.get_ref(), &mut mistakes) {
-        Some(experiment) if mistakes.is_empty() => Ok(experiment),
-        _ => Err(mistakes.into_errors()),
-    }
+    let source = Source { file, text };
+    let document = document::parse(source)?;
+    let mut mistakes = Mistakes::new(source);
+    let experiment = whole(&document, &mut mistakes);
+    mistakes.conclude(experiment)
 }
 
-fn whole(table: &DeTable<'_>, mistakes: &mut Mistakes<'_>) -> Option<Experiment> {
-    let mut section = Section::new("the experiment", 0..0, table);
+fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Experiment> {
+    let mut section = Section::of("the experiment", document, mistakes)?;
     let head = section.need_table("experiment", mistakes).map(|section| head(section, mistakes));
     let frame = Frame {
         duration_ms: head.as_ref().and_then(|head| head.duration_ms),
@@ -108,8 +99,8 @@ fn head(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Head {
         },
         seed: section.read("seed", mistakes).map_or(SEED, Spanned::into_inner),
         seeds: section.whole("seeds", 1..=SEEDS_MAX, mistakes).unwrap_or(SEEDS),
-        duration_ms: section.need_length("duration", mistakes).map(Spanned::into_inner),
-        quiet_ms: section.need_length("quiet", mistakes).map(Spanned::into_inner),
+        duration_ms: need_length(&mut section, "duration", mistakes).map(Spanned::into_inner),
+        quiet_ms: need_length(&mut section, "quiet", mistakes).map(Spanned::into_inner),
     };
     section.finish(mistakes);
     head
@@ -173,17 +164,17 @@ fn probe(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Steady
 
 /// `[[swarm]]`: there is one at most.
 fn swarm(sections: Vec<Section<'_>>, mistakes: &mut Mistakes<'_>) -> f64 {
-    let mut share = None;
+    let mut chosen = None;
     for mut section in sections {
         section.require("each_fault_off", mistakes);
-        let off = section.share("each_fault_off", mistakes);
-        if share.is_some() {
+        let off = share(&mut section, "each_fault_off", mistakes);
+        if chosen.is_some() {
             mistakes.add(section.span.clone(), "there is a swarm already", "keep one of them");
         }
-        share = share.or(off);
+        chosen = chosen.or(off);
         section.finish(mistakes);
     }
-    share.unwrap_or_default()
+    chosen.unwrap_or_default()
 }
 
 /// `use` of each `[[invariant]]` or `[[sometimes]]`, together.

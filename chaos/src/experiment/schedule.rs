@@ -4,7 +4,7 @@
 use policies::span::{NotSpan, Span};
 use serde::Deserialize;
 
-use super::section::millis;
+use super::measure::millis;
 
 /// The farthest that the clock may jump: ten years.
 const JUMP_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;

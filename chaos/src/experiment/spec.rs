@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use policies::document;
+use policies::document::{self, Mistakes, Section};
 use policies::pattern::covers;
 use policies::span::Span;
 use policies::tree::TreePolicy;
 use toml::Spanned;
 
 use super::kind::{Kind, Mode, Victim};
+use super::measure::{length, need_length, share};
 use super::schedule::{Jump, Window};
-use super::section::{Mistakes, Section};
 use crate::fault::{ActorEffect, DiskEffect, Fault, Hits, Loss, PlatformEffect, Point, ProviderEffect};
 
 /// The most faults of one spec, or hits of one fault.
@@ -93,7 +93,7 @@ pub(super) fn read(
     fits(kind, &place, frame, mistakes);
     let timing = timing(kind, &mut section, frame, mistakes);
     let count = section.whole("count", 1..=COUNT_MAX, mistakes);
-    let p = if lasts(kind) { section.share("p", mistakes).unwrap_or(1.0) } else { 1.0 };
+    let p = if lasts(kind) { share(&mut section, "p", mistakes).unwrap_or(1.0) } else { 1.0 };
     let target = target(kind.victim(), &mut section, frame, mistakes);
     let effect = effect(kind, timing.as_ref(), &mut section, frame, mistakes);
     section.finish(mistakes);
@@ -132,8 +132,8 @@ fn timing(kind: Kind, section: &mut Section<'_>, frame: &Frame, mistakes: &mut M
     let lasts = lasts(kind);
     let at = section.read::<Window>("at", mistakes);
     let length = match kind {
-        Kind::DiskFull => section.need_length("for", mistakes),
-        _ if lasts => section.length("for", mistakes),
+        Kind::DiskFull => need_length(section, "for", mistakes),
+        _ if lasts => length(section, "for", mistakes),
         _ => None,
     };
     let duration_ms = frame.duration_ms?;
@@ -206,7 +206,7 @@ fn effect(
 ) -> Option<Effect> {
     Some(match kind {
         Kind::ProviderStatus => {
-            let retry_after = section.length("retry_after", mistakes);
+            let retry_after = length(section, "retry_after", mistakes);
             let status = status(section, mistakes)?;
             Effect::Provider(ProviderEffect::Status { status, retry_after_ms: retry_after.map(Spanned::into_inner) })
         }
@@ -250,7 +250,7 @@ fn status(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<u16>
 }
 
 fn by(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<u64> {
-    section.need_length("by", mistakes).map(Spanned::into_inner)
+    need_length(section, "by", mistakes).map(Spanned::into_inner)
 }
 
 fn crash(section: &mut Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Effect {

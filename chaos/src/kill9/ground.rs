@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use agents::workflow::ANNOUNCE;
 use policies::money::Money;
-use policies::{budget, tree};
+use policies::{budget, document, tree};
 use serde_json::{Value, json};
 
 use super::{Kill9Error, Yard};
@@ -97,7 +97,7 @@ fn tree_text() -> Result<String, Kill9Error> {
 }
 
 fn budget_text(workload: &Workload) -> Result<String, Kill9Error> {
-    let builtin = budget::BudgetPolicy::builtin().map_err(|error| Kill9Error::Policy(error.to_string()))?;
+    let builtin = budget::BudgetPolicy::builtin().map_err(|errors| Kill9Error::Policy(document::lines(&errors)))?;
     let limits = [("workspace", workload.budget.or(builtin.workspace)), ("run", builtin.run), ("agent", builtin.agent)];
     let lines = limits.iter().filter_map(|(name, limit)| limit.map(|limit| format!("{name} = \"{limit}\"\n")));
     Ok(lines.collect())
@@ -105,7 +105,7 @@ fn budget_text(workload: &Workload) -> Result<String, Kill9Error> {
 
 /// What the workspace may spend.
 pub(crate) fn budget_of(workload: &Workload) -> Result<Money, Kill9Error> {
-    let builtin = budget::BudgetPolicy::builtin().map_err(|error| Kill9Error::Policy(error.to_string()))?;
+    let builtin = budget::BudgetPolicy::builtin().map_err(|errors| Kill9Error::Policy(document::lines(&errors)))?;
     Ok(workload.budget.or(builtin.workspace).unwrap_or(Money::MAX))
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actors::world::World;
+use policies::document;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::price::PriceTable;
@@ -62,7 +63,7 @@ impl Witness {
         calls: Vec<Line<provider::Entry>>,
         posts: Vec<Line<platform::Entry>>,
     ) -> Result<History, Kill9Error> {
-        let prices = PriceTable::builtin().map_err(|error| Kill9Error::Policy(error.to_string()))?;
+        let prices = PriceTable::builtin().map_err(|errors| Kill9Error::Policy(document::lines(&errors)))?;
         let mut seen = std::mem::take(&mut *lock(&self.seen));
         for line in calls {
             let at_us = self.since_beginning(Timestamp::from_micros(line.at_us));

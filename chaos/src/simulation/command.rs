@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use policies::document;
 
 use super::campaign::{Ask, Campaign, Told};
 use super::sabotage::Sabotage;
@@ -107,10 +108,7 @@ fn sabotage(name: &str) -> Result<Sabotage, String> {
 fn read(file: Option<&Path>) -> anyhow::Result<Experiment> {
     match file {
         Some(file) => Ok(experiment::load(file)?),
-        None => experiment::read("calm.toml", CALM).map_err(|faults| {
-            let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!(lines.join("\n"))
-        }),
+        None => experiment::read("calm.toml", CALM).map_err(|mistakes| anyhow::anyhow!(document::lines(&mistakes))),
     }
 }
 

@@ -14,7 +14,7 @@ use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsErr
 use gateway::config::Config;
 use gateway::policy::Policies;
 use gateway::system::{AGENTS, PUBLISHERS, Parts};
-use policies::document::Error;
+use policies::document::{self, Error};
 use policies::tokens::Tokens;
 use serde_json::{Value, json};
 use storage::disk::sim::SimDisk;
@@ -35,8 +35,8 @@ const DIMENSION: usize = 26;
 #[derive(Debug, thiserror::Error)]
 pub enum PartsError {
     /// A built-in policy has a fault.
-    #[error("a built-in policy has a fault: {0}")]
-    Policy(Error),
+    #[error("a built-in policy has faults: {}", document::lines(.0))]
+    Policy(Vec<Error>),
     /// The model's options are wrong.
     #[error(transparent)]
     Model(#[from] OptionsError),
@@ -71,8 +71,7 @@ fn crc(text: &str) -> u32 {
 /// # Errors
 /// [`PartsError`]; none with the built-in policies.
 pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
-    let first = |mut faults: Vec<Error>| PartsError::Policy(faults.remove(0));
-    let policies = Policies::load(&Config::default()).map_err(first)?;
+    let policies = Policies::load(&Config::default()).map_err(PartsError::Policy)?;
     let mut agents = Vec::new();
     for name in AGENTS {
         let options = openai::Options {

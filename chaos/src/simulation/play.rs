@@ -70,7 +70,7 @@ pub struct Made {
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.
 pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
-    let policies = Policies::load(&Config::default()).map_err(|mut faults| PartsError::Policy(faults.remove(0)))?;
+    let policies = Policies::load(&Config::default()).map_err(PartsError::Policy)?;
     let scene = Scene::new(plan, SimDisk::new(), made.lines);
     let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
     let cast = Cast {

@@ -1,32 +1,42 @@
 //! `callboard check`: all faults of briefs, workflows, policies and
-//! configuration. Invariant: it starts nothing and writes nothing.
+//! configuration. Invariant: it starts nothing and writes nothing, and what `run` and `serve` would
+//! refuse, it finds.
+
+mod kind;
 
 use std::io::Write;
 use std::path::Path;
 
-use agents::workflow::{self, Known};
+use agents::workflow;
 use anyhow::Context;
-use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
-use policies::guard::Guards;
-use policies::price::PriceTable;
-use policies::tree;
 
+use self::kind::Kind;
 use crate::brief::{self, Brief};
 use crate::cli::CheckArgs;
 use crate::config::{self, Config};
+use crate::http;
 use crate::policy::Policies;
 use crate::system::names;
 
-/// What a TOML file is, told by its tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Workflow,
-    Tree,
-    Guards,
-    Prices,
-    Budget,
-    Config,
+/// What was found.
+#[derive(Default)]
+struct Findings {
+    /// What is refused.
+    faults: Vec<Error>,
+    /// What is let pass, and is hardly meant.
+    doubts: Vec<Error>,
+}
+
+impl Findings {
+    /// Faults that were not told yet: policies and configuration are looked at for several paths.
+    fn add(&mut self, faults: impl IntoIterator<Item = Error>) {
+        for fault in faults {
+            if !self.faults.contains(&fault) {
+                self.faults.push(fault);
+            }
+        }
+    }
 }
 
 /// Prints every fault, or that there is none.
@@ -34,97 +44,90 @@ enum Kind {
 /// # Errors
 /// When there are faults, or they cannot be printed.
 pub fn run(arguments: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (mut faults, mut checked) = (Vec::new(), Vec::new());
-    let known = match Config::load(arguments.config.as_deref()) {
-        Err(fault) => {
-            faults.push(fault);
-            names(&Config::default())
-        }
-        Ok(config) => {
-            if arguments.paths.is_empty() {
-                checked.push("the configuration and its policies".to_owned());
-                faults.extend(Policies::load(&config).err().unwrap_or_default());
-                faults.extend(
-                    workflow::check("workflows/announce.toml", workflow::ANNOUNCE, &names(&config))
-                        .err()
-                        .unwrap_or_default(),
-                );
-            }
-            names(&config)
-        }
-    };
+    let (mut found, mut checked) = (Findings::default(), Vec::new());
+    let config = Config::load(arguments.config.as_deref()).map_err(|faults| found.add(faults));
+    if let Ok(config) = &config
+        && arguments.paths.is_empty()
+    {
+        checked.push("the configuration and its policies".to_owned());
+        found.add(whole(config));
+        let built_in = workflow::check("workflows/announce.toml", workflow::ANNOUNCE, &names(config));
+        found.add(built_in.err().unwrap_or_default());
+    }
+    let config = config.unwrap_or_default();
     for path in &arguments.paths {
         checked.push(path.display().to_string());
-        faults.extend(check_path(path, &known));
+        check_path(path, &config, &mut found);
     }
-    for fault in &faults {
+    for doubt in &found.doubts {
+        writeln!(out, "warning: {doubt}").context("the warnings cannot be printed")?;
+    }
+    for fault in &found.faults {
         writeln!(out, "{fault}").context("the faults cannot be printed")?;
     }
-    match faults.len() {
+    match found.faults.len() {
         0 => writeln!(out, "no faults in {}", checked.join(", ")).context("the result cannot be printed"),
         1 => anyhow::bail!("1 fault found"),
         more => anyhow::bail!("{more} faults found"),
     }
 }
 
-fn check_path(path: &Path, known: &Known) -> Vec<Error> {
-    if path.is_dir() {
-        let mut faults = Brief::read(path).err().unwrap_or_default();
-        let own = path.join(brief::WORKFLOW);
-        if own.exists() {
-            faults.extend(check_file(&own, known));
-        }
-        return faults;
-    }
-    check_file(path, known)
+/// The faults of a configuration and of all that it names.
+fn whole(config: &Config) -> Vec<Error> {
+    let mut faults = Policies::load(config).err().unwrap_or_default();
+    faults.extend(config.secrets_missing());
+    faults.extend(http::allowed(config.listen).err().map(|why| config.written.fault(&["listen"], why, "")));
+    faults
 }
 
-fn check_file(path: &Path, known: &Known) -> Vec<Error> {
+fn check_path(path: &Path, config: &Config, found: &mut Findings) {
+    if !path.is_dir() {
+        found.add(check_file(path, config));
+        return;
+    }
+    let own = path.join(brief::WORKFLOW);
+    match Brief::read(path) {
+        // A workflow of the folder's own may do with less.
+        Ok(brief) if !own.exists() => found.doubts.extend(brief.doubt(path)),
+        Ok(_) => {}
+        Err(faults) => found.add(faults),
+    }
+    if own.exists() {
+        found.add(check_file(&own, config));
+    }
+}
+
+fn check_file(path: &Path, config: &Config) -> Vec<Error> {
     let text = match config::read(path) {
         Ok(text) => text,
         Err(fault) => return vec![fault],
     };
     let label = path.display().to_string();
-    let one = |result: Result<(), Error>| result.err().into_iter().collect();
-    match kind(path, &text) {
-        Kind::Workflow => workflow::check(&label, &text, known).err().unwrap_or_default(),
-        Kind::Tree => tree::check(&label, &text),
-        Kind::Guards => one(Guards::read(&label, &text).map(drop)),
-        Kind::Prices => one(document::read::<PriceTable>(&label, &text).map(drop)),
-        Kind::Budget => one(document::read::<BudgetPolicy>(&label, &text).map(drop)),
-        Kind::Config => match Config::load(Some(path)) {
-            Ok(config) => Policies::load(&config).err().unwrap_or_default(),
-            Err(fault) => vec![fault],
-        },
+    let mut with = config.clone();
+    let file = Some(path.to_owned());
+    match kind::of(path, &text) {
+        Err(faults) => return faults,
+        Ok(Kind::Workflow) => {
+            let source = document::Source { file: &label, text: &text };
+            return match workflow::check(&label, &text, &names(config)) {
+                Err(faults) => faults,
+                Ok(workflow) if brief::is_beside(path) => brief::never_given(&workflow, source),
+                Ok(_) => Vec::new(),
+            };
+        }
+        Ok(Kind::Config) => {
+            return match Config::load(Some(path)) {
+                Ok(config) => whole(&config),
+                Err(faults) => faults,
+            };
+        }
+        // A policy is held against the configuration, as if it named this file.
+        Ok(Kind::Tree) => with.policies.tree = file,
+        Ok(Kind::Guards) => with.policies.guard = file,
+        Ok(Kind::Prices) => with.policies.prices = file,
+        Ok(Kind::Budget) => with.policies.budget = file,
     }
-}
-
-/// By name where the name says it, else by the first table that only one kind has.
-fn kind(path: &Path, text: &str) -> Kind {
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let by_name = [
-        ("tree", Kind::Tree),
-        ("guard", Kind::Guards),
-        ("prices", Kind::Prices),
-        ("budget", Kind::Budget),
-        ("workflow", Kind::Workflow),
-        ("callboard", Kind::Config),
-    ];
-    if let Some((_, kind)) = by_name.iter().find(|(name, _)| *name == stem) {
-        return *kind;
-    }
-    let signs = [
-        ("[[steps", Kind::Workflow),
-        ("[supervisor", Kind::Tree),
-        ("[worker", Kind::Tree),
-        ("[models", Kind::Prices),
-        ("[default", Kind::Guards),
-        ("workspace = \"$", Kind::Budget),
-        ("[model]", Kind::Config),
-        ("[context]", Kind::Config),
-    ];
-    let starts = |line: &str| signs.iter().find(|(sign, _)| line.trim_start().starts_with(sign)).map(|(_, kind)| *kind);
-    text.lines().find_map(starts).unwrap_or(Kind::Workflow)
+    Policies::load(&with).err().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -160,6 +163,8 @@ mod tests {
     #[test]
     fn each_kind_of_file_is_told_by_its_name_or_its_tables() {
         for (name, text, wanted) in [
+            ("guard.toml", "[default]\n[\"publisher/fed\"]\n", "publisher/feed"),
+            ("budget.toml", "[agents]\nwritr = \"$1.00\"\n", "writer"),
             ("tree.toml", "root = \"a\"\n[supervisor.a]\nstrateegy = \"one_for_one\"\n", "strategy"),
             ("mine.toml", "root = \"a\"\n[supervisor.a]\nchildren = [\"b\"]\n", "`b`"),
             ("guard.toml", "[default]\ntimeut = \"5s\"\n", "timeout"),
@@ -173,10 +178,87 @@ mod tests {
     }
 
     #[test]
+    fn what_check_does_not_take_is_said() {
+        for (name, text, wanted) in [
+            ("brief.md", "# Lamp\n", "brief.md: is no TOML file; name its folder; check takes a folder"),
+            ("notes.txt", "x", "notes.txt: is no TOML file; check takes a folder"),
+            ("odd.toml", "colour = 1\n", "odd.toml: has no table that tells what it is; check takes a folder"),
+            ("odd.toml", "colour = \n", "odd.toml:1:"),
+            ("calm.toml", "[experiment]\nname = \"x\"\n", "calm.toml: is an experiment; an experiment is read by"),
+        ] {
+            let found = faults(name, text);
+            assert!(found.contains(wanted), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_telling_name_is_told_by_its_tables() {
+        for (text, wanted) in [
+            ("[model]\ntimeuot = \"1s\"\nrate = \"1/s\"\n", "timeout"),
+            ("[model]\nkind = \"locale\"\n", "local"),
+            ("run = \"$1\"\nagnt = \"$1\"\n", "agent"),
+            ("[[steps]]\nid = \"a\"\n", "`kind`"),
+        ] {
+            let found = faults("mine.toml", text);
+            assert!(found.contains("mine.toml:") && found.contains(wanted), "{found}");
+        }
+    }
+
+    #[test]
+    fn all_that_run_or_serve_would_refuse_is_found() {
+        let found = faults(
+            "callboard.toml",
+            "listen = \"0.0.0.0:8080\"\n[model]\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\nname = \"gpt-9\"\n\
+             key = { env = \"CALLBOARD_NO_SUCH_KEY\" }\n",
+        );
+        for wanted in [
+            "callboard.toml:1:10: 0.0.0.0:8080 is reachable from other machines",
+            "callboard.toml:5:8: the price table has no model `gpt-9`",
+            "callboard.toml:6:1: the environment variable CALLBOARD_NO_SUCH_KEY is not set",
+        ] {
+            assert!(found.contains(wanted), "{wanted}: {found}");
+        }
+    }
+
+    /// What `check` says of a folder with these files.
+    fn folder(files: &[(&str, &str)]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let mut out = Vec::new();
+        let _ = run(&CheckArgs { paths: vec![dir.path().to_owned()], config: None }, &mut out);
+        String::from_utf8(out).unwrap().replace(&format!("{}/", dir.path().display()), "")
+    }
+
+    const BRIEF: &str = "# Lamp 3\n\nLink: https://lamp.example/3\n\nIt shines.\n";
+
+    #[test]
+    fn a_brief_that_can_hardly_make_posts_is_doubted() {
+        let said = folder(&[("brief.md", BRIEF)]);
+        assert!(said.starts_with("warning: brief.md: has 1 sentence and 10 characters of text"), "{said}");
+        assert!(said.contains("\nno faults in "), "{said}");
+    }
+
+    #[test]
+    fn an_input_that_no_folder_gives_is_found() {
+        let steps = "[[steps]]\nid = \"a\"\nkind = \"compute\"\nwith = { x = 1 }\n";
+        let inputs = "name = \"w\"\n[inputs]\nproduct = { type = \"text\" }\nprodukt = { type = \"text\" }\n\
+                      tone = { type = \"text\", default = \"calm\" }\nlink = { type = \"list\" }\n";
+        let said = folder(&[("brief.md", BRIEF), ("workflow.toml", &format!("{inputs}{steps}"))]);
+        assert_eq!(
+            said,
+            "workflow.toml:4:1: `run` never gives the input `produkt`: a folder gives `brand`, `brief`, `documents`, \
+             `link`, `product`; did you mean `product`? If not, give it a default\n\
+             workflow.toml:6:1: `run` gives the input `link` as a text, and the workflow asks for a list; write type = \"text\"\n"
+        );
+    }
+
+    #[test]
     fn a_missing_path_is_one_clear_error() {
         let arguments = CheckArgs { paths: vec![PathBuf::from("/no/such/file.toml")], config: None };
         let mut out = Vec::new();
         assert!(run(&arguments, &mut out).is_err());
-        assert!(String::from_utf8(out).unwrap().contains("/no/such/file.toml:1:1: cannot be read"));
+        assert!(String::from_utf8(out).unwrap().contains("/no/such/file.toml: cannot be read"));
     }
 }

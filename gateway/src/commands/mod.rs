@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use actors::world::{World, WorldOptions};
 use anyhow::Context;
-use policies::document::Error;
+use policies::document::{self, Error};
 
 use crate::cli::SystemArgs;
 use crate::config::Config;
@@ -32,7 +32,7 @@ const PRINCIPAL: &str = "cli";
 
 /// The configuration, with what the command line says on top.
 fn config(arguments: &SystemArgs) -> anyhow::Result<Config> {
-    let mut config = Config::load(arguments.config.as_deref()).map_err(|fault| faults(&[fault]))?;
+    let mut config = Config::load(arguments.config.as_deref()).map_err(|found| faults(&found))?;
     if let Some(data) = &arguments.data {
         config.data.clone_from(data);
     }
@@ -41,13 +41,17 @@ fn config(arguments: &SystemArgs) -> anyhow::Result<Config> {
 
 /// Faults of files as one error, a line each.
 fn faults(found: &[Error]) -> anyhow::Error {
-    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-    anyhow::anyhow!(lines.join("\n"))
+    anyhow::anyhow!(document::lines(found))
 }
 
 /// The whole system, as configured.
 async fn start(config: &Config, crash: &CrashPoints, fancy: bool) -> anyhow::Result<Arc<System>> {
     let policies = Policies::load(config).map_err(|found| faults(&found))?;
+    // Before anything is fetched or opened, so that a fault costs nothing.
+    let missing = config.secrets_missing();
+    if !missing.is_empty() {
+        return Err(faults(&missing));
+    }
     let world = World::real(WorldOptions::default())?;
     let downloads = Downloads::new(fancy);
     let progress = Arc::new(move |at| downloads.show(at));

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy};
 use crate::{
-    document::{self, Error, Source},
+    document::{self, Error, Mistakes, Source},
     strategy::RestartKind,
 };
 
@@ -40,26 +40,22 @@ struct Children {
     children: Vec<Spanned<String>>,
 }
 
-/// All mistakes in a tree's text; none means that it can be read.
-pub fn check(file_label: &str, text: &str) -> Vec<Error> {
-    match read(file_label, text) {
-        Ok(_) => Vec::new(),
-        Err((first, rest)) => std::iter::once(first).chain(rest).collect(),
-    }
-}
-
-/// Reads a tree, or tells the first mistake and the rest.
-pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, (Error, Vec<Error>)> {
-    let alone = |error| (error, Vec::new());
-    let written: Written = document::read(file, text).map_err(alone)?;
-    let places: Places = document::read(file, text).map_err(alone)?;
-    let mut checker = Checker { source: Source { file, text }, found: Vec::new() };
-    let (policy, declared) = checker.declare(written, &places);
-    let parents = checker.adopt(&policy, &declared, &places);
-    checker.reach(&policy, &declared, &parents);
-    checker.found.sort_by_key(|error| (error.line, error.column));
-    let mut found = checker.found.into_iter();
-    found.next().map_or(Ok(policy), |first| Err((first, found.collect())))
+/// Reads a tree, or tells every mistake.
+pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
+    let source = Source { file, text };
+    let document = document::parse(source)?;
+    let mut mistakes = Mistakes::new(source);
+    let written: Option<Written> = mistakes.typed("variant", &document);
+    let places: Option<Places> = mistakes.typed("variant", &document);
+    // What holds the tree together cannot be told of one that is read in part.
+    let policy = written.zip(places).map(|(written, places)| {
+        let mut checker = Checker { mistakes: &mut mistakes };
+        let (policy, declared) = checker.declare(written, &places);
+        let parents = checker.adopt(&policy, &declared, &places);
+        checker.reach(&policy, &declared, &parents);
+        policy
+    });
+    mistakes.conclude(policy)
 }
 
 /// Where each node is declared.
@@ -68,14 +64,13 @@ type Declared = BTreeMap<String, Range<usize>>;
 /// Who supervises each child.
 type Parents<'a> = BTreeMap<&'a str, &'a str>;
 
-struct Checker<'a> {
-    source: Source<'a>,
-    found: Vec<Error>,
+struct Checker<'m, 'a> {
+    mistakes: &'m mut Mistakes<'a>,
 }
 
-impl Checker<'_> {
+impl Checker<'_, '_> {
     fn report(&mut self, at: &Range<usize>, message: String, help: impl Into<String>) {
-        self.found.push(self.source.error(at.clone(), message, help));
+        self.mistakes.add(at.clone(), message, help);
     }
 
     /// Puts the three kinds of node into one tree: a name must be declared

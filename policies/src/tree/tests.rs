@@ -2,7 +2,8 @@ use super::*;
 
 #[track_caller]
 fn mistakes(text: &str, expected: &[&str]) {
-    let found: Vec<String> = check("tree.toml", text).iter().map(ToString::to_string).collect();
+    let found = TreePolicy::read("tree.toml", text).err().unwrap_or_default();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
 }
 
@@ -71,6 +72,13 @@ fn a_typo_is_found_where_it_stands() {
     mistakes(
         "root = 'a'\n[supervisor.a]\nchidren = []\n",
         &["tree.toml:3:1: unknown field `chidren`; did you mean `children`?"],
+    );
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nstrategy = 'none_for_one'\n[worker.b]\nshutdown = 5\n",
+        &[
+            "tree.toml:3:12: unknown variant `none_for_one`; did you mean `one_for_one`?",
+            "tree.toml:5:12: invalid type: integer `5`, expected a length of time such as \"30s\"",
+        ],
     );
     mistakes("root = 'a'\n[worke.b]\n", &["tree.toml:2:2: unknown field `worke`; did you mean `worker`?"]);
 }

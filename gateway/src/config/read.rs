@@ -1,0 +1,142 @@
+//! Reading `callboard.toml`. Invariant: every fault of the file is found in one reading, and which keys a
+//! table may have follows from its `kind`.
+
+use policies::document::{self, Error, Located, Mistakes, Section, Text};
+
+use super::address::{HttpAddress, Listen};
+use super::{AgentConfig, ChaosConfig, Config, ContextConfig, ModelConfig, PublisherConfig};
+use crate::system::{PUBLISHERS, SERVICES, agents};
+use crate::written::Written;
+
+/// The collection of a Qdrant server that names none.
+const COLLECTION: &str = "callboard";
+
+/// Reads a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the text.
+pub(super) fn config(written: Written) -> Result<Config, Vec<Error>> {
+    let config = {
+        let source = written.source();
+        let document = document::parse(source)?;
+        let mut mistakes = Mistakes::new(source);
+        let config = whole(&document, &mut mistakes);
+        mistakes.conclude(config)?
+    };
+    Ok(Config { written, ..config })
+}
+
+fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
+    let mut section = Section::of("the configuration", document, mistakes)?;
+    let built_in = Config::default();
+    let publishers = section.entries("publishers", mistakes);
+    let config = Config {
+        data: section.value("data", mistakes).unwrap_or(built_in.data),
+        cache: section.value("cache", mistakes),
+        listen: section.value::<Listen>("listen", mistakes).map_or(built_in.listen, |listen| listen.0),
+        workspace: section.value("workspace", mistakes).unwrap_or(built_in.workspace),
+        model: section.table("model", mistakes).and_then(|section| model(section, mistakes)).unwrap_or_default(),
+        agents: section.entries("agents", mistakes).iter().filter_map(|entry| agent(entry, mistakes)).collect(),
+        context: section.table("context", mistakes).and_then(|section| context(section, mistakes)).unwrap_or_default(),
+        feed: section.or_default("feed", mistakes),
+        publishers: publishers.iter().filter_map(|entry| publisher(entry, mistakes)).collect(),
+        journal: section.or_default("journal", mistakes),
+        policies: section.or_default("policies", mistakes),
+        chaos: section.table("chaos", mistakes).and_then(|section| chaos(section, mistakes)),
+        written: built_in.written,
+    };
+    section.finish(mistakes);
+    namesakes(&config, &publishers, mistakes);
+    Some(config)
+}
+
+/// A table's kind, which must be one of a few words.
+fn kind<T: Copy>(section: &mut Section<'_>, words: &[(&'static str, T)], mistakes: &mut Mistakes<'_>) -> Option<T> {
+    section.require("kind", mistakes);
+    section.get("kind")?;
+    let kind = section.word("kind", words, mistakes)?;
+    if let Some(word) = section.text("kind", mistakes) {
+        section.what = format!("{} of the kind `{}`", section.what, word.text);
+    }
+    Some(kind)
+}
+
+fn model(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ModelConfig> {
+    let is_local = kind(&mut section, &[("local", true), ("openai", false)], mistakes)?;
+    let model = if is_local {
+        let path = section.value("path", mistakes);
+        Some(ModelConfig::Local { path, cpu_second: section.value("cpu_second", mistakes) })
+    } else {
+        let url = address(&mut section, mistakes);
+        section.require("name", mistakes);
+        let name = section.value("name", mistakes);
+        let (price, key) = (section.value("price", mistakes), section.value("key", mistakes));
+        let stream = section.boolean("stream", mistakes).unwrap_or(true);
+        let (dialect, prefill) = (section.or_default("dialect", mistakes), section.or_default("prefill", mistakes));
+        let model = |(url, name)| ModelConfig::OpenAi { url, name, price, key, stream, dialect, prefill };
+        url.zip(name).map(model)
+    };
+    section.finish(mistakes);
+    model
+}
+
+/// `url`, which must be there.
+fn address(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    section.require("url", mistakes);
+    section.value::<HttpAddress>("url", mistakes).map(|address| address.0)
+}
+
+fn agent((name, value): &(Text<'_>, Located<'_>), mistakes: &mut Mistakes<'_>) -> Option<(String, AgentConfig)> {
+    let mut section = Section::of(format!("[agents.{}]", name.text), value, mistakes)?;
+    let own = section.table("model", mistakes);
+    section.finish(mistakes);
+    let own = own.and_then(|mut section| {
+        section.what = format!("[agents.{}.model]", name.text);
+        model(section, mistakes)
+    });
+    Some((name.text.to_owned(), AgentConfig { model: own }))
+}
+
+fn context(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ContextConfig> {
+    let is_embedded = kind(&mut section, &[("embedded", true), ("qdrant", false)], mistakes)?;
+    let context = if is_embedded {
+        Some(ContextConfig::Embedded)
+    } else {
+        let url = address(&mut section, mistakes);
+        let collection = section.value("collection", mistakes).unwrap_or_else(|| COLLECTION.to_owned());
+        let key = section.value("key", mistakes);
+        url.map(|url| ContextConfig::Qdrant { url, collection, key })
+    };
+    section.finish(mistakes);
+    context
+}
+
+fn publisher(
+    (name, value): &(Text<'_>, Located<'_>),
+    mistakes: &mut Mistakes<'_>,
+) -> Option<(String, PublisherConfig)> {
+    let mut section = Section::of(format!("[publishers.{}]", name.text), value, mistakes)?;
+    kind(&mut section, &[("webhook", ())], mistakes)?;
+    let url = address(&mut section, mistakes);
+    let key = section.value("key", mistakes);
+    let deduplicates = section.boolean("deduplicates", mistakes).unwrap_or_default();
+    let can_be_asked = section.boolean("can_be_asked", mistakes).unwrap_or_default();
+    section.finish(mistakes);
+    Some((name.text.to_owned(), PublisherConfig::Webhook { url: url?, key, deduplicates, can_be_asked }))
+}
+
+fn chaos(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ChaosConfig> {
+    section.require("token", mistakes);
+    let token = section.value("token", mistakes);
+    section.finish(mistakes);
+    token.map(|token| ChaosConfig { token })
+}
+
+/// A publisher is known by its name to workflows, guards and the tree, so it must be its own.
+fn namesakes(config: &Config, publishers: &[(Text<'_>, Located<'_>)], mistakes: &mut Mistakes<'_>) {
+    let taken: Vec<&str> = agents(config).chain(SERVICES).chain(PUBLISHERS).collect();
+    for (name, _) in publishers.iter().filter(|(name, _)| taken.contains(&name.text)) {
+        let message = format!("the name of the publisher `{0}` is taken: the tree has another `{0}`", name.text);
+        mistakes.add(name.span.clone(), message, "give it another name");
+    }
+}

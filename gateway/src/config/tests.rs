@@ -1,0 +1,151 @@
+use policies::document;
+
+use super::*;
+
+fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let (dir, path) = written("");
+    let config = Config::load(Some(&path)).unwrap();
+    assert_eq!(config.data, dir.path().join(".callboard"));
+    assert!(matches!(config.model, ModelConfig::Local { .. }));
+}
+
+#[test]
+fn a_model_server_is_a_few_lines() {
+    let (_dir, path) = written(
+        "[model]\nkind = \"openai\"\nurl = \"http://127.0.0.1:11434/v1\"\nname = \"qwen\"\nkey = { env = \"SOME_KEY\" }\n",
+    );
+    let config = Config::load(Some(&path)).unwrap();
+    assert!(matches!(config.model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let (dir, path) = written(
+        "policies.tree = \"tree.toml\"\n[model]\nkind = \"local\"\npath = \"models/x.gguf\"\n\
+         [agents.writer.model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"b\"\nkey = { file = \"key\" }\n",
+    );
+    let config = Config::load(Some(&path)).unwrap();
+    assert_eq!(config.policies.tree, Some(dir.path().join("tree.toml")));
+    let ModelConfig::Local { path: Some(model), .. } = &config.model else { panic!("{:?}", config.model) };
+    assert_eq!(*model, dir.path().join("models/x.gguf"));
+    let Some(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. }) = &config.agents["writer"].model else {
+        panic!("{:?}", config.agents)
+    };
+    assert_eq!(*key, dir.path().join("key"));
+}
+
+#[test]
+fn a_publisher_is_a_few_lines() {
+    let (dir, path) = written(
+        "[publishers.board]\nkind = \"webhook\"\nurl = \"http://a/posts\"\nkey = { file = \"key\" }\ncan_be_asked = true\n",
+    );
+    let config = Config::load(Some(&path)).unwrap();
+    let PublisherConfig::Webhook { url, key: Some(SecretSource::File(key)), deduplicates: false, can_be_asked: true } =
+        &config.publishers["board"]
+    else {
+        panic!("{:?}", config.publishers)
+    };
+    assert_eq!((url.as_str(), key), ("http://a/posts", &dir.path().join("key")));
+}
+
+#[test]
+fn chaos_is_off_unless_it_has_a_token() {
+    let (dir, path) = written("[chaos]\ntoken = { file = \"token\" }\n");
+    let Some(ChaosConfig { token: SecretSource::File(token) }) = Config::load(Some(&path)).unwrap().chaos else {
+        panic!("it has a token")
+    };
+    assert_eq!(token, dir.path().join("token"));
+    assert!(Config::default().chaos.is_none());
+    let (_dir, path) = written("[chaos]\n");
+    let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(error.contains("[chaos] has no `token`"), "{error}");
+}
+
+#[test]
+fn a_publisher_has_a_name_of_its_own() {
+    for taken in ["feed", "writer", "ledger", "editor"] {
+        let (_dir, path) =
+            written(&format!("[agents.editor]\n[publishers.{taken}]\nkind = \"webhook\"\nurl = \"http://a/posts\"\n"));
+        let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+        assert!(error.contains(":2:13: ") && error.contains(&format!("`{taken}` is taken")), "{error}");
+    }
+}
+
+#[test]
+fn all_faults_are_found_each_where_it_stands() {
+    let (dir, path) = written(
+        "listen = \"localhost:8080\"\nworkspce = \"main\"\n[model]\nkind = \"openai\"\nurl = \"127.0.0.1:11434/v1\"\n\
+         nmae = \"qwen\"\nstream = \"yes\"\ndialect = \"openai\"\n[agents.writer.model]\nkind = \"local\"\ncpu_second = \"free\"\n\
+         url = \"http://a/v1\"\n[context]\nkind = \"qdrant\"\nurl = \"http://127.0.0.1:99999\"\n[feed]\nurl = \"feed.atom\"\n\
+         tilte = \"News\"\n[publishers.board]\nkind = \"webook\"\n[publishers.\"wall\"]\nkind = \"webhook\"\n\
+         url = \"ftp://a/posts\"\n[policies]\ntree = 5\nbudgt = \"b.toml\"\n",
+    );
+    let told = document::lines(&Config::load(Some(&path)).unwrap_err());
+    let told = told.replace(&format!("{}/callboard.toml:", dir.path().display()), "");
+    let expected = [
+        "1:10: `localhost:8080` is no address to listen on; write an IP address and a port, such as \"127.0.0.1:8080\"",
+        "2:1: unknown key `workspce` in the configuration; did you mean `workspace`?",
+        "3:1: [model] of the kind `openai` has no `name`; add `name = …`",
+        "5:7: `127.0.0.1:11434/v1` is no http address; write one such as \"http://127.0.0.1:11434/v1\"",
+        "6:1: unknown key `nmae` in [model] of the kind `openai`; did you mean `name`?",
+        "7:10: `stream` must be true or false",
+        "8:11: unknown dialect `openai`; did you mean `open_ai`?",
+        "11:14: `free` is not an amount of money; write dollars such as \"$2.00\", with at most 9 decimals",
+        "12:1: unknown key `url` in [agents.writer.model] of the kind `local`; known here: `kind`, `path`, `cpu_second`",
+        "15:7: `http://127.0.0.1:99999` is no http address; write one such as \"http://127.0.0.1:11434/v1\"",
+        "17:7: `feed.atom` is no http address; write one such as \"http://127.0.0.1:11434/v1\"",
+        "18:1: unknown field `tilte`; did you mean `title`?",
+        "20:8: `kind` cannot be `webook`; did you mean `webhook`?",
+        "23:7: `ftp://a/posts` is no http address; write one such as \"http://127.0.0.1:11434/v1\"",
+        "25:8: invalid type: integer `5`, expected path string",
+        "26:1: unknown field `budgt`; did you mean `budget`?",
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn an_address_with_a_password_is_not_repeated() {
+    let (_dir, path) = written("[model]\nkind = \"openai\"\nurl = \"https://me:s3cret@a/v1\"\nname = \"b\"\n");
+    let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(error.contains(":3:7:") && !error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read() {
+    let (_dir, path) = written(&"#".repeat(FILE_BYTES_MAX as usize + 1));
+    let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(error.contains("callboard.toml: is larger than 1MiB"), "{error}");
+}
+
+#[test]
+fn each_model_in_use_is_named_with_its_agents() {
+    let (_dir, path) = written("[agents.writer.model]\nkind = \"local\"\n");
+    let config = Config::load(Some(&path)).unwrap();
+    let models: Vec<_> = config.models().into_iter().map(|used| (used.way, used.agents)).collect();
+    assert_eq!(
+        models,
+        [(vec!["model"], vec!["researcher", "reviewer"]), (vec!["agents", "writer", "model"], vec!["writer"])]
+    );
+}
+
+#[test]
+fn a_typo_is_named_with_its_line() {
+    let (_dir, path) = written("workspace = \"a\"\nlisten = \"127.0.0.1:80\"\ndatta = \"x\"\n");
+    let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(error.contains(":3:") && error.contains("data"), "{error}");
+}
+
+#[test]
+fn a_secret_written_into_the_file_is_not_repeated() {
+    let (_dir, path) = written("[model]\nkind = \"openai\"\nurl = \"http://a\"\nname = \"b\"\nkey = \"sk-plain\"\n");
+    let error = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(!error.contains("sk-plain") && error.contains("env"), "{error}");
+}

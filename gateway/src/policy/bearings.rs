@@ -1,0 +1,105 @@
+//! What policies and the configuration know each other by. Invariant: a name that only one of them knows
+//! is a fault, told where it is written: what it was meant to limit would go without.
+
+use std::collections::BTreeSet;
+
+use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD};
+use policies::budget::BudgetPolicy;
+use policies::document::{self, Error};
+use policies::guard::Guards;
+use policies::price::PriceTable;
+use policies::tree::{NodePolicy, TreePolicy};
+
+use super::LOCAL;
+use crate::config::{Config, ModelConfig};
+use crate::system::{SERVICES, agents, publishers};
+use crate::written::Written;
+
+/// Agents and publishers that no worker of the tree stands for, and workers that nothing can start.
+pub(super) fn tree(config: &Config, tree: &TreePolicy, written: &Written) -> Vec<Error> {
+    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(publishers(config)).collect();
+    let missing = startable.iter().filter(|name| tree.worker(name).is_none()).map(|name| {
+        let add = format!("add [worker.{name}] and name it among the children of a supervisor");
+        if written.is_built_in() {
+            let table = if config.agents.contains_key(*name) { "agents" } else { "publishers" };
+            let message = format!("the built-in tree has no worker `{name}`");
+            let help = format!("copy policies/defaults/tree.toml, {add}, and name the copy as `policies.tree`");
+            return config.written.fault(&[table, name], message, help);
+        }
+        written.fault(&[], format!("the tree has no worker `{name}`"), add)
+    });
+    let workers = tree.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
+    let unknown = workers.filter(|(name, _)| !startable.contains(name.as_str())).map(|(name, _)| {
+        let help = document::suggestion(name, startable.iter().copied());
+        written.fault(&["worker", name], format!("nothing in this program can start the worker `{name}`"), help)
+    });
+    missing.chain(unknown).collect()
+}
+
+/// Models in use that have no price.
+pub(super) fn prices(config: &Config, prices: &PriceTable) -> Vec<Error> {
+    let fault = |used: &crate::config::ModelInUse<'_>| {
+        let (key, name) = match used.model {
+            ModelConfig::Local { .. } => ("kind", LOCAL),
+            ModelConfig::OpenAi { price: Some(price), .. } => ("price", price.as_str()),
+            ModelConfig::OpenAi { name, .. } => ("name", name.as_str()),
+        };
+        if prices.models.contains_key(name) {
+            return None;
+        }
+        let agents = used.agents.join(", ");
+        let message = format!(
+            "the price table has no model `{name}`, and budgets cannot be kept without its price (for {agents})"
+        );
+        let meant = document::closest(name, prices.models.keys().map(String::as_str));
+        let meant = meant.map(|other| format!("did you mean `{other}`? If not, ")).unwrap_or_default();
+        let set = if key == "kind" {
+            ""
+        } else {
+            "set `price` to a key of the table (`local` for a server of your own), or "
+        };
+        let help = format!("{meant}{set}add [models.\"{name}\"] to it");
+        let way: Vec<&str> = used.way.iter().copied().chain([key]).collect();
+        Some(config.written.fault(&way, message, help))
+    };
+    config.models().iter().filter_map(fault).collect()
+}
+
+/// Limits for agents that there are not.
+pub(super) fn budget(config: &Config, budget: &BudgetPolicy, written: &Written) -> Vec<Error> {
+    let known: BTreeSet<&str> = agents(config).collect();
+    let strangers = budget.agents.keys().filter(|name| !known.contains(name.as_str()));
+    let fault = |name: &String| {
+        let message = format!("there is no agent `{name}`, so its limit holds nobody");
+        written.fault(&["agents", name], message, document::suggestion(name, known.iter().copied()))
+    };
+    strangers.map(fault).collect()
+}
+
+/// Guards that no effect has, and none inherits from.
+pub(super) fn guards(config: &Config, guards: &Guards, written: &Written) -> Vec<Error> {
+    let known = guarded(config);
+    let strangers = guards.iter().map(|(name, _)| name).filter(|name| !known.contains(*name));
+    let fault = |name: &str| {
+        let help = document::suggestion(name, known.iter().map(String::as_str));
+        written.fault(&[name], format!("nothing stands behind the guard `{name}`"), help)
+    };
+    let mut faults: Vec<Error> = strangers.map(fault).collect();
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults
+}
+
+/// The guards that effects have under this configuration, with those that they inherit from.
+fn guarded(config: &Config) -> BTreeSet<String> {
+    let models = config.models();
+    let models = models.iter().map(|used| used.model.guard());
+    let publishers = publishers(config).map(|name| format!("{PUBLISHER_GUARD}/{name}"));
+    let own = models.chain(publishers).chain([CONTEXT_GUARD.to_owned(), format!("model/{LOCAL}")]);
+    let above = |name: String| {
+        let names: Vec<String> = std::iter::successors(Some(name.as_str()), |name| Some(name.rsplit_once('/')?.0))
+            .map(str::to_owned)
+            .collect();
+        names
+    };
+    own.flat_map(above).chain(["default".to_owned()]).collect()
+}
