@@ -64,12 +64,8 @@ impl Brief {
     /// Every fault found: one for each file, each with file, line and what to do.
     pub fn read(folder: &Path) -> Result<Self, Vec<Error>> {
         if !folder.is_dir() {
-            return Err(vec![fault(
-                folder,
-                1,
-                "there is no such folder",
-                &format!("name a folder that holds a `{BRIEF}`"),
-            )]);
+            let help = format!("name a folder that holds a `{BRIEF}`");
+            return Err(vec![Error::whole(folder.display().to_string(), "there is no such folder", help)]);
         }
         let mut faults = Vec::new();
         let text = required(&folder.join(BRIEF)).map_err(|e| faults.push(e)).unwrap_or_default();
@@ -246,10 +242,9 @@ fn documents(folder: &Path, faults: &mut Vec<Error>) -> Vec<Document> {
     collect(&folder.join(BACKGROUND), DEPTH_MAX, &mut paths, faults);
     paths.sort();
     if paths.len() > DOCUMENTS_MAX {
-        faults.push(fault(
-            &folder.join(BACKGROUND),
-            1,
-            &format!("holds {} documents, more than {DOCUMENTS_MAX}", paths.len()),
+        faults.push(Error::whole(
+            folder.join(BACKGROUND).display().to_string(),
+            format!("holds {} documents, more than {DOCUMENTS_MAX}", paths.len()),
             "keep those that matter for this announcement",
         ));
         return Vec::new();
@@ -271,10 +266,9 @@ fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>, faults: &mut V
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
         Err(e) => {
-            faults.push(fault(
-                folder,
-                1,
-                &format!("cannot be read: {e}"),
+            faults.push(Error::whole(
+                folder.display().to_string(),
+                format!("cannot be read: {e}"),
                 "make it a folder of Markdown or text files",
             ));
             return;
@@ -368,7 +362,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_said() {
         let found = Brief::read(Path::new("/nowhere/at/all")).unwrap_err();
-        assert!(found[0].to_string().contains("there is no such folder"));
+        assert!(found[0].to_string().starts_with("/nowhere/at/all: there is no such folder; "), "{found:?}");
     }
 
     #[test]

@@ -31,10 +31,18 @@ struct Findings {
 impl Findings {
     /// Faults that were not told yet: policies and configuration are looked at for several paths.
     fn add(&mut self, faults: impl IntoIterator<Item = Error>) {
-        for fault in faults {
-            if !self.faults.contains(&fault) {
-                self.faults.push(fault);
-            }
+        once(&mut self.faults, faults);
+    }
+
+    fn doubt(&mut self, doubt: Option<Error>) {
+        once(&mut self.doubts, doubt);
+    }
+}
+
+fn once(known: &mut Vec<Error>, found: impl IntoIterator<Item = Error>) {
+    for error in found {
+        if !known.contains(&error) {
+            known.push(error);
         }
     }
 }
@@ -59,6 +67,7 @@ pub fn run(arguments: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         checked.push(path.display().to_string());
         check_path(path, &config, &mut found);
     }
+    found.faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     for doubt in &found.doubts {
         writeln!(out, "warning: {doubt}").context("the warnings cannot be printed")?;
     }
@@ -81,14 +90,17 @@ fn whole(config: &Config) -> Vec<Error> {
 }
 
 fn check_path(path: &Path, config: &Config, found: &mut Findings) {
-    if !path.is_dir() {
-        found.add(check_file(path, config));
-        return;
-    }
+    let is_brief = path.file_name().is_some_and(|name| name == brief::BRIEF);
+    let path = match path.parent().filter(|_| is_brief && path.is_file()) {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None if path.is_dir() => path,
+        None => return found.add(check_file(path, config)),
+    };
     let own = path.join(brief::WORKFLOW);
     match Brief::read(path) {
         // A workflow of the folder's own may do with less.
-        Ok(brief) if !own.exists() => found.doubts.extend(brief.doubt(path)),
+        Ok(brief) if !own.exists() => found.doubt(brief.doubt(path)),
         Ok(_) => {}
         Err(faults) => found.add(faults),
     }
@@ -180,8 +192,8 @@ mod tests {
     #[test]
     fn what_check_does_not_take_is_said() {
         for (name, text, wanted) in [
-            ("brief.md", "# Lamp\n", "brief.md: is no TOML file; name its folder; check takes a folder"),
-            ("notes.txt", "x", "notes.txt: is no TOML file; check takes a folder"),
+            ("brand.md", "# Lamp\n", "brand.md: is neither a brief.md nor a TOML file; check takes a folder"),
+            ("notes.txt", "x", "notes.txt: is neither a brief.md nor a TOML file; check takes a folder"),
             ("odd.toml", "colour = 1\n", "odd.toml: has no table that tells what it is; check takes a folder"),
             ("odd.toml", "colour = \n", "odd.toml:1:"),
             ("calm.toml", "[experiment]\nname = \"x\"\n", "calm.toml: is an experiment; an experiment is read by"),
@@ -238,6 +250,20 @@ mod tests {
         let said = folder(&[("brief.md", BRIEF)]);
         assert!(said.starts_with("warning: brief.md: has 1 sentence and 10 characters of text"), "{said}");
         assert!(said.contains("\nno faults in "), "{said}");
+    }
+
+    #[test]
+    fn a_brief_stands_for_its_folder() {
+        let said = faults("brief.md", "# Lamp 3\n\nNothing to click on.\n");
+        assert!(said.contains("brief.md:1:1: no link found") && said.lines().count() == 1, "{said}");
+    }
+
+    #[test]
+    fn faults_are_told_file_by_file_in_the_order_of_the_lines() {
+        let text =
+            "listen = \"0.0.0.0:8080\"\nworkspace = \"main\"\n[chaos]\ntoken = { env = \"CALLBOARD_NO_SUCH_KEY\" }\n";
+        let found = faults("callboard.toml", text);
+        assert!(found.find("callboard.toml:1:10:") < found.find("callboard.toml:4:1:"), "{found}");
     }
 
     #[test]

@@ -5,10 +5,8 @@ use std::path::Path;
 
 use policies::document::{self, Error, Mistakes, Section, Source};
 
-use crate::brief;
-
 /// What `check` takes, for those who gave it something else.
-const TAKEN: &str = "check takes a folder with a brief.md, or a TOML file: a workflow, callboard.toml, or one of its \
+const TAKEN: &str = "check takes a folder with a brief.md, or that file, or a TOML file: a workflow, callboard.toml, or one of its \
                      policy files (tree.toml, guard.toml, prices.toml, budget.toml)";
 
 /// What a TOML file is.
@@ -23,14 +21,13 @@ pub(super) enum Kind {
 }
 
 /// The names that say what a file is.
-const NAMES: [(&str, Kind); 7] = [
+const NAMES: [(&str, Kind); 6] = [
     ("tree", Kind::Tree),
     ("guard", Kind::Guards),
     ("prices", Kind::Prices),
     ("budget", Kind::Budget),
     ("workflow", Kind::Workflow),
     ("callboard", Kind::Config),
-    ("announce", Kind::Workflow),
 ];
 
 /// The keys that only one kind of file has, all kinds told apart by the first that is there.
@@ -65,11 +62,7 @@ const GUARDING: [&str; 6] = ["deadline", "timeout", "concurrency", "rate", "brea
 pub(super) fn of(path: &Path, text: &str) -> Result<Kind, Vec<Error>> {
     let label = path.display().to_string();
     if path.extension().is_some_and(|extension| extension != "toml") {
-        let help = match path.file_name().is_some_and(|name| name == brief::BRIEF) {
-            true => format!("name its folder; {TAKEN}"),
-            false => TAKEN.to_owned(),
-        };
-        return Err(vec![Error::whole(label, "is no TOML file", help)]);
+        return Err(vec![Error::whole(label, "is neither a brief.md nor a TOML file", TAKEN)]);
     }
     let stem = path.file_stem().unwrap_or_default();
     if let Some((_, kind)) = NAMES.iter().find(|(name, _)| *name == stem) {
