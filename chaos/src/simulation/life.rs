@@ -81,6 +81,7 @@ impl Cast {
     }
 
     async fn act(&self, world: &World, life: u32) -> Result<End, PartsError> {
+        self.scene.make_room();
         self.make_room(world);
         let mut parts = parts(world, self.scene.disk())?;
         let scene = self.scene.clone();

@@ -11,6 +11,7 @@ use agents::run::{End, Event as RunEvent, Run, State, Terms};
 use agents::workflow::{self, Workflow};
 use anyhow::Context;
 use policies::approval::ApprovalPolicy;
+use policies::document::Source;
 use serde_json::Value;
 use storage::journal::Version;
 
@@ -60,7 +61,9 @@ fn read_workflow(config: &Config, arguments: &RunArgs) -> anyhow::Result<Arc<Wor
         ("workflows/announce.toml".to_owned(), workflow::ANNOUNCE.to_owned())
     };
     let known = crate::system::names(config);
-    workflow::check(&label, &text, &known).map(Arc::new).map_err(|found| faults(&found))
+    let workflow = workflow::check(&label, &text, &known).map_err(|found| faults(&found))?;
+    let never = brief::never_given(&workflow, Source { file: &label, text: &text });
+    if never.is_empty() { Ok(Arc::new(workflow)) } else { Err(faults(&never)) }
 }
 
 /// What the brief gives to the workflow.
