@@ -1,4 +1,4 @@
-//! How many restarts a supervisor may make before it gives up itself.
+//! How many restarts a supervisor may make, and one child may have, before that is enough.
 //!
 //! A window remembers at most one restart more than are allowed.
 
@@ -27,6 +27,40 @@ impl Default for Intensity {
     fn default() -> Self {
         Self { restarts: 5, within: Span::from_secs(30) }
     }
+}
+
+/// How often one child may be restarted, and what follows then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// The restarts allowed, at most [`RESTARTS_MAX`].
+    #[serde(deserialize_with = "restarts")]
+    pub restarts: u32,
+    /// The time over which they are counted.
+    pub within: Span,
+    /// What one restart more leads to.
+    #[serde(default)]
+    pub then: Then,
+}
+
+impl Allowance {
+    /// The restarts and the time, without what follows.
+    pub const fn intensity(self) -> Intensity {
+        Intensity { restarts: self.restarts, within: self.within }
+    }
+}
+
+/// What becomes of a child that has used up its allowance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// Its supervisor gives up.
+    #[default]
+    Escalate,
+    /// It stays down until an operator resumes it.
+    Park,
+    /// It stays down for good.
+    Stop,
 }
 
 fn restarts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -97,6 +131,8 @@ mod tests {
     #[test]
     fn an_absurd_allowance_is_refused() {
         let error = toml::from_str::<Intensity>("restarts = 10001").unwrap_err();
+        assert!(error.message().contains("at most 10000"), "{error}");
+        let error = toml::from_str::<Allowance>("restarts = 10001\nwithin = \"1s\"").unwrap_err();
         assert!(error.message().contains("at most 10000"), "{error}");
     }
 

@@ -14,8 +14,10 @@ use crate::{
     backoff::Backoff,
     breaker::BreakerPolicy,
     document,
-    intensity::Intensity,
+    intensity::{Allowance, Intensity},
+    liveness::Liveness,
     money::Money,
+    reaction::{Amendments, Reactions},
     span::{Rate, Span},
     strategy::{RestartKind, Strategy},
 };
@@ -30,6 +32,9 @@ pub const BUILTIN_LABEL: &str = "the built-in tree";
 pub struct TreePolicy {
     /// The name of the node that supervises all others.
     pub root: String,
+    /// What failures lead to, where a worker does not say otherwise.
+    #[serde(skip_serializing_if = "Amendments::is_empty")]
+    pub on: Amendments,
     /// All nodes by name.
     pub nodes: BTreeMap<String, NodePolicy>,
 }
@@ -62,6 +67,9 @@ pub struct SupervisorPolicy {
     pub restart: RestartKind,
     /// How long its own supervisor waits before restarting it.
     pub backoff: Backoff,
+    /// How often it may be restarted itself, or `None` for as often as its supervisor's intensity allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
     /// Whether its end counts for its own supervisor's `auto_shutdown`.
     pub significant: bool,
 }
@@ -84,6 +92,9 @@ pub struct DynamicPolicy {
     pub restart: RestartKind,
     /// How long its own supervisor waits before restarting it.
     pub backoff: Backoff,
+    /// How often it may be restarted itself, or `None` for as often as its supervisor's intensity allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
     /// Whether its end counts for its own supervisor's `auto_shutdown`.
     pub significant: bool,
 }
@@ -97,6 +108,7 @@ impl Default for DynamicPolicy {
             rest_after: Span::from_secs(60),
             restart: RestartKind::default(),
             backoff: Backoff::default(),
+            allowance: None,
             significant: false,
         }
     }
@@ -110,6 +122,12 @@ pub struct WorkerPolicy {
     pub restart: RestartKind,
     /// How long its supervisor waits before restarting it.
     pub backoff: Backoff,
+    /// How often it may be restarted itself, or `None` for as often as its supervisor's intensity allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
+    /// What its failures lead to.
+    #[serde(skip_serializing_if = "Amendments::is_empty")]
+    pub on: Amendments,
     /// How long it may take to stop before it is killed.
     pub shutdown: Span,
     /// The most messages that wait for it; 0 counts as 1.
@@ -135,6 +153,8 @@ impl Default for WorkerPolicy {
         Self {
             restart: RestartKind::default(),
             backoff: Backoff::default(),
+            allowance: None,
+            on: Amendments::default(),
             shutdown: Span::from_secs(5),
             mailbox: 1_024,
             significant: false,
@@ -144,14 +164,6 @@ impl Default for WorkerPolicy {
             rate: None,
         }
     }
-}
-
-/// When a worker counts as hung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Liveness {
-    /// The longest that work under way may show no progress.
-    pub progress_within: Span,
 }
 
 /// When a supervisor ends by itself because significant children have ended
@@ -225,6 +237,21 @@ impl TreePolicy {
         supervisors.find(|supervisor| self.children(supervisor).iter().any(|child| child == name)).map(String::as_str)
     }
 
+    /// What the failures of a worker lead to; any other node's are as the tree says for all.
+    pub fn reactions(&self, name: &str) -> Reactions {
+        self.reactions_of(self.worker(name))
+    }
+
+    /// What the failures of the children of a dynamic supervisor lead to.
+    pub fn child_reactions(&self, name: &str) -> Reactions {
+        self.reactions_of(self.dynamic(name).map(|policy| &policy.child))
+    }
+
+    fn reactions_of(&self, worker: Option<&WorkerPolicy>) -> Reactions {
+        let general = Reactions::default().amended(&self.on);
+        worker.map_or_else(|| general.clone(), |own| general.clone().amended(&own.on))
+    }
+
     /// All nodes in start order: a supervisor before its children, each child
     /// with all that is below it before the next.
     pub fn start_order(&self) -> Vec<&str> {
@@ -255,6 +282,15 @@ impl NodePolicy {
             Self::Supervisor(policy) => policy.backoff,
             Self::Dynamic(policy) => policy.backoff,
             Self::Worker(policy) => policy.backoff,
+        }
+    }
+
+    /// How often it may be restarted itself.
+    pub const fn allowance(&self) -> Option<Allowance> {
+        match self {
+            Self::Supervisor(policy) => policy.allowance,
+            Self::Dynamic(policy) => policy.allowance,
+            Self::Worker(policy) => policy.allowance,
         }
     }
 

@@ -11,6 +11,7 @@ use ractor::ActorCell;
 use tokio::sync::Notify;
 
 use crate::child::Gauge;
+use crate::prospects::Hold;
 use crate::snapshot::{LastFailure, NodeKind, NodeSnapshot, NodeState, TreeSnapshot};
 use crate::stop::Forced;
 
@@ -35,6 +36,8 @@ pub(crate) struct View {
     pub(crate) state: NodeState,
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
+    /// What its start is put off by.
+    pub(crate) held_by: Option<Hold>,
 }
 
 struct Entry {
@@ -92,7 +95,7 @@ impl Board {
             kind,
             parent,
             children: BTreeSet::new(),
-            view: View { state: NodeState::Waiting, generation: 0, restarts: 0 },
+            view: View { state: NodeState::Waiting, generation: 0, restarts: 0, held_by: None },
             last_failure: None,
             since,
             gauge: Arc::default(),
@@ -241,6 +244,7 @@ impl Nodes {
             state: entry.view.state,
             generation: entry.view.generation,
             restarts: entry.view.restarts,
+            held_by: entry.view.held_by,
             last_failure: entry.last_failure.clone(),
             since: entry.since,
             mailbox: entry.gauge.get().map(|gauge| gauge()),

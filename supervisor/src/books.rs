@@ -4,6 +4,8 @@
 //! [`Order`]s come out. Invariants: every child is in exactly one [`Life`]; children start in
 //! order and stop in reverse; an event of a life that is over changes nothing.
 
+mod advance;
+mod consequence;
 mod life;
 mod order;
 
@@ -14,26 +16,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policies::failure::FailureClass;
-use policies::intensity::{Intensity, Verdict, Window};
-use policies::strategy::{self, RestartKind, Strategy};
-use policies::tree::AutoShutdown;
+use policies::intensity::{Intensity, Window};
+use policies::strategy::RestartKind;
 use ractor::ActorId;
 
 use crate::board::{NodeId, View};
 use crate::failure::{Exit, Failure};
 use crate::observer::SupervisionEvent;
 use crate::tree::Fault;
+use crate::prospects::Hold;
 use life::{After, Life};
-pub(crate) use life::{Child, Rules};
+pub(crate) use life::{Asks, Child, Rules};
 pub(crate) use order::{End, Moment, Order, Regime, Report};
 
 /// Exits kept of actors that ended before their start was reported. More can only come
 /// from as many children starting at once; the oldest is dropped for the newest.
 const EARLY_EXITS_MAX: usize = 4_096;
-
-/// The least back-off after an outage: outages use up no restarts, so nothing else would
-/// bound how fast such a child is tried again.
-const OUTAGE_BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Books {
     supervisor: String,
@@ -43,7 +41,7 @@ pub(crate) struct Books {
     children: BTreeMap<NodeId, Child>,
     /// The children whose actor we know.
     actors: BTreeMap<ActorId, NodeId>,
-    /// The children that are neither up nor done.
+    /// The children that are neither up nor parked nor done.
     pending: BTreeSet<NodeId>,
     early: BTreeMap<ActorId, Exit>,
     closing: Option<End>,
@@ -76,9 +74,10 @@ impl Books {
         self.set(id, Life::Waiting);
     }
 
-    /// What is to be done after the events so far.
-    pub(crate) fn orders(&mut self) -> Vec<Order> {
-        self.advance();
+    /// What is to be done after the events so far. A restart that has to wait for what the child
+    /// needs is held for as long as `holds` says.
+    pub(crate) fn orders(&mut self, holds: impl Fn(&str, Asks) -> Option<(Hold, Duration)>) -> Vec<Order> {
+        self.advance(holds);
         std::mem::take(&mut self.orders)
     }
 
@@ -107,6 +106,7 @@ impl Books {
             Life::Starting => {
                 child.born = true;
                 child.up_since = Some(at.now);
+                child.stuck = false;
                 let (child, generation) = (child.name.clone(), generation);
                 self.orders.push(Order::Tell(SupervisionEvent::ChildUp { child, generation }));
                 Life::Up { actor }
@@ -188,39 +188,70 @@ impl Books {
         }
     }
 
-    /// A back-off is over.
+    /// A back-off is over, or it is time to ask again for a child that is held.
     pub(crate) fn woke(&mut self, id: NodeId, generation: u64) {
         if let Some(child) = self.children.get(&id)
             && child.generation == generation
-            && child.life == Life::Backoff
+            && matches!(child.life, Life::Backoff | Life::Held)
         {
             self.set(id, Life::Waiting);
         }
     }
 
-    /// The child is about to be killed for this reason; false when it is not up.
-    pub(crate) fn blame(&mut self, id: NodeId, fault: Fault) -> bool {
-        match self.children.get_mut(&id) {
-            Some(child) if matches!(child.life, Life::Up { .. }) => {
-                child.fault = Some(fault);
-                true
-            }
-            _ => false,
-        }
+    /// The child is about to be killed for this reason; the generation that is, or nothing when it
+    /// is not up.
+    pub(crate) fn blame(&mut self, id: NodeId, fault: Fault) -> Option<u64> {
+        let child = self.children.get_mut(&id).filter(|child| matches!(child.life, Life::Up { .. }))?;
+        child.fault = Some(fault);
+        Some(child.generation)
     }
 
     /// Stops a child for good, wherever it is in its life; false when there is none.
     pub(crate) fn retire(&mut self, id: NodeId) -> bool {
         let Some(child) = self.children.get(&id) else { return false };
         let life = match child.life {
-            Life::Waiting | Life::Backoff | Life::Done { .. } => Life::Done { returns: false },
-            Life::Starting => Life::Condemned { actor: None, after: After::Retire },
-            Life::Up { actor } => Life::Condemned { actor: Some(actor), after: After::Retire },
-            Life::Condemned { actor, .. } => Life::Condemned { actor, after: After::Retire },
-            Life::Stopping { actor, .. } => Life::Stopping { actor, after: After::Retire },
+            Life::Waiting | Life::Backoff | Life::Held | Life::Parked | Life::Done { .. } => {
+                Life::Done { returns: false }
+            }
+            _ => child.life.ending(After::Retire),
         };
         self.set(id, life);
         true
+    }
+
+    /// Stops a child until it is resumed, wherever it is in its life; false when it has left the
+    /// tree for good, or is about to.
+    pub(crate) fn park(&mut self, id: NodeId) -> bool {
+        let Some(child) = self.children.get(&id).filter(|_| self.closing.is_none()) else { return false };
+        let life = match child.life {
+            Life::Done { .. } => return false,
+            Life::Condemned { after: After::Retire, .. } | Life::Stopping { after: After::Retire, .. } => return false,
+            Life::Waiting | Life::Backoff | Life::Held | Life::Parked => Life::Parked,
+            _ => child.life.ending(After::Park),
+        };
+        self.set(id, life);
+        true
+    }
+
+    /// Has a parked or held child start in its turn, whatever it was held by; false when it is neither.
+    pub(crate) fn resume(&mut self, id: NodeId) -> bool {
+        match self.children.get_mut(&id) {
+            Some(child) if matches!(child.life, Life::Parked | Life::Held) => {
+                child.begin_anew();
+                self.set(id, Life::Waiting);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A kill of the child has had no effect in time.
+    pub(crate) fn stuck(&mut self, id: NodeId, generation: u64) {
+        let Some(child) = self.children.get_mut(&id).filter(|child| child.generation == generation) else { return };
+        let name = child.name.clone();
+        child.stuck = matches!(child.life, Life::Up { .. });
+        self.orders.push(Order::Tell(SupervisionEvent::Stuck { child: name }));
+        self.orders.push(Order::Show(id));
     }
 
     /// Stops every child for good, in reverse order, and then ends.
@@ -233,98 +264,11 @@ impl Books {
         }
     }
 
-    /// Decides what follows when a child came down unasked.
-    fn came_down(&mut self, id: NodeId, failure: Option<Failure>, at: Moment) {
-        self.note_down(id, failure.as_ref());
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let exit = if failure.is_some() { strategy::Exit::Failed } else { strategy::Exit::Normal };
-        if self.closing.is_some() || !child.rules.restart.restarts_after(exit) {
-            let returns = child.rules.restart != RestartKind::Temporary;
-            let significant = child.rules.significant;
-            self.set(id, Life::Done { returns });
-            if significant {
-                self.auto_shutdown();
-            }
-            return;
-        }
-        let failure = failure.unwrap_or_else(|| Failure::new(FailureClass::Bug, "ended, though it is permanent"));
-        if uses_up_restarts(failure.class) && self.window.record(at.now) == Verdict::Exceeded {
-            self.escalate(id, failure);
-        } else {
-            self.restart(id, failure.class, at);
-        }
-    }
-
-    /// Ends the supervisor when as many significant children have ended as the policy says.
-    fn auto_shutdown(&mut self) {
-        let Regime::Declared(_, auto_shutdown) = self.regime else { return };
-        let mut significant = self.children.values().filter(|child| child.rules.significant);
-        let ends = match auto_shutdown {
-            AutoShutdown::Never => false,
-            AutoShutdown::AnySignificant => true,
-            AutoShutdown::AllSignificant => significant.all(|child| matches!(child.life, Life::Done { .. })),
-        };
-        if ends {
-            self.close(End::Finished);
-        }
-    }
-
-    fn escalate(&mut self, id: NodeId, failure: Failure) {
-        self.set(id, Life::Done { returns: false });
-        self.orders.push(Order::Tell(SupervisionEvent::Escalated {
-            supervisor: self.supervisor.clone(),
-            child: self.name_of(id),
-            class: failure.class,
-            reason: failure.message.clone(),
-        }));
-        self.close(End::Escalated(failure));
-    }
-
-    fn restart(&mut self, id: NodeId, class: FailureClass, at: Moment) {
-        let healthy_after = self.healthy_after;
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let mut after = child.next_backoff(at, healthy_after);
-        if !uses_up_restarts(class) {
-            after = after.max(OUTAGE_BACKOFF_MIN);
-        }
-        let (generation, child) = (child.generation, child.name.clone());
-        self.orders.push(Order::Tell(SupervisionEvent::Restarting { child, after }));
-        if after.is_zero() {
-            self.set(id, Life::Waiting);
-        } else {
-            self.orders.push(Order::Wake(id, generation, after));
-            self.set(id, Life::Backoff);
-        }
-        if let Regime::Declared(strategy @ (Strategy::OneForAll | Strategy::RestForOne), _) = self.regime {
-            let order: Vec<NodeId> = self.children.keys().copied().collect();
-            for sibling in strategy::affected(strategy, &order, &id) {
-                if sibling != id {
-                    self.take_along(sibling);
-                }
-            }
-        }
-    }
-
-    /// Stops a sibling of a failed child, to be started again after it.
-    fn take_along(&mut self, id: NodeId) {
-        let Some(child) = self.children.get(&id) else { return };
-        let after = match child.rules.restart {
-            RestartKind::Temporary => After::Retire,
-            RestartKind::Permanent | RestartKind::Transient => After::Start,
-        };
-        match child.life {
-            Life::Up { actor } => self.set(id, Life::Condemned { actor: Some(actor), after }),
-            Life::Starting => self.set(id, Life::Condemned { actor: None, after }),
-            // As OTP does: who had ended normally starts again with its group.
-            Life::Done { returns: true } => self.set(id, Life::Waiting),
-            Life::Waiting | Life::Backoff | Life::Condemned { .. } | Life::Stopping { .. } | Life::Done { .. } => {}
-        }
-    }
-
     fn settle(&mut self, id: NodeId, after: After) {
         match after {
             After::Start if self.closing.is_none() => self.set(id, Life::Waiting),
-            After::Start | After::Retire => self.set(id, Life::Done { returns: false }),
+            After::Park if self.closing.is_none() => self.set(id, Life::Parked),
+            After::Start | After::Park | After::Retire => self.set(id, Life::Done { returns: false }),
         }
     }
 
@@ -359,87 +303,9 @@ impl Books {
                 self.orders.push(Order::Forget(id));
                 return;
             }
-            Life::Up { .. } | Life::Done { .. } => self.pending.remove(&id),
+            Life::Up { .. } | Life::Parked | Life::Done { .. } => self.pending.remove(&id),
             _ => self.pending.insert(id),
         };
         self.orders.push(Order::Show(id));
     }
-}
-
-/// Moving on: who may stop now, who may start now, and whether all is done.
-impl Books {
-    fn advance(&mut self) {
-        self.stop_in_reverse();
-        if self.closing.is_none() {
-            self.start_in_order();
-        } else if self.pending.is_empty() && !self.ended {
-            self.ended = true;
-            self.orders.extend(self.closing.clone().map(Order::End));
-        }
-        let settled = |id: &NodeId| self.children.get(id).is_none_or(|child| child.born);
-        if !self.ready && self.closing.is_none() && self.pending.iter().all(settled) {
-            self.ready = true;
-            self.orders.push(Order::Ready);
-        }
-        if !self.pending.iter().any(|id| self.children.get(id).is_some_and(Child::may_exit_early)) {
-            self.early.clear();
-        }
-    }
-
-    fn stop_in_reverse(&mut self) {
-        for id in self.pending.iter().rev().copied().collect::<Vec<_>>() {
-            let Some(child) = self.children.get(&id) else { continue };
-            match child.life {
-                Life::Condemned { actor, after } => {
-                    self.orders.push(Order::Stop(id, child.generation));
-                    self.set(id, Life::Stopping { actor, after });
-                }
-                Life::Stopping { .. } => {}
-                _ => continue,
-            }
-            // Independent children need not wait for each other.
-            if self.regime != Regime::Dynamic {
-                break;
-            }
-        }
-    }
-
-    fn start_in_order(&mut self) {
-        if self.is_held() {
-            return;
-        }
-        let mut elders_up = true;
-        for id in self.pending.iter().copied().collect::<Vec<_>>() {
-            let Some(child) = self.children.get_mut(&id) else { continue };
-            let gated = match self.regime {
-                Regime::Dynamic => false,
-                // Only the first start is in order; later each child goes alone.
-                Regime::Declared(Strategy::OneForOne, _) => !child.born,
-                Regime::Declared(Strategy::OneForAll | Strategy::RestForOne, _) => true,
-            };
-            if child.life == Life::Waiting && (elders_up || !gated) {
-                child.generation += 1;
-                self.orders.push(Order::Start(id, child.generation));
-                self.set(id, Life::Starting);
-            }
-            elders_up &= !gated;
-        }
-    }
-
-    /// Whether a group is still being stopped or waits out its back-off.
-    fn is_held(&self) -> bool {
-        let Regime::Declared(strategy, _) = self.regime else { return false };
-        let lives = || self.pending.iter().filter_map(|id| self.children.get(id)).map(|child| child.life);
-        let stopping = lives().any(|life| matches!(life, Life::Condemned { .. } | Life::Stopping { .. }));
-        match strategy {
-            Strategy::OneForOne => false,
-            Strategy::RestForOne => stopping,
-            Strategy::OneForAll => stopping || lives().any(|life| life == Life::Backoff),
-        }
-    }
-}
-
-/// An outage is not the child's fault: it backs off, but its supervisor does not give up.
-fn uses_up_restarts(class: FailureClass) -> bool {
-    !matches!(class, FailureClass::ProviderDown | FailureClass::RateLimited | FailureClass::BudgetSpent)
 }

@@ -23,8 +23,10 @@ use crate::dynamic::SpawnError;
 use crate::failure::Exit;
 use crate::observer::Observer;
 use crate::plan::{ChildPlan, Maker, SupervisorPlan};
+use crate::prospects::{self, Prospects};
 use crate::snapshot::NodeKind;
 use crate::stop::Manner;
+use crate::tree::Fault;
 pub(crate) use message::Message;
 
 /// What all supervisors of one tree share.
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) board: Board,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) prospects: Arc<dyn Prospects>,
 }
 
 /// What a supervisor is started with.
@@ -65,6 +68,8 @@ pub(crate) struct State {
     starts: BTreeMap<NodeId, Task>,
     stops: BTreeMap<NodeId, Task>,
     timers: BTreeMap<NodeId, Task>,
+    /// Children that were killed, and are waited for.
+    kills: BTreeMap<NodeId, Task>,
     stage: Latest<Stage>,
     spawned: BTreeMap<NodeId, oneshot::Sender<Result<ActorCell, SpawnError>>>,
     terminated: BTreeMap<NodeId, Vec<oneshot::Sender<()>>>,
@@ -139,6 +144,7 @@ impl State {
             starts: BTreeMap::new(),
             stops: BTreeMap::new(),
             timers: BTreeMap::new(),
+            kills: BTreeMap::new(),
             stage,
             spawned: BTreeMap::new(),
             terminated: BTreeMap::new(),
@@ -156,25 +162,25 @@ impl State {
         match message {
             Message::Started { node, generation, result } => self.start_reported(me, node, generation, result, at),
             Message::Vanished { node, generation } => self.books.vanished(node, generation, at),
-            Message::Stopped { node, generation, dropped_start } => {
+            Message::Stopped { node, generation, dropped_start, stuck } => {
                 self.strays |= dropped_start;
+                if stuck {
+                    self.books.stuck(node, generation);
+                }
                 self.stops.remove(&node);
                 self.shared.board.clear_cell(node);
                 self.books.stopped(node, generation);
             }
+            Message::Stuck { node, generation } => self.books.stuck(node, generation),
             Message::BackoffOver { node, generation } => self.books.woke(node, generation),
             Message::Close { manner } => {
                 self.manner = manner;
                 self.books.close(End::Closed);
             }
-            Message::Fault { node, fault, reply } => {
-                let cell = self.shared.board.cell(node).filter(|_| self.books.blame(node, fault));
-                if let Some(cell) = &cell {
-                    cell.kill();
-                }
-                // An asker who has gone needs no answer.
-                let _ = reply.send(cell.is_some());
-            }
+            // An asker who has gone needs no answer.
+            Message::Fault { node, fault, reply } => drop(reply.send(self.kill(me, node, fault))),
+            Message::Park { node, parked: true, reply } => drop(reply.send(self.books.park(node))),
+            Message::Park { node, parked: false, reply } => drop(reply.send(self.books.resume(node))),
             Message::Spawn { name, factory, reply } => match self.admit(&name, Maker::Worker(factory)) {
                 Ok(node) => drop(self.spawned.insert(node, reply)),
                 Err(refused) => drop(reply.send(Err(refused))),
@@ -185,6 +191,15 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Kills a child that is up, and sees to it that it ends.
+    fn kill(&mut self, me: &ActorRef<Message>, node: NodeId, fault: Fault) -> bool {
+        let (Some(child), Some(cell)) = (self.children.get(&node), self.shared.board.cell(node)) else { return false };
+        let Some(generation) = self.books.blame(node, fault) else { return false };
+        cell.kill();
+        self.kills.insert(node, tasks::watch_kill(&self.shared, me, child, generation, cell));
+        true
     }
 
     fn start_reported(
@@ -235,9 +250,10 @@ impl State {
         }
         let node = self.shared.board.add(Some(self.plan.node), name, NodeKind::Worker);
         let node = node.map_err(|_| SpawnError::NameTaken { name: name.to_owned() })?;
-        let (name, rules, shutdown) = (name.to_owned(), template.rules.clone(), template.shutdown);
-        self.books.add(node, Child::new(&name, rules.clone(), 0, 0));
-        self.children.insert(node, Arc::new(ChildPlan { node, name, rules, shutdown, maker }));
+        let (rules, shutdown, kill) = (template.rules.clone(), template.shutdown, template.kill);
+        self.books.add(node, Child::new(name, rules.clone(), 0, 0));
+        let child = ChildPlan { node, name: name.to_owned(), rules, shutdown, kill, maker };
+        self.children.insert(node, Arc::new(child));
         Ok(node)
     }
 
@@ -248,7 +264,8 @@ impl State {
             let linked = me.get_children();
             linked.iter().filter(|cell| self.books.child_of(cell.get_id()).is_none()).for_each(ActorCell::kill);
         }
-        let orders = self.books.orders();
+        let shared = Arc::clone(&self.shared);
+        let orders = self.books.orders(|child, asks| prospects::hold(shared.prospects.as_ref(), child, asks));
         if self.books.is_closing() {
             self.reach(Stage::Closing);
         }
@@ -272,6 +289,7 @@ impl State {
 
     fn start(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
         self.timers.remove(&node);
+        self.kills.remove(&node);
         self.shared.board.clear_cell(node);
         if let Some(child) = self.children.get(&node) {
             self.starts.insert(node, tasks::start(&self.shared, me, child, generation));
@@ -294,6 +312,7 @@ impl State {
 
     fn forget(&mut self, node: NodeId) {
         self.timers.remove(&node);
+        self.kills.remove(&node);
         self.children.remove(&node);
         self.shared.board.remove(node);
         if let Some(reply) = self.spawned.remove(&node) {

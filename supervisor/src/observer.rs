@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use policies::failure::FailureClass;
 
+use crate::prospects::Hold;
+
 /// One thing that happened in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisionEvent {
@@ -32,6 +34,29 @@ pub enum SupervisionEvent {
         child: String,
         /// The back-off before it.
         after: Duration,
+    },
+    /// A child's restart is put off until what it needs is there.
+    Paused {
+        /// The child's name.
+        child: String,
+        /// What puts it off.
+        hold: Hold,
+        /// When that is looked at again.
+        again_in: Duration,
+    },
+    /// A child failed and stays down until an operator resumes it.
+    Parked {
+        /// The child's name.
+        child: String,
+        /// The failure's class.
+        class: FailureClass,
+        /// What happened, for people.
+        reason: String,
+    },
+    /// A child was killed and runs on: its code blocks.
+    Stuck {
+        /// The child's name.
+        child: String,
     },
     /// A supervisor is past its intensity: it stops its children and fails to its parent.
     Escalated {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policies::intensity::Intensity;
+use policies::reaction::Reactions;
 use policies::tree::{NodePolicy, TreePolicy, WorkerPolicy};
 
 use crate::board::{Board, NodeId};
@@ -40,6 +41,8 @@ pub(crate) struct ChildPlan {
     pub(crate) rules: Rules,
     /// How long it may take to stop before it is killed.
     pub(crate) shutdown: Duration,
+    /// How long a kill for a hang may take before it is reported as stuck.
+    pub(crate) kill: Duration,
     pub(crate) maker: Maker,
 }
 
@@ -54,6 +57,7 @@ pub(crate) struct Template {
     pub(crate) limit: usize,
     pub(crate) rules: Rules,
     pub(crate) shutdown: Duration,
+    pub(crate) kill: Duration,
 }
 
 /// Lays out the tree on the board, in start order.
@@ -87,8 +91,9 @@ impl Planner<'_> {
         let children = children.map(|child| self.child(child, node)).collect::<Result<_, _>>()?;
         let template = self.policy.dynamic(name).map(|own| Template {
             limit: own.limit as usize,
-            rules: rules(&NodePolicy::Worker(own.child.clone())),
+            rules: rules(&NodePolicy::Worker(own.child.clone()), self.policy.child_reactions(name)),
             shutdown: own.child.shutdown.0,
+            kill: kill_within(&own.child),
         });
         let name = name.to_owned();
         Ok(Arc::new(SupervisorPlan { node, name, regime, intensity, children, template }))
@@ -96,20 +101,21 @@ impl Planner<'_> {
 
     fn child(&self, name: &str, parent: NodeId) -> Result<Arc<ChildPlan>, TreeError> {
         let policy = self.node(name)?;
-        let (node, maker, shutdown) = match policy {
-            NodePolicy::Worker(WorkerPolicy { shutdown, .. }) => {
+        let (node, maker, shutdown, kill) = match policy {
+            NodePolicy::Worker(own) => {
                 let factory = self.factories.get(name).cloned();
                 let factory = factory.ok_or_else(|| TreeError::NoFactory { name: name.to_owned() })?;
                 let node = self.place(name, Some(parent), NodeKind::Worker)?;
-                (node, Maker::Worker(factory), shutdown.0)
+                (node, Maker::Worker(factory), own.shutdown.0, kill_within(own))
             }
             NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => {
                 let plan = self.supervisor(name, Some(parent))?;
                 let shutdown = plan.stop_max();
-                (plan.node, Maker::Supervisor(plan), shutdown)
+                (plan.node, Maker::Supervisor(plan), shutdown, KILL_WAIT)
             }
         };
-        Ok(Arc::new(ChildPlan { node, name: name.to_owned(), rules: rules(policy), shutdown, maker }))
+        let rules = rules(policy, self.policy.reactions(name));
+        Ok(Arc::new(ChildPlan { node, name: name.to_owned(), rules, shutdown, kill, maker }))
     }
 
     fn node(&self, name: &str) -> Result<&NodePolicy, TreeError> {
@@ -133,6 +139,16 @@ impl SupervisorPlan {
     }
 }
 
-fn rules(policy: &NodePolicy) -> Rules {
-    Rules { restart: policy.restart(), backoff: policy.backoff(), significant: policy.significant() }
+fn rules(policy: &NodePolicy, reactions: Reactions) -> Rules {
+    Rules {
+        restart: policy.restart(),
+        backoff: policy.backoff(),
+        allowance: policy.allowance(),
+        reactions: Arc::new(reactions),
+        significant: policy.significant(),
+    }
+}
+
+fn kill_within(policy: &WorkerPolicy) -> Duration {
+    policy.liveness.map_or(KILL_WAIT, |liveness| liveness.killed_within.0)
 }

@@ -6,6 +6,8 @@ use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::prospects::Hold;
+
 /// The whole tree at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TreeSnapshot {
@@ -35,6 +37,9 @@ pub struct NodeSnapshot {
     pub generation: u64,
     /// How often it was restarted because it failed, over the tree's whole life.
     pub restarts: u64,
+    /// What its restart is put off by, while it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<Hold>,
     /// Its latest failure, if it ever failed.
     pub last_failure: Option<LastFailure>,
     /// Since when it has been in this state.
@@ -54,6 +59,7 @@ impl NodeSnapshot {
             state: NodeState::Waiting,
             generation: 0,
             restarts: 0,
+            held_by: None,
             last_failure: None,
             since,
             mailbox: None,
@@ -97,10 +103,16 @@ pub enum NodeState {
     Waiting,
     /// Down; starts when its back-off is over.
     Backoff,
+    /// Down; starts when the breaker or the budget that holds it back does so no more.
+    Paused,
+    /// Down; starts when an operator resumes it.
+    Parked,
     /// Its factory runs.
     Starting,
     /// It works.
     Up,
+    /// It was killed and runs on: its code blocks, and it ends when that returns.
+    Stuck,
     /// It is being stopped, or about to be.
     Stopping,
     /// Down for good.

@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::keeper::{Keeper, Launch, Message, Shared, Stage};
 use crate::observer::{Observer, SupervisionEvent};
 use crate::plan;
+use crate::prospects::{Bright, Prospects};
 use crate::snapshot::{NodeState, TreeSnapshot};
 use crate::stop::{self, Manner, ShutdownReport};
 
@@ -125,10 +126,24 @@ impl Tree {
         factories: BTreeMap<String, Factory>,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, TreeError> {
+        Self::start_with(world, policy, factories, observer, Arc::new(Bright)).await
+    }
+
+    /// As [`Tree::start`]; restarts ask `prospects` first.
+    ///
+    /// # Errors
+    /// See [`TreeError`]; nothing was started then.
+    pub async fn start_with(
+        world: World,
+        policy: TreePolicy,
+        factories: BTreeMap<String, Factory>,
+        observer: Arc<dyn Observer>,
+        prospects: Arc<dyn Prospects>,
+    ) -> Result<Self, TreeError> {
         let board = Board::new(world.clone());
         let plan = plan::plan(&policy, &factories, &board)?;
         let node = plan.node;
-        let shared = Arc::new(Shared { world: world.clone(), board, observer });
+        let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects });
         let picture = Latest::new(shared.board.snapshot());
         let stage = Latest::new(Stage::Starting);
         let reached = stage.watch();
@@ -192,6 +207,24 @@ impl Tree {
         let (reply, answer) = oneshot::channel();
         supervisor.send_message(Message::Fault { node, fault, reply }).map_err(|_| not_up())?;
         if answer.await.unwrap_or(false) { Ok(()) } else { Err(not_up()) }
+    }
+
+    /// Stops a node until it is resumed, wherever it is in its life; it is not brought back meanwhile.
+    /// False when there is none of this name, it has ended for good, or it is the root.
+    pub async fn park(&self, name: &str) -> bool {
+        self.set_parked(name, true).await
+    }
+
+    /// Has a node start that was parked, or that is paused: whatever held it back is not asked
+    /// again. False when it is neither.
+    pub async fn resume(&self, name: &str) -> bool {
+        self.set_parked(name, false).await
+    }
+
+    async fn set_parked(&self, name: &str, parked: bool) -> bool {
+        let Some((node, _, Some(supervisor))) = self.shared.board.find(name) else { return false };
+        let (reply, answer) = oneshot::channel();
+        supervisor.send_message(Message::Park { node, parked, reply }).is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Stops every child in reverse start order, each within its time, and returns who had
@@ -270,7 +303,7 @@ impl Guardian {
     }
 
     fn show(&self, state: NodeState) {
-        self.tree.shared.board.record(self.node, View { state, generation: 1, restarts: 0 });
+        self.tree.shared.board.record(self.node, View { state, generation: 1, restarts: 0, held_by: None });
     }
 
     /// Publishes the picture when it has changed, but not too often.

@@ -11,7 +11,7 @@ use actors::world::World;
 use policies::failure::FailureClass;
 use serde::Serialize;
 use storage::journal::{AppendError, Batch, Journal, NewEvent, RecordId, StreamId, TraceId, Write};
-use supervisor::{Observer, SupervisionEvent};
+use supervisor::{Hold, Observer, SupervisionEvent};
 use tokio::sync::mpsc;
 
 use super::RUNS;
@@ -79,7 +79,11 @@ fn is_news(event: &SupervisionEvent) -> bool {
     match event {
         SupervisionEvent::ChildUp { generation, .. } => *generation > 1,
         SupervisionEvent::ChildDown { class, .. } => class.is_some(),
-        SupervisionEvent::Restarting { .. } | SupervisionEvent::Escalated { .. } => true,
+        SupervisionEvent::Restarting { .. }
+        | SupervisionEvent::Paused { .. }
+        | SupervisionEvent::Parked { .. }
+        | SupervisionEvent::Stuck { .. }
+        | SupervisionEvent::Escalated { .. } => true,
         // Nothing to write, but the scribe may go.
         SupervisionEvent::Stopped => true,
     }
@@ -97,6 +101,8 @@ struct Line<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<Hold>,
     /// Events that the queue had no room for, before this one.
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
@@ -150,7 +156,8 @@ pub(crate) async fn append_or_give_up(journal: &Journal, batch: Batch, what: &st
 }
 
 fn written(world: &World, event: &SupervisionEvent, left_out: u64) -> Option<NewEvent> {
-    let line = |child| Line { child, generation: None, class: None, reason: None, after_ms: None, left_out };
+    let line =
+        |child| Line { child, generation: None, class: None, reason: None, after_ms: None, hold: None, left_out };
     let (kind, line) = match event {
         SupervisionEvent::ChildUp { child, generation } => {
             ("supervision.child_up", Line { generation: Some(*generation), ..line(child) })
@@ -162,6 +169,14 @@ fn written(world: &World, event: &SupervisionEvent, left_out: u64) -> Option<New
             let after_ms = u64::try_from(after.as_millis()).ok();
             ("supervision.restarting", Line { after_ms, ..line(child) })
         }
+        SupervisionEvent::Paused { child, hold, again_in } => {
+            let (after_ms, hold) = (u64::try_from(again_in.as_millis()).ok(), Some(*hold));
+            ("supervision.paused", Line { after_ms, hold, ..line(child) })
+        }
+        SupervisionEvent::Parked { child, class, reason } => {
+            ("supervision.parked", Line { class: Some(*class), reason: Some(reason), ..line(child) })
+        }
+        SupervisionEvent::Stuck { child } => ("supervision.stuck", line(child)),
         SupervisionEvent::Escalated { supervisor, class, reason, .. } => {
             ("supervision.escalated", Line { class: Some(*class), reason: Some(reason), ..line(supervisor) })
         }

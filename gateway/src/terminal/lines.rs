@@ -178,7 +178,8 @@ fn branch(node: &NodeSnapshot, lead: &str, below: &str, colours: bool, text: &mu
     let (sign, tone) = match node.state {
         NodeState::Up => ("●", Tone::Good),
         NodeState::Waiting | NodeState::Starting => ("○", Tone::Plain),
-        NodeState::Backoff => ("◌", Tone::Bad),
+        NodeState::Backoff | NodeState::Paused | NodeState::Parked => ("◌", Tone::Bad),
+        NodeState::Stuck => ("✗", Tone::Bad),
         NodeState::Stopping | NodeState::Done => ("·", Tone::Quiet),
     };
     let sign = if colours { tone.paint(sign) } else { sign.to_owned() };

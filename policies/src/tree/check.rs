@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy};
 use crate::{
     document::{self, Error, Mistakes, Source},
+    reaction::Amendments,
     strategy::RestartKind,
 };
 
@@ -19,6 +20,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct Written {
     root: Spanned<String>,
+    #[serde(default)]
+    on: Amendments,
     #[serde(default)]
     supervisor: BTreeMap<Spanned<String>, SupervisorPolicy>,
     #[serde(default)]
@@ -79,7 +82,7 @@ impl Checker<'_, '_> {
         let supervisors = written.supervisor.into_iter().map(|(name, policy)| (name, NodePolicy::Supervisor(policy)));
         let dynamics = written.dynamic.into_iter().map(|(name, policy)| (name, NodePolicy::Dynamic(policy)));
         let workers = written.worker.into_iter().map(|(name, policy)| (name, NodePolicy::Worker(policy)));
-        let mut policy = TreePolicy { root: written.root.get_ref().clone(), nodes: BTreeMap::new() };
+        let mut policy = TreePolicy { root: written.root.get_ref().clone(), on: written.on, nodes: BTreeMap::new() };
         let mut declared = Declared::new();
         for (name, node) in supervisors.chain(dynamics).chain(workers) {
             let (at, name) = (name.span(), name.into_inner());

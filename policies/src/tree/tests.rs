@@ -1,4 +1,9 @@
 use super::*;
+use crate::{
+    failure::FailureClass,
+    intensity::Then,
+    reaction::{Action, Amendment, Reaction},
+};
 
 #[track_caller]
 fn mistakes(text: &str, expected: &[&str]) {
@@ -48,6 +53,8 @@ fn every_field_of_a_worker_is_read() {
         backoff = { first = "1ms", factor = 3.0, cap = "9s", jitter = 0.0 }
         significant = true
         liveness = { progress_within = "2m" }
+        allowance = { restarts = 3, within = "1m", then = "park" }
+        on.bug = { action = "park" }
         breaker = { failures = 2 }
         budget = "$2.00"
         rate = "60/min"
@@ -59,12 +66,46 @@ fn every_field_of_a_worker_is_read() {
         mailbox: 7,
         backoff: Backoff { first: Span::from_millis(1), factor: 3.0, cap: Span::from_secs(9), jitter: 0.0 },
         significant: true,
-        liveness: Some(Liveness { progress_within: Span::from_secs(120) }),
+        liveness: Some(Liveness::within(Span::from_secs(120))),
+        allowance: Some(Allowance { restarts: 3, within: Span::from_secs(60), then: Then::Park }),
+        on: [(FailureClass::Bug, Amendment { action: Some(Action::Park), ..Amendment::default() })].into_iter().collect(),
         breaker: Some(BreakerPolicy { failures: 2, ..BreakerPolicy::default() }),
         budget: "$2.00".parse().ok(),
         rate: "60/min".parse().ok(),
     };
     assert_eq!(tree.worker("b"), Some(&expected));
+}
+
+#[test]
+fn what_failures_lead_to_comes_from_the_tree_and_then_from_the_worker() {
+    let text = r#"
+        root = "a"
+        [on.provider_down]
+        wait = "7s"
+        [on.bug]
+        action = "park"
+        [supervisor.a]
+        children = ["b", "c", "d"]
+        [worker.b]
+        on.provider_down.action = "stop"
+        [worker.c]
+        [dynamic.d]
+        child.on.bug.action = "stop"
+    "#;
+    let tree = TreePolicy::read("tree.toml", text).unwrap();
+    let down = |name: &str| tree.reactions(name).to(FailureClass::ProviderDown);
+    let paused = Reaction { action: Action::Pause, counts: false, wait: Span::from_secs(7) };
+    assert_eq!((down("b"), down("c")), (Reaction { action: Action::Stop, ..paused }, paused));
+    assert_eq!(tree.reactions("a").to(FailureClass::Bug).action, Action::Park);
+    assert_eq!(tree.child_reactions("d").to(FailureClass::Bug).action, Action::Stop);
+}
+
+#[test]
+fn a_typo_in_a_class_is_found_where_it_stands() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\n[on.provider_dwn]\naction = \"pause\"\n",
+        &["tree.toml:3:5: unknown variant `provider_dwn`; did you mean `provider_down`?"],
+    );
 }
 
 #[test]
@@ -156,6 +197,7 @@ fn starts_depth_first() {
 #[test]
 fn a_cycle_made_by_hand_does_not_hang() {
     let loops = SupervisorPolicy { children: vec!["a".to_owned()], ..SupervisorPolicy::default() };
-    let tree = TreePolicy { root: "a".to_owned(), nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into() };
+    let on = Amendments::default();
+    let tree = TreePolicy { root: "a".to_owned(), on, nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into() };
     assert_eq!(tree.start_order(), ["a"]);
 }

@@ -3,16 +3,20 @@
 //! Invariant: what cannot be (an actor without a start, a stop without a sequel) cannot be
 //! written down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use policies::backoff::Backoff;
 use policies::failure::FailureClass;
+use policies::intensity::{Allowance, Then, Verdict, Window};
+use policies::reaction::Reactions;
 use policies::strategy::RestartKind;
 use ractor::ActorId;
 
 use super::Moment;
 use crate::board::View;
 use crate::failure::{Exit, Failure};
+use crate::prospects::Hold;
 use crate::snapshot::NodeState;
 use crate::tree::Fault;
 
@@ -21,6 +25,10 @@ use crate::tree::Fault;
 pub(crate) struct Rules {
     pub(crate) restart: RestartKind,
     pub(crate) backoff: Backoff,
+    /// How often it may be restarted itself.
+    pub(crate) allowance: Option<Allowance>,
+    /// What its failures lead to.
+    pub(crate) reactions: Arc<Reactions>,
     /// Whether its end counts for its supervisor's `auto_shutdown`.
     pub(crate) significant: bool,
 }
@@ -31,6 +39,10 @@ pub(super) enum Life {
     Waiting,
     /// Down; its back-off runs.
     Backoff,
+    /// Down; its start is put off until what it needs is there.
+    Held,
+    /// Down until it is resumed.
+    Parked,
     /// Its factory runs.
     Starting,
     Up {
@@ -56,7 +68,30 @@ pub(super) enum Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Start,
+    Park,
     Retire,
+}
+
+impl Life {
+    /// The way down from here, for a child that is not down.
+    pub(super) const fn ending(self, after: After) -> Self {
+        match self {
+            Self::Starting => Self::Condemned { actor: None, after },
+            Self::Up { actor } => Self::Condemned { actor: Some(actor), after },
+            Self::Condemned { actor, .. } => Self::Condemned { actor, after },
+            Self::Stopping { actor, .. } => Self::Stopping { actor, after },
+            down => down,
+        }
+    }
+}
+
+/// What a restart has to wait for beside its back-off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// A budget that can pay the next attempt.
+    Budget,
+    /// That, and a breaker that lets calls through.
+    BreakerAndBudget,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +105,13 @@ pub(crate) struct Child {
     pub(super) born: bool,
     pub(super) up_since: Option<Duration>,
     pub(super) fault: Option<Fault>,
+    /// What its next start has to wait for.
+    pub(super) asks: Option<Asks>,
+    /// What its start is put off by.
+    pub(super) held_by: Option<Hold>,
+    /// A kill has had no effect in time.
+    pub(super) stuck: bool,
+    spent: Option<Window>,
     /// Failures in a row without a healthy time between them.
     attempt: u32,
 }
@@ -80,6 +122,7 @@ impl Child {
     pub(crate) fn new(name: &str, rules: Rules, generation: u64, restarts: u64) -> Self {
         Self {
             name: name.to_owned(),
+            spent: rules.allowance.map(|allowance| Window::new(allowance.intensity())),
             rules,
             life: Life::Waiting,
             generation,
@@ -87,6 +130,9 @@ impl Child {
             born: false,
             up_since: None,
             fault: None,
+            asks: None,
+            held_by: None,
+            stuck: false,
             attempt: 0,
         }
     }
@@ -95,12 +141,15 @@ impl Child {
         let state = match self.life {
             Life::Waiting => NodeState::Waiting,
             Life::Backoff => NodeState::Backoff,
+            Life::Held => NodeState::Paused,
+            Life::Parked => NodeState::Parked,
             Life::Starting => NodeState::Starting,
+            Life::Up { .. } if self.stuck => NodeState::Stuck,
             Life::Up { .. } => NodeState::Up,
             Life::Condemned { .. } | Life::Stopping { .. } => NodeState::Stopping,
             Life::Done { .. } => NodeState::Done,
         };
-        View { state, generation: self.generation, restarts: self.restarts }
+        View { state, generation: self.generation, restarts: self.restarts, held_by: self.held_by }
     }
 
     /// Whether its actor may end before we are told of its start.
@@ -120,9 +169,23 @@ impl Child {
         self.rules.backoff.delay(self.attempt, at.chance)
     }
 
+    /// Counts a restart against its own allowance; what follows when that is one too many.
+    pub(super) fn overspends(&mut self, now: Duration) -> Option<Then> {
+        let (allowance, spent) = (self.rules.allowance?, self.spent.as_mut()?);
+        (spent.record(now) == Verdict::Exceeded).then_some(allowance.then)
+    }
+
+    /// An operator vouches for it: what it failed of before is forgotten.
+    pub(super) fn begin_anew(&mut self) {
+        self.attempt = 0;
+        (self.asks, self.held_by) = (None, None);
+        self.spent = self.rules.allowance.map(|allowance| Window::new(allowance.intensity()));
+    }
+
     /// Why it came down; none when it ended normally. A kill is told apart by who asked.
     pub(super) fn failure_of(&mut self, exit: Exit) -> Option<Failure> {
         let fault = self.fault.take();
+        self.stuck = false;
         match (exit, fault) {
             (Exit::Normal, _) => None,
             (Exit::Failed(failure), _) => Some(failure),

@@ -1,9 +1,12 @@
 mod laws;
 
+use std::sync::Arc;
+
 use policies::backoff::Backoff;
 use policies::span::Span;
 use policies::strategy::RestartKind::{Permanent, Temporary, Transient};
-use policies::strategy::Strategy::{OneForAll, OneForOne, RestForOne};
+use policies::strategy::Strategy::{self, OneForAll, OneForOne, RestForOne};
+use policies::tree::AutoShutdown;
 
 use super::*;
 use crate::snapshot::NodeState;
@@ -17,6 +20,8 @@ struct Bench {
     /// Orders that take time and have not been answered.
     open: Vec<Order>,
     end: Option<End>,
+    /// What puts restarts off.
+    held: Option<(Hold, Duration)>,
 }
 
 fn name(id: NodeId) -> String {
@@ -34,7 +39,7 @@ fn no_backoff() -> Backoff {
 }
 
 fn rules(restart: RestartKind) -> Rules {
-    Rules { restart, backoff: no_backoff(), significant: false }
+    Rules { restart, backoff: no_backoff(), allowance: None, reactions: Arc::default(), significant: false }
 }
 
 impl Bench {
@@ -46,7 +51,7 @@ impl Bench {
             books.add(id, Child::new(&name(id), rules.clone(), 0, 0));
         }
         let now = Duration::ZERO;
-        let mut bench = Self { books, now, actors: 0, log: Vec::new(), open: Vec::new(), end: None };
+        let mut bench = Self { books, now, actors: 0, log: Vec::new(), open: Vec::new(), end: None, held: None };
         bench.pump();
         bench
     }
@@ -64,7 +69,8 @@ impl Bench {
     }
 
     fn pump(&mut self) {
-        for order in self.books.orders() {
+        let held = self.held;
+        for order in self.books.orders(|_, _| held) {
             match &order {
                 Order::Start(id, _) => self.log.push(format!("start {}", name(*id))),
                 Order::Stop(id, _) => self.log.push(format!("stop {}", name(*id))),
@@ -124,6 +130,9 @@ impl Bench {
             NodeState::Done => 'D',
             NodeState::Waiting => 'W',
             NodeState::Backoff => 'B',
+            NodeState::Paused => 'H',
+            NodeState::Parked => 'P',
+            NodeState::Stuck => '!',
             NodeState::Starting => 's',
             NodeState::Stopping => 'x',
         };
@@ -364,11 +373,11 @@ fn a_kill_is_classified_by_who_asked() {
     let class_of = |fault: Option<Fault>| {
         let mut bench = Bench::declared(OneForOne, &[Permanent; 1]);
         if let Some(fault) = fault {
-            assert!(bench.books.blame(id("a"), fault));
+            assert_eq!(bench.books.blame(id("a"), fault), Some(1));
         }
         let actor = bench.actor(id("a")).unwrap();
         bench.books.exited(actor, Exit::Killed, bench.at());
-        let orders = bench.books.orders();
+        let orders = bench.books.orders(|_, _| None);
         orders.into_iter().find_map(|order| match order {
             Order::Failed(_, failure) => Some(failure.class),
             _ => None,

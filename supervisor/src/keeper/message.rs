@@ -14,14 +14,19 @@ pub(crate) enum Message {
     Started { node: NodeId, generation: u64, result: Result<ActorCell, StartError> },
     /// A child was found dead when its start was reported.
     Vanished { node: NodeId, generation: u64 },
-    /// A stop task has ended; whether it dropped a start half-way.
-    Stopped { node: NodeId, generation: u64, dropped_start: bool },
-    /// A back-off timer has run out.
+    /// A stop task has ended; whether it dropped a start half-way, and whether even its kill had no
+    /// effect.
+    Stopped { node: NodeId, generation: u64, dropped_start: bool, stuck: bool },
+    /// A child that was killed runs on.
+    Stuck { node: NodeId, generation: u64 },
+    /// A back-off timer has run out, or a held start is to be asked for again.
     BackoffOver { node: NodeId, generation: u64 },
     /// Stop every child in order, and end.
     Close { manner: Manner },
     /// Kill a child on purpose; answered with whether it was up.
     Fault { node: NodeId, fault: Fault, reply: oneshot::Sender<bool> },
+    /// Stop a child until it is resumed, or resume it; answered with whether it could be.
+    Park { node: NodeId, parked: bool, reply: oneshot::Sender<bool> },
     /// Take in a child at run time.
     Spawn { name: String, factory: Factory, reply: oneshot::Sender<Result<ActorCell, SpawnError>> },
     /// Stop a child that was taken in at run time; answered when it has left the books.

@@ -30,6 +30,22 @@ pub(super) fn wake(shared: &Shared, me: &ActorRef<Message>, node: NodeId, genera
     }))
 }
 
+/// Sees that a child that was killed ends in its time, and reports it when it does not.
+pub(super) fn watch_kill(
+    shared: &Shared,
+    me: &ActorRef<Message>,
+    child: &ChildPlan,
+    generation: u64,
+    cell: ActorCell,
+) -> Task {
+    let (me, node, within) = (me.clone(), child.node, child.kill);
+    AbortOnDropHandle::new(shared.world.spawn("supervisor.kill", async move {
+        if cell.wait(Some(within)).await.is_err() {
+            report(&me, Message::Stuck { node, generation });
+        }
+    }))
+}
+
 /// Runs the child's factory, or starts the supervisor that it is.
 pub(super) fn start(shared: &Arc<Shared>, me: &ActorRef<Message>, child: &Arc<ChildPlan>, generation: u64) -> Task {
     let (starting, me, child) = (Arc::clone(shared), me.clone(), Arc::clone(child));
@@ -132,15 +148,17 @@ pub(super) fn stop(
             let _ = start.await;
         }
         let node = child.node;
+        let mut stuck = false;
         if let Some(cell) = stopping.board.cell(node) {
             let outcome = stop_actor(&stopping, &child, &cell, manner).await;
+            stuck = outcome == Stopped::Stuck;
             // Only a shutdown drains, so only its kills go into its report.
             if manner == Manner::Drain && outcome != Stopped::InTime {
-                let forced = Forced { child: child.name.clone(), stuck: outcome == Stopped::Stuck };
+                let forced = Forced { child: child.name.clone(), stuck };
                 stopping.board.note_forced(forced);
             }
         }
-        report(&me, Message::Stopped { node, generation, dropped_start });
+        report(&me, Message::Stopped { node, generation, dropped_start, stuck });
     }))
 }
 

@@ -48,7 +48,7 @@ fn regimes() -> impl Generate<Value = Regime> {
 fn check_laws(bench: &Bench, regime: Regime) -> Result<(), TestCaseError> {
     let books = &bench.books;
     for (id, child) in &books.children {
-        let settled = matches!(child.life, Life::Up { .. } | Life::Done { .. });
+        let settled = matches!(child.life, Life::Up { .. } | Life::Parked | Life::Done { .. });
         prop_assert_eq!(books.pending.contains(id), !settled);
         let known = match child.life {
             Life::Up { actor } => Some(actor),

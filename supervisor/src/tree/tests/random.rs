@@ -2,6 +2,7 @@
 
 use policies::backoff::Backoff;
 use policies::intensity::Intensity;
+use policies::reaction::Amendments;
 use policies::span::Span;
 use policies::strategy::{RestartKind, Strategy};
 use policies::tree::{NodePolicy, SupervisorPolicy, WorkerPolicy};
@@ -63,7 +64,7 @@ fn policy(shape: &Shape) -> TreePolicy {
         let own = SupervisorPolicy { strategy: *strategy, intensity, children, ..SupervisorPolicy::default() };
         nodes.insert(format!("s{at}"), NodePolicy::Supervisor(own));
     }
-    TreePolicy { root: "s0".into(), nodes }
+    TreePolicy { root: "s0".into(), on: Amendments::default(), nodes }
 }
 
 fn strike(yard: &Yard, at: prop::sample::Index, how: u8) {
