@@ -8,26 +8,27 @@ mod advance;
 mod consequence;
 mod life;
 mod order;
+mod pending;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policies::failure::FailureClass;
 use policies::intensity::{Intensity, Window};
-use policies::strategy::RestartKind;
 use ractor::ActorId;
 
 use crate::board::{NodeId, View};
 use crate::failure::{Exit, Failure};
 use crate::observer::SupervisionEvent;
 use crate::tree::Fault;
-use crate::prospects::Hold;
+use advance::Held;
 use life::{After, Life};
 pub(crate) use life::{Asks, Child, Rules};
 pub(crate) use order::{End, Moment, Order, Regime, Report};
+use pending::Pending;
 
 /// Exits kept of actors that ended before their start was reported. More can only come
 /// from as many children starting at once; the oldest is dropped for the newest.
@@ -41,8 +42,7 @@ pub(crate) struct Books {
     children: BTreeMap<NodeId, Child>,
     /// The children whose actor we know.
     actors: BTreeMap<ActorId, NodeId>,
-    /// The children that are neither up nor parked nor done.
-    pending: BTreeSet<NodeId>,
+    pending: Pending,
     early: BTreeMap<ActorId, Exit>,
     closing: Option<End>,
     ready: bool,
@@ -59,7 +59,7 @@ impl Books {
             healthy_after: intensity.within.0,
             children: BTreeMap::new(),
             actors: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: Pending::default(),
             early: BTreeMap::new(),
             closing: None,
             ready: false,
@@ -76,7 +76,7 @@ impl Books {
 
     /// What is to be done after the events so far. A restart that has to wait for what the child
     /// needs is held for as long as `holds` says.
-    pub(crate) fn orders(&mut self, holds: impl Fn(&str, Asks) -> Option<(Hold, Duration)>) -> Vec<Order> {
+    pub(crate) fn orders(&mut self, holds: impl Fn(&str, Asks) -> Held) -> Vec<Order> {
         self.advance(holds);
         std::mem::take(&mut self.orders)
     }
@@ -296,16 +296,13 @@ impl Books {
     fn set(&mut self, id: NodeId, life: Life) {
         let Some(child) = self.children.get_mut(&id) else { return };
         child.life = life;
-        match life {
-            Life::Done { .. } if self.regime == Regime::Dynamic => {
-                self.children.remove(&id);
-                self.pending.remove(&id);
-                self.orders.push(Order::Forget(id));
-                return;
-            }
-            Life::Up { .. } | Life::Parked | Life::Done { .. } => self.pending.remove(&id),
-            _ => self.pending.insert(id),
-        };
+        if self.regime == Regime::Dynamic && matches!(life, Life::Done { .. }) {
+            self.children.remove(&id);
+            self.pending.forget(id);
+            self.orders.push(Order::Forget(id));
+            return;
+        }
+        self.pending.place(id, child);
         self.orders.push(Order::Show(id));
     }
 }

@@ -68,7 +68,9 @@ fn every_field_of_a_worker_is_read() {
         significant: true,
         liveness: Some(Liveness::within(Span::from_secs(120))),
         allowance: Some(Allowance { restarts: 3, within: Span::from_secs(60), then: Then::Park }),
-        on: [(FailureClass::Bug, Amendment { action: Some(Action::Park), ..Amendment::default() })].into_iter().collect(),
+        on: [(FailureClass::Bug, Amendment { action: Some(Action::Park), ..Amendment::default() })]
+            .into_iter()
+            .collect(),
         breaker: Some(BreakerPolicy { failures: 2, ..BreakerPolicy::default() }),
         budget: "$2.00".parse().ok(),
         rate: "60/min".parse().ok(),

@@ -7,67 +7,82 @@ use std::time::Duration;
 use policies::strategy::Strategy;
 
 use super::life::Life;
-use super::{Asks, Books, Child, NodeId, Order, Regime};
+use super::{Asks, Books, NodeId, Order, Regime};
 use crate::observer::SupervisionEvent;
 use crate::prospects::Hold;
 
+/// What puts a child's restart off, and for how long.
+pub(super) type Held = Option<(Hold, Duration)>;
+
 impl Books {
-    pub(super) fn advance(&mut self, holds: impl Fn(&str, Asks) -> Option<(Hold, Duration)>) {
+    pub(super) fn advance(&mut self, holds: impl Fn(&str, Asks) -> Held) {
         self.stop_in_reverse();
         if self.closing.is_none() {
-            self.start_in_order(holds);
-        } else if self.pending.is_empty() && !self.ended {
+            self.hold_back(holds);
+            self.start_in_order();
+        } else if self.pending.all.is_empty() && !self.ended {
             self.ended = true;
             self.orders.extend(self.closing.clone().map(Order::End));
         }
-        let settled = |id: &NodeId| self.children.get(id).is_none_or(|child| child.born);
-        if !self.ready && self.closing.is_none() && self.pending.iter().all(settled) {
+        if !self.ready && self.closing.is_none() && self.pending.unborn.is_empty() {
             self.ready = true;
             self.orders.push(Order::Ready);
         }
-        if !self.pending.iter().any(|id| self.children.get(id).is_some_and(Child::may_exit_early)) {
+        if self.pending.unreported.is_empty() {
             self.early.clear();
         }
     }
 
     fn stop_in_reverse(&mut self) {
-        for id in self.pending.iter().rev().copied().collect::<Vec<_>>() {
-            let Some(child) = self.children.get(&id) else { continue };
-            match child.life {
-                Life::Condemned { actor, after } => {
-                    self.orders.push(Order::Stop(id, child.generation));
-                    self.set(id, Life::Stopping { actor, after });
-                }
-                Life::Stopping { .. } => {}
-                _ => continue,
-            }
+        if self.regime == Regime::Dynamic {
             // Independent children need not wait for each other.
-            if self.regime != Regime::Dynamic {
-                break;
+            for id in self.pending.condemned.iter().rev().copied().collect::<Vec<_>>() {
+                self.stop(id);
+            }
+        } else if let Some(youngest) = self.pending.condemned.last().copied()
+            && self.pending.stopping.is_empty()
+        {
+            self.stop(youngest);
+        }
+    }
+
+    fn stop(&mut self, id: NodeId) {
+        if let Some(child) = self.children.get(&id)
+            && let Life::Condemned { actor, after } = child.life
+        {
+            self.orders.push(Order::Stop(id, child.generation));
+            self.set(id, Life::Stopping { actor, after });
+        }
+    }
+
+    /// Puts off the restarts that have to wait for something, before any is begun: a group comes back
+    /// as a whole.
+    fn hold_back(&mut self, holds: impl Fn(&str, Asks) -> Held) {
+        for id in self.pending.waiting.iter().copied().collect::<Vec<_>>() {
+            let Some(child) = self.children.get(&id) else { continue };
+            if let Some((hold, again_in)) = child.asks.and_then(|asks| holds(&child.name, asks)) {
+                self.hold(id, hold, again_in);
             }
         }
     }
 
-    fn start_in_order(&mut self, holds: impl Fn(&str, Asks) -> Option<(Hold, Duration)>) {
-        if self.is_held() {
-            return;
-        }
-        let mut elders_up = true;
-        for id in self.pending.iter().copied().collect::<Vec<_>>() {
-            let Some(child) = self.children.get_mut(&id) else { continue };
-            let gated = match self.regime {
-                Regime::Dynamic => false,
-                // Only the first start is in order; later each child goes alone.
-                Regime::Declared(Strategy::OneForOne, _) => !child.born,
-                Regime::Declared(Strategy::OneForAll | Strategy::RestForOne, _) => true,
-            };
-            if child.life == Life::Waiting && (elders_up || !gated) {
-                match child.asks.and_then(|asks| holds(&child.name, asks)) {
-                    Some((hold, again_in)) => self.hold(id, hold, again_in),
-                    None => self.start(id),
-                }
+    fn start_in_order(&mut self) {
+        let starts: Vec<NodeId> = match self.regime {
+            _ if self.pending.waiting.is_empty() || self.is_held() => return,
+            Regime::Dynamic => self.pending.waiting.iter().copied().collect(),
+            // Only the first start is in order; later each child goes alone.
+            Regime::Declared(Strategy::OneForOne, _) => {
+                let first = self.pending.unborn.first();
+                let waiting = self.pending.waiting.iter();
+                waiting.filter(|id| first == Some(id) || !self.pending.unborn.contains(id)).copied().collect()
             }
-            elders_up &= !gated;
+            Regime::Declared(Strategy::OneForAll | Strategy::RestForOne, _) => {
+                let first = self.pending.all.first();
+                first.filter(|id| self.pending.waiting.contains(id)).copied().into_iter().collect()
+            }
+        };
+        for id in starts {
+            self.start(id);
         }
     }
 
@@ -94,12 +109,11 @@ impl Books {
     /// Whether a group is still being stopped, waits out its back-off, or is held.
     fn is_held(&self) -> bool {
         let Regime::Declared(strategy, _) = self.regime else { return false };
-        let lives = || self.pending.iter().filter_map(|id| self.children.get(id)).map(|child| child.life);
-        let stopping = lives().any(|life| matches!(life, Life::Condemned { .. } | Life::Stopping { .. }));
+        let stopping = !self.pending.condemned.is_empty() || !self.pending.stopping.is_empty();
         match strategy {
             Strategy::OneForOne => false,
             Strategy::RestForOne => stopping,
-            Strategy::OneForAll => stopping || lives().any(|life| matches!(life, Life::Backoff | Life::Held)),
+            Strategy::OneForAll => stopping || !self.pending.resting.is_empty(),
         }
     }
 }

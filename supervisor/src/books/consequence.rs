@@ -96,13 +96,13 @@ impl Books {
     }
 
     fn escalate(&mut self, id: NodeId, failure: Failure) {
-        self.set(id, Life::Done { returns: false });
         self.orders.push(Order::Tell(SupervisionEvent::Escalated {
             supervisor: self.supervisor.clone(),
             child: self.name_of(id),
             class: failure.class,
             reason: failure.message.clone(),
         }));
+        self.set(id, Life::Done { returns: false });
         self.close(End::Escalated(failure));
     }
 

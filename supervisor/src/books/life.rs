@@ -152,11 +152,6 @@ impl Child {
         View { state, generation: self.generation, restarts: self.restarts, held_by: self.held_by }
     }
 
-    /// Whether its actor may end before we are told of its start.
-    pub(super) fn may_exit_early(&self) -> bool {
-        matches!(self.life, Life::Starting | Life::Condemned { actor: None, .. })
-    }
-
     /// Counts a restart and gives the delay before it. A time up of at least `healthy_after`
     /// starts the back-off anew.
     pub(super) fn next_backoff(&mut self, at: Moment, healthy_after: Duration) -> Duration {

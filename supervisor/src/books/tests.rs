@@ -1,14 +1,17 @@
 mod laws;
+mod otp;
+mod reactions;
 
 use std::sync::Arc;
 
 use policies::backoff::Backoff;
 use policies::span::Span;
-use policies::strategy::RestartKind::{Permanent, Temporary, Transient};
+use policies::strategy::RestartKind::{self, Permanent, Temporary, Transient};
 use policies::strategy::Strategy::{self, OneForAll, OneForOne, RestForOne};
 use policies::tree::AutoShutdown;
 
 use super::*;
+use crate::prospects::Hold;
 use crate::snapshot::NodeState;
 
 /// Books of children named a, b, c…, with a log of what was ordered.
@@ -22,6 +25,7 @@ struct Bench {
     end: Option<End>,
     /// What puts restarts off.
     held: Option<(Hold, Duration)>,
+    events: Vec<(Duration, SupervisionEvent)>,
 }
 
 fn name(id: NodeId) -> String {
@@ -51,7 +55,16 @@ impl Bench {
             books.add(id, Child::new(&name(id), rules.clone(), 0, 0));
         }
         let now = Duration::ZERO;
-        let mut bench = Self { books, now, actors: 0, log: Vec::new(), open: Vec::new(), end: None, held: None };
+        let mut bench = Self {
+            books,
+            now,
+            actors: 0,
+            log: Vec::new(),
+            open: Vec::new(),
+            end: None,
+            held: None,
+            events: Vec::new(),
+        };
         bench.pump();
         bench
     }
@@ -78,7 +91,8 @@ impl Bench {
                 Order::Forget(id) => self.log.push(format!("forget {}", name(*id))),
                 Order::Ready => self.log.push("ready".into()),
                 Order::End(end) => self.end = Some(end.clone()),
-                Order::Show(_) | Order::Failed(..) | Order::Tell(_) => {}
+                Order::Tell(event) => self.events.push((self.now, event.clone())),
+                Order::Show(_) | Order::Failed(..) => {}
             }
             if matches!(order, Order::Start(..) | Order::Stop(..) | Order::Wake(..)) {
                 self.open.push(order);
@@ -148,55 +162,6 @@ fn failed(class: FailureClass) -> Exit {
     Exit::Failed(Failure::new(class, "it broke"))
 }
 
-/// One row of OTP's rules: children of these kinds are up, one of them exits.
-fn check(strategy: Strategy, kinds: [RestartKind; 3], child: &str, exit: Exit, log: &str, states: &str) {
-    let mut bench = Bench::declared(strategy, &kinds);
-    bench.exit(child, exit.clone());
-    bench.answer_all();
-    let row = format!("{strategy:?} {kinds:?} {child} {exit:?}");
-    assert_eq!((bench.take_log().as_str(), bench.states().as_str()), (log, states), "{row}");
-    assert_eq!(bench.end, None, "{row}");
-}
-
-#[test]
-fn follows_otp_child_by_child() {
-    let p = [Permanent; 3];
-    check(OneForOne, p, "a", bug(), "start a", "UUU");
-    check(OneForOne, p, "b", bug(), "start b", "UUU");
-    check(OneForOne, p, "c", Exit::Killed, "start c", "UUU");
-    check(OneForAll, p, "a", bug(), "stop c, stop b, start a, start b, start c", "UUU");
-    check(OneForAll, p, "b", bug(), "stop c, stop a, start a, start b, start c", "UUU");
-    check(OneForAll, p, "c", Exit::Killed, "stop b, stop a, start a, start b, start c", "UUU");
-    check(RestForOne, p, "a", bug(), "stop c, stop b, start a, start b, start c", "UUU");
-    check(RestForOne, p, "b", bug(), "stop c, start b, start c", "UUU");
-    check(RestForOne, p, "c", bug(), "start c", "UUU");
-}
-
-#[test]
-fn a_permanent_child_is_restarted_after_a_normal_exit_too() {
-    check(OneForOne, [Permanent; 3], "b", Exit::Normal, "start b", "UUU");
-    check(RestForOne, [Permanent; 3], "b", Exit::Normal, "stop c, start b, start c", "UUU");
-}
-
-#[test]
-fn a_transient_child_is_restarted_after_a_failure_only() {
-    for strategy in [OneForOne, OneForAll, RestForOne] {
-        check(strategy, [Transient; 3], "b", Exit::Normal, "", "UDU");
-    }
-    check(OneForOne, [Transient; 3], "b", Exit::Killed, "start b", "UUU");
-    check(RestForOne, [Transient; 3], "b", bug(), "stop c, start b, start c", "UUU");
-}
-
-#[test]
-fn a_temporary_child_is_never_restarted_and_takes_nobody_along() {
-    for strategy in [OneForOne, OneForAll, RestForOne] {
-        check(strategy, [Temporary; 3], "b", bug(), "", "UDU");
-        check(strategy, [Temporary; 3], "b", Exit::Normal, "", "UDU");
-    }
-    let kinds = [Permanent, Permanent, Temporary];
-    check(OneForAll, kinds, "a", bug(), "stop c, stop b, start a, start b", "UUD");
-}
-
 #[test]
 fn a_transient_child_that_had_ended_comes_back_with_its_group() {
     let mut bench = Bench::declared(OneForAll, &[Permanent, Transient, Permanent]);
@@ -227,31 +192,6 @@ fn a_child_is_not_stopped_before_its_younger_sibling_is_down() {
         bench.answer(0);
     }
     assert_eq!((bench.states().as_str(), &bench.end), ("DDD", &Some(End::Closed)));
-}
-
-#[test]
-fn one_restart_too_many_stops_all_in_order_and_escalates() {
-    let mut bench = Bench::declared(OneForOne, &[Permanent; 3]);
-    for _ in 0..3 {
-        bench.fail("b");
-        bench.answer_all();
-    }
-    bench.take_log();
-    bench.fail("b");
-    bench.answer_all();
-    assert_eq!(bench.take_log(), "stop c, stop a");
-    assert_eq!(bench.end, Some(End::Escalated(Failure::new(FailureClass::Bug, "it broke"))));
-}
-
-#[test]
-fn restarts_that_are_far_apart_do_not_escalate() {
-    let mut bench = Bench::declared(OneForOne, &[Permanent; 1]);
-    for _ in 0..20 {
-        bench.fail("a");
-        bench.answer_all();
-        bench.now += Duration::from_secs(4);
-    }
-    assert_eq!(bench.end, None);
 }
 
 #[test]
@@ -386,23 +326,6 @@ fn a_kill_is_classified_by_who_asked() {
     assert_eq!(class_of(None), Some(FailureClass::Bug));
     assert_eq!(class_of(Some(Fault::Hung)), Some(FailureClass::Hung));
     assert_eq!(class_of(Some(Fault::Kill)), Some(FailureClass::Shutdown));
-}
-
-#[test]
-fn significant_children_end_their_supervisor() {
-    let run = |auto_shutdown, exits: &[&str]| {
-        let significant = Rules { significant: true, ..rules(Transient) };
-        let children = [rules(Permanent), significant.clone(), significant];
-        let mut bench = Bench::new(Regime::Declared(OneForOne, auto_shutdown), 3, &children);
-        bench.answer_all();
-        exits.iter().for_each(|child| bench.exit(child, Exit::Normal));
-        bench.answer_all();
-        bench.end
-    };
-    assert_eq!(run(AutoShutdown::Never, &["b", "c"]), None);
-    assert_eq!(run(AutoShutdown::AnySignificant, &["c"]), Some(End::Finished));
-    assert_eq!(run(AutoShutdown::AllSignificant, &["c"]), None);
-    assert_eq!(run(AutoShutdown::AllSignificant, &["c", "b"]), Some(End::Finished));
 }
 
 #[test]

@@ -1,4 +1,6 @@
+mod classes;
 mod dynamic;
+mod pitfalls;
 mod random;
 mod yard;
 

@@ -226,3 +226,31 @@ async fn a_breaker_stays_open_over_a_restart() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
     assert!(matches!(guards.get("model").admit(deadline).await, Err(Refused::Open(Some(_)))));
 }
+
+/// ractor drops the mailbox of an actor that panics, though every cast to it had been taken.
+#[tokio::test(start_paused = true)]
+async fn a_panic_loses_a_full_mailbox_but_nothing_that_was_answered() {
+    /// One bit of the sum for each that asks.
+    const ASKING: u64 = 60;
+    for panics_after in [0, 1, 30, ASKING - 1] {
+        let rig = Rig::new(panics_after);
+        let handle = rig.start(busy_for_ever()).await.unwrap();
+        let command = |n| if n == panics_after { Command::Panic } else { Command::Add(1_u64 << n) };
+        let asking: Vec<_> = (0..ASKING).map(|n| rig.asking(&handle, command(n))).collect();
+        let (mut answered, mut unseen, mut lost) = (0, 0, 0);
+        for (n, asked) in (0..ASKING).zip(asking) {
+            match asked.await.unwrap() {
+                Ok(_) => answered |= 1_u64 << n,
+                Err(AskError::Lost { .. }) => lost |= 1_u64 << n,
+                Err(AskError::Gone) => unseen |= 1_u64 << n,
+                Err(other) => panic!("another error: {other}"),
+            }
+        }
+        handle.stopped().await;
+        let next = rig.start(busy_for_ever()).await.unwrap();
+        let kept = next.ask(Command::Ask).await.unwrap();
+        assert_eq!(kept & answered, answered, "{panics_after}: what was answered is there");
+        assert_eq!(kept & unseen, 0, "{panics_after}: what was not seen is not");
+        assert!(lost & (1_u64 << panics_after) != 0, "{panics_after}: whoever was lost was told");
+    }
+}

@@ -2,7 +2,7 @@
 
 use policies::backoff::Backoff;
 use policies::intensity::Intensity;
-use policies::reaction::Amendments;
+use policies::reaction::{Action, Amendment, Amendments};
 use policies::span::Span;
 use policies::strategy::{RestartKind, Strategy};
 use policies::tree::{NodePolicy, SupervisorPolicy, WorkerPolicy};
@@ -22,7 +22,14 @@ struct Shape {
 #[derive(Debug, Clone)]
 enum Blow {
     Worker(prop::sample::Index, u8),
+    Fail(prop::sample::Index, FailureClass),
     Supervisor(prop::sample::Index),
+    Park(prop::sample::Index),
+    Resume(prop::sample::Index),
+    /// The breaker in front of all opens, or closes.
+    Breaker(bool),
+    /// No budget pays this worker any more, or one pays all again.
+    Poor(Option<prop::sample::Index>),
     Pause(u64),
 }
 
@@ -37,13 +44,34 @@ fn blows() -> impl Generate<Value = Vec<Blow>> {
     let index = any::<prop::sample::Index>;
     let blow = prop_oneof![
         6 => (index(), 0..5_u8).prop_map(|(worker, how)| Blow::Worker(worker, how)),
+        3 => (index(), prop::sample::select(&FailureClass::ALL[..])).prop_map(|(worker, class)| Blow::Fail(worker, class)),
         1 => index().prop_map(Blow::Supervisor),
+        1 => index().prop_map(Blow::Park),
+        1 => index().prop_map(Blow::Resume),
+        1 => any::<bool>().prop_map(Blow::Breaker),
+        1 => prop::option::of(index()).prop_map(Blow::Poor),
         4 => (0..3_000_u64).prop_map(Blow::Pause),
     ];
     prop::collection::vec(blow, 0..40)
 }
 
-fn policy(shape: &Shape) -> TreePolicy {
+/// What the tree says of one class.
+fn amendments() -> impl Generate<Value = Amendments> {
+    let action = prop_oneof![
+        Just(Action::Restart),
+        Just(Action::Pause),
+        Just(Action::Park),
+        Just(Action::Stop),
+        Just(Action::Escalate)
+    ];
+    let amendment = (prop::sample::select(&FailureClass::ALL[..]), action, any::<bool>());
+    let amendment = amendment.prop_map(|(class, action, counts)| {
+        (class, Amendment { action: Some(action), counts: Some(counts), wait: None })
+    });
+    prop::collection::vec(amendment, 0..3).prop_map(|amendments| amendments.into_iter().collect())
+}
+
+fn policy(shape: &Shape, on: Amendments) -> TreePolicy {
     let mut nodes = std::collections::BTreeMap::new();
     let mut children: Vec<Vec<String>> = vec![Vec::new(); shape.supervisors.len()];
     for (at, (_, kinds, parent)) in shape.supervisors.iter().enumerate() {
@@ -64,15 +92,48 @@ fn policy(shape: &Shape) -> TreePolicy {
         let own = SupervisorPolicy { strategy: *strategy, intensity, children, ..SupervisorPolicy::default() };
         nodes.insert(format!("s{at}"), NodePolicy::Supervisor(own));
     }
-    TreePolicy { root: "s0".into(), on: Amendments::default(), nodes }
+    TreePolicy { root: "s0".into(), on, nodes }
 }
 
-fn strike(yard: &Yard, at: prop::sample::Index, how: u8) {
-    if yard.slots.is_empty() {
-        return;
+fn pick(yard: &Yard, at: prop::sample::Index) -> Option<String> {
+    let count = yard.slots.len();
+    (count > 0).then(|| yard.slots.keys().nth(at.index(count)).unwrap().clone())
+}
+
+async fn strike(yard: &Yard, tree: &Tree, blow: Blow) {
+    match blow {
+        Blow::Worker(at, how) => hit(yard, at, how),
+        Blow::Fail(at, class) => {
+            if let Some(hand) = pick(yard, at).and_then(|name| yard.slots[&name].current()) {
+                let _ = hand.send_message(Do::Fail(class));
+            }
+        }
+        Blow::Supervisor(at) => {
+            let supervisors = yard.policy.nodes.keys().filter(|name| name.starts_with('s') && *name != "s0");
+            let supervisors: Vec<_> = supervisors.collect();
+            if !supervisors.is_empty() {
+                let _ = tree.fault(supervisors[at.index(supervisors.len())], Fault::Kill).await;
+            }
+        }
+        Blow::Park(at) => {
+            if let Some(name) = pick(yard, at) {
+                tree.park(&name).await;
+            }
+        }
+        Blow::Resume(at) => {
+            if let Some(name) = pick(yard, at) {
+                tree.resume(&name).await;
+            }
+        }
+        Blow::Breaker(open) => *yard.weather.breaker.lock().unwrap() = open.then_some(SECOND),
+        Blow::Poor(None) => yard.weather.poor.lock().unwrap().clear(),
+        Blow::Poor(Some(at)) => yard.weather.poor.lock().unwrap().extend(pick(yard, at)),
+        Blow::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
     }
-    let slot = yard.slots.values().nth(at.index(yard.slots.len())).unwrap();
-    let Some(hand) = slot.current() else { return };
+}
+
+fn hit(yard: &Yard, at: prop::sample::Index, how: u8) {
+    let Some(hand) = pick(yard, at).and_then(|name| yard.slots[&name].current()) else { return };
     // Whether it still takes messages is its affair.
     let _ = match how {
         0 => hand.send_message(Do::Panic),
@@ -94,26 +155,24 @@ fn workers_up(node: &NodeSnapshot, found: &mut Vec<String>) {
 }
 
 fn is_at_rest(node: &NodeSnapshot) -> bool {
-    matches!(node.state, NodeState::Up | NodeState::Done) && node.children.iter().all(is_at_rest)
+    matches!(node.state, NodeState::Up | NodeState::Parked | NodeState::Done) && node.children.iter().all(is_at_rest)
 }
 
-async fn run(shape: Shape, blows: Vec<Blow>, seed: u64) -> Result<(), proptest::test_runner::TestCaseError> {
-    let yard = Yard::of(policy(&shape), seed);
+async fn run(
+    shape: Shape,
+    on: Amendments,
+    blows: Vec<Blow>,
+    seed: u64,
+) -> Result<(), proptest::test_runner::TestCaseError> {
+    let yard = Yard::of(policy(&shape, on), seed);
     let tree = yard.start().await;
     for blow in blows {
-        match blow {
-            Blow::Worker(at, how) => strike(&yard, at, how),
-            Blow::Supervisor(at) => {
-                let name = format!("s{}", at.index(shape.supervisors.len()));
-                if name != "s0" {
-                    let _ = tree.fault(&name, Fault::Kill).await;
-                }
-            }
-            Blow::Pause(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
-        }
+        strike(&yard, &tree, blow).await;
         // Fails by itself when two generations of one name live at once.
         yard.live();
     }
+    *yard.weather.breaker.lock().unwrap() = None;
+    yard.weather.poor.lock().unwrap().clear();
     // Let the last blow land first.
     tokio::time::sleep(SECOND).await;
     until(&tree, "at rest", |picture| is_at_rest(&picture.root)).await;
@@ -138,8 +197,8 @@ async fn run(shape: Shape, blows: Vec<Blow>, seed: u64) -> Result<(), proptest::
 proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
     #[test]
-    fn no_orphan_no_double_and_order_kept(shape in shapes(), blows in blows(), seed: u64) {
+    fn no_orphan_no_double_and_order_kept(shape in shapes(), on in amendments(), blows in blows(), seed: u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(run(shape, blows, seed))?;
+        runtime.block_on(run(shape, on, blows, seed))?;
     }
 }

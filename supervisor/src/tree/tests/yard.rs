@@ -1,6 +1,6 @@
 //! A place to try trees in: workers that do as they are told, and a log of what they did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use policies::failure::FailureClass;
 use policies::tree::{NodePolicy, TreePolicy};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::{Factory, Failure, NodeState, Observer, Slot, SupervisionEvent, Tree, TreeSnapshot, worker};
+use crate::{Factory, Failure, NodeState, Observer, Prospects, Slot, SupervisionEvent, Tree, TreeSnapshot, worker};
 
 /// What a hand is told to do.
 pub(super) enum Do {
@@ -18,6 +18,8 @@ pub(super) enum Do {
     Fail(FailureClass),
     End,
     Sleep(Duration),
+    /// Says that it has begun, and blocks its thread until the other end is dropped.
+    Block(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
 }
 
 /// How the hand of one name behaves, in every generation.
@@ -85,6 +87,10 @@ impl Actor for Hand {
             Do::Fail(class) => return Err(Box::new(Failure::new(class, "told to fail"))),
             Do::End => me.stop(None),
             Do::Sleep(time) => tokio::time::sleep(time).await,
+            Do::Block(begun, until) => {
+                let _ = begun.send(());
+                let _ = until.recv();
+            }
         }
         Ok(())
     }
@@ -105,8 +111,28 @@ impl Observer for Listener {
     }
 }
 
+/// What restarts ask for.
+#[derive(Default)]
+pub(super) struct Weather {
+    /// For how long the breaker that all share stays open.
+    pub(super) breaker: Mutex<Option<Duration>>,
+    /// Those whose next attempt no budget pays.
+    pub(super) poor: Mutex<BTreeSet<String>>,
+}
+
+impl Prospects for Weather {
+    fn breaker_open(&self, _child: &str) -> Option<Duration> {
+        *self.breaker.lock().unwrap()
+    }
+
+    fn can_pay(&self, child: &str) -> bool {
+        !self.poor.lock().unwrap().contains(child)
+    }
+}
+
 /// A tree of hands.
 pub(super) struct Yard {
+    pub(super) weather: Arc<Weather>,
     pub(super) world: World,
     pub(super) record: Shared,
     pub(super) policy: TreePolicy,
@@ -122,6 +148,7 @@ impl Yard {
     pub(super) fn of(policy: TreePolicy, seed: u64) -> Self {
         let world = World::simulated(seed, transport::unplugged());
         let mut yard = Self {
+            weather: Arc::default(),
             world,
             record: Shared::default(),
             policy: policy.clone(),
@@ -151,7 +178,7 @@ impl Yard {
     pub(super) async fn start(&self) -> Tree {
         let observer = Arc::new(Listener(Arc::clone(&self.record)));
         let (policy, factories) = (self.policy.clone(), self.factories.clone());
-        Tree::start(self.world.clone(), policy, factories, observer).await.unwrap()
+        Tree::start_with(self.world.clone(), policy, factories, observer, self.weather.clone()).await.unwrap()
     }
 
     /// Starts the tree, waits until it is up, and forgets what was logged on the way.
