@@ -11,7 +11,6 @@ mod trouble;
 mod tests;
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,10 +18,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use policies::instant::Timestamp;
+use policies::liveness::Doing;
 use tokio::task::JoinHandle;
 
 pub use chance::Chance;
-pub use pulse::Turn;
+pub use pulse::{Pulse, Turn};
 pub use simulation::{EPOCH, Listener};
 pub use trouble::{Trouble, Troubled, Troublemaker};
 
@@ -117,7 +117,7 @@ impl World {
             transport,
             tasks: AtomicUsize::new(0),
             trouble: trouble::Seat::default(),
-            pulses: pulse::Pulses::default(),
+            pulses: pulse::Pulses::new(start),
             mode,
         }))
     }
@@ -242,7 +242,7 @@ impl World {
     /// # Errors
     /// [`Troubled`], when the turn is to fail.
     pub async fn turn(&self, actor: &str) -> Result<Turn, Troubled> {
-        let turn = self.0.pulses.begin(actor, self.elapsed());
+        let turn = self.0.pulses.begin(actor, Doing::Working);
         self.yield_point().await;
         if let Some(trouble) = self.0.trouble.strike(actor) {
             trouble::meet(actor, trouble).await?;
@@ -250,8 +250,13 @@ impl World {
         Ok(turn)
     }
 
-    /// The actors in the middle of a turn, with the monotonic time at which it began.
-    pub fn busy(&self) -> BTreeMap<String, Duration> {
+    /// Beside the turns of the actor of this name, something that a task does for it.
+    pub fn act(&self, actor: &str, doing: Doing) -> Turn {
+        self.0.pulses.begin(actor, doing)
+    }
+
+    /// Who is at work, in the order in which they began.
+    pub fn busy(&self) -> Vec<Pulse> {
         self.0.pulses.busy()
     }
 

@@ -198,7 +198,9 @@ impl State {
         let (Some(child), Some(cell)) = (self.children.get(&node), self.shared.board.cell(node)) else { return false };
         let Some(generation) = self.books.blame(node, fault) else { return false };
         cell.kill();
-        self.kills.insert(node, tasks::watch_kill(&self.shared, me, child, generation, cell));
+        // Killed again, it has no more time than it had.
+        let watch = || tasks::watch_kill(&self.shared, me, child, generation, cell);
+        self.kills.entry(node).or_insert_with(watch);
         true
     }
 

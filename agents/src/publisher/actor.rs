@@ -8,6 +8,7 @@ use std::time::Duration;
 use actors::guard::{CallOutcome, Permit};
 use actors::world::World;
 use policies::failure::FailureClass;
+use policies::liveness::Doing;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Capabilities, Landed, Post, PublishError, Published, Publisher};
@@ -86,13 +87,13 @@ impl Actor for PublisherActor {
         message: PublisherMsg,
         platform: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let _turn = self.world.turn(&self.name).await?;
+        let turn = self.world.turn(&self.name).await?;
         match message {
             PublisherMsg::Publish { post, permit, reply } => {
-                reply.send(self.guarded(permit, platform.publish(post)).await);
+                reply.send(turn.during(Doing::Calling, self.guarded(permit, platform.publish(post))).await);
             }
             PublisherMsg::Find { key, permit, reply } => {
-                reply.send(self.guarded(permit, platform.find(&key)).await);
+                reply.send(turn.during(Doing::Calling, self.guarded(permit, platform.find(&key))).await);
             }
         }
         Ok(())

@@ -57,7 +57,7 @@ impl Actors {
     /// Kills those that are still in the turn in which they were stopped.
     pub(super) async fn free(self, world: World, hung: BTreeMap<String, Duration>) {
         for (actor, stopped_at) in hung {
-            if world.busy().get(&actor).is_some_and(|since| *since <= stopped_at) {
+            if world.busy().iter().any(|pulse| pulse.actor == actor && pulse.since <= stopped_at) {
                 (self.kill)(actor).await;
             }
         }
