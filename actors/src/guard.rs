@@ -225,6 +225,11 @@ impl Guard {
         }
     }
 
+    /// How long its breaker lets nothing through; nothing when a call could go.
+    pub fn open_for(&self) -> Option<Duration> {
+        lock(&self.0.breaker).open_for(self.0.world.elapsed())
+    }
+
     /// Feeds the breaker, and reports its move if it made one.
     fn with_breaker<T>(&self, feed: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
         let now = self.0.world.elapsed();
@@ -266,7 +271,7 @@ impl Permit {
     pub fn finish(mut self, outcome: CallOutcome) {
         self.recorded = true;
         let guard = &self.guard;
-        guard.with_breaker(|breaker, now| breaker.record(self.epoch, verdict(outcome.class), now));
+        guard.with_breaker(|breaker, now| breaker.record(self.epoch, verdict(outcome.class), outcome.took, now));
         guard.0.metrics.effect_ended(guard.name(), outcome.class, outcome.took);
     }
 }
@@ -275,7 +280,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if !self.recorded {
             let epoch = self.epoch;
-            self.guard.with_breaker(|breaker, now| breaker.record(epoch, Outcome::Unclear, now));
+            self.guard.with_breaker(|breaker, now| breaker.record(epoch, Outcome::Unclear, Duration::ZERO, now));
         }
     }
 }

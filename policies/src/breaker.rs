@@ -1,15 +1,19 @@
-//! The circuit breaker: after failures in a row it lets nothing through for a
-//! while, then a few probes decide.
+//! The circuit breaker: after failures in a row, or when too many calls of late
+//! failed or were slow, it lets nothing through for a while; then a few probes
+//! decide.
 //!
 //! A pure state machine: time comes in as a monotonic time since the start.
 //! The moves are closed → open → half-open → closed or open, and no others;
 //! what a call admitted before a move reports after it changes nothing.
 
+mod rolling;
+
 use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::span::Span;
+use crate::{share::Share, span::Span};
+use rolling::{Rolling, Tally};
 
 /// When a breaker opens and closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,19 @@ pub struct BreakerPolicy {
     pub failures: u32,
     /// The time within which they must fall.
     pub within: Span,
+    /// The share of calls that opens it when they fail, or `None` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_rate: Option<Share>,
+    /// The share of calls that opens it when they are slow, or `None` for none; a slow probe has
+    /// failed then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_rate: Option<Share>,
+    /// From when on a call is slow.
+    pub slow_after: Span,
+    /// The time over which those shares are taken.
+    pub window: Span,
+    /// The least number of calls that says anything about a share.
+    pub calls_min: u32,
     /// How long it stays open at first; each failed probe doubles it.
     pub open: Span,
     /// The longest it stays open.
@@ -32,6 +49,11 @@ impl Default for BreakerPolicy {
         Self {
             failures: 5,
             within: Span::from_secs(60),
+            failure_rate: Some(Share::HALF),
+            slow_rate: None,
+            slow_after: Span::from_secs(30),
+            window: Span::from_secs(60),
+            calls_min: 20,
             open: Span::from_secs(10),
             open_max: Span::from_secs(300),
             probes: 1,
@@ -97,6 +119,8 @@ pub struct Breaker {
     epoch: Epoch,
     /// When the failures since the last success happened, oldest first.
     failures: VecDeque<Duration>,
+    /// The calls since it was last closed.
+    calls: Rolling,
     /// How often it opened since it was last closed.
     opened: u32,
 }
@@ -104,7 +128,14 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { policy, state: BreakerState::Closed, epoch: Epoch::default(), failures: VecDeque::new(), opened: 0 }
+        Self {
+            policy,
+            state: BreakerState::Closed,
+            epoch: Epoch::default(),
+            failures: VecDeque::new(),
+            calls: Rolling::new(policy.window.0),
+            opened: 0,
+        }
     }
 
     /// Where it stands; an open one whose time is over stays open until a call
@@ -138,34 +169,62 @@ impl Breaker {
         }
     }
 
-    /// Records how a call that was admitted in `epoch` ended.
-    pub fn record(&mut self, epoch: Epoch, outcome: Outcome, now: Duration) {
+    /// How long it still lets nothing through; nothing when a call could go, now or once a probe
+    /// under way has ended.
+    pub fn open_for(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            BreakerState::Open { until } => until.checked_sub(now).filter(|left| !left.is_zero()),
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Records how a call that was admitted in `epoch` ended, and how long it took.
+    pub fn record(&mut self, epoch: Epoch, outcome: Outcome, took: Duration, now: Duration) {
         if epoch != self.epoch {
             return;
         }
         match self.state {
             // An epoch ends where a breaker opens, so nothing is admitted in one that is open.
             BreakerState::Open { .. } => {}
-            BreakerState::Closed => self.record_call(outcome, now),
+            BreakerState::Closed => self.record_call(outcome, took, now),
             BreakerState::HalfOpen { in_flight, passed } => {
+                let is_slow = outcome == Outcome::Succeeded && self.policy.slow_rate.is_some() && self.is_slow(took);
+                let outcome = if is_slow { Outcome::Failed } else { outcome };
                 self.record_probe(outcome, in_flight.saturating_sub(1), passed, now);
             }
         }
     }
 
-    fn record_call(&mut self, outcome: Outcome, now: Duration) {
-        match outcome {
-            Outcome::Unclear => {}
-            Outcome::Succeeded => self.failures.clear(),
-            Outcome::Failed => {
-                self.failures.push_back(now);
-                let within = self.policy.within.0;
-                self.failures.retain(|failure| now.saturating_sub(*failure) <= within);
-                if self.failures.len() >= self.policy.failures.clamp(1, FAILURES_MAX) as usize {
-                    self.open(now);
-                }
+    fn is_slow(&self, took: Duration) -> bool {
+        took >= self.policy.slow_after.0
+    }
+
+    fn record_call(&mut self, outcome: Outcome, took: Duration, now: Duration) {
+        let in_a_row = match outcome {
+            // It says nothing, not even by how long it took.
+            Outcome::Unclear => return,
+            Outcome::Succeeded => {
+                self.failures.clear();
+                false
             }
+            Outcome::Failed => self.has_failed_in_a_row(now),
+        };
+        let call = Tally::one(outcome == Outcome::Failed, self.is_slow(took));
+        let of_late = self.calls.record(call, now);
+        let says_something = of_late.calls >= self.policy.calls_min.max(1);
+        let failing = self.policy.failure_rate.is_some_and(|share| of_late.has_failed(share));
+        let slow = self.policy.slow_rate.is_some_and(|share| of_late.is_slow(share));
+        if in_a_row || says_something && (failing || slow) {
+            self.open(now);
         }
+    }
+
+    /// Counts a failure; whether that is enough of them in a row.
+    fn has_failed_in_a_row(&mut self, now: Duration) -> bool {
+        self.failures.push_back(now);
+        let within = self.policy.within.0;
+        self.failures.retain(|failure| now.saturating_sub(*failure) <= within);
+        self.failures.len() >= self.policy.failures.clamp(1, FAILURES_MAX) as usize
     }
 
     fn record_probe(&mut self, outcome: Outcome, in_flight: u32, passed: u32, now: Duration) {
@@ -189,167 +248,11 @@ impl Breaker {
 
     fn enter(&mut self, state: BreakerState) {
         self.failures.clear();
+        self.calls.clear();
         self.state = state;
         self.epoch.0 += 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn breaker(failures: u32, probes: u32) -> Breaker {
-        Breaker::new(BreakerPolicy { failures, probes, open_max: Span::from_secs(30), ..BreakerPolicy::default() })
-    }
-
-    fn call(breaker: &mut Breaker, outcome: Outcome, now: Duration) {
-        assert_eq!(breaker.admit(now), Admission::Go);
-        breaker.record(breaker.epoch(), outcome, now);
-    }
-
-    #[test]
-    fn opens_after_failures_in_a_row() {
-        let mut breaker = breaker(3, 1);
-        for outcome in [Outcome::Failed, Outcome::Failed, Outcome::Succeeded, Outcome::Failed, Outcome::Failed] {
-            call(&mut breaker, outcome, at(0));
-        }
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        call(&mut breaker, Outcome::Failed, at(1));
-        assert_eq!(breaker.state(), BreakerState::Open { until: at(11) });
-        assert_eq!(breaker.admit(at(4)), Admission::Wait(at(7)));
-    }
-
-    #[test]
-    fn old_failures_do_not_count() {
-        let mut breaker = breaker(2, 1);
-        call(&mut breaker, Outcome::Failed, at(0));
-        call(&mut breaker, Outcome::Failed, at(61));
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-
-    #[test]
-    fn stays_open_longer_after_each_failed_probe_and_forgets_once_closed() {
-        let mut breaker = breaker(1, 1);
-        let mut now = at(0);
-        for open in [10, 20, 30, 30] {
-            call(&mut breaker, Outcome::Failed, now);
-            assert_eq!(breaker.admit(now), Admission::Wait(at(open)));
-            now += at(open);
-        }
-        call(&mut breaker, Outcome::Succeeded, now);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        call(&mut breaker, Outcome::Failed, now);
-        assert_eq!(breaker.admit(now), Admission::Wait(at(10)));
-    }
-
-    #[test]
-    fn half_open_lets_only_probes_through() {
-        let mut breaker = breaker(1, 2);
-        call(&mut breaker, Outcome::Failed, at(0));
-        assert_eq!(
-            [breaker.admit(at(10)), breaker.admit(at(10)), breaker.admit(at(10))],
-            [Admission::Go, Admission::Go, Admission::Refused]
-        );
-        breaker.record(breaker.epoch(), Outcome::Unclear, at(11));
-        assert_eq!(breaker.admit(at(11)), Admission::Go);
-        breaker.record(breaker.epoch(), Outcome::Succeeded, at(11));
-        breaker.record(breaker.epoch(), Outcome::Succeeded, at(11));
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-
-    #[test]
-    fn a_call_from_before_does_not_pass_for_a_probe() {
-        let mut breaker = breaker(1, 1);
-        let slow = breaker.epoch();
-        call(&mut breaker, Outcome::Failed, at(0));
-        assert_eq!(breaker.admit(at(10)), Admission::Go);
-        breaker.record(slow, Outcome::Succeeded, at(10));
-        assert_eq!(breaker.state(), BreakerState::HalfOpen { in_flight: 1, passed: 0 });
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Pass(u64),
-        Admit,
-        Record(prop::sample::Index, Outcome),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let outcome = prop_oneof![Just(Outcome::Succeeded), Just(Outcome::Failed), Just(Outcome::Unclear)];
-        let record = (any::<prop::sample::Index>(), outcome).prop_map(|(call, outcome)| Step::Record(call, outcome));
-        prop::collection::vec(prop_oneof![(0..15_u64).prop_map(Step::Pass), Just(Step::Admit), record], 0..200)
-    }
-
-    fn is_legal(from: BreakerState, to: BreakerState) -> bool {
-        use BreakerState::{Closed, HalfOpen, Open};
-        match (from, to) {
-            (Closed, Open { .. }) | (Open { .. }, HalfOpen { .. }) | (HalfOpen { .. }, Closed | Open { .. }) => true,
-            (HalfOpen { .. }, HalfOpen { .. }) => true,
-            (from, to) => from == to,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn makes_only_legal_moves(failures in 0..4_u32, probes in 0..4_u32, steps in steps()) {
-            let mut breaker = breaker(failures, probes);
-            let (mut now, mut calls) = (Duration::ZERO, Vec::new());
-            for step in steps {
-                let before = breaker.state();
-                match step {
-                    Step::Pass(seconds) => now += at(seconds),
-                    Step::Admit => match (breaker.admit(now), before) {
-                        (Admission::Go, BreakerState::Open { until }) => {
-                            prop_assert!(until <= now);
-                            calls.push(breaker.epoch());
-                        }
-                        (Admission::Go, _) => calls.push(breaker.epoch()),
-                        (Admission::Wait(wait), before) => {
-                            prop_assert_eq!(before, BreakerState::Open { until: now + wait });
-                        }
-                        (Admission::Refused, before) => prop_assert!(matches!(before, BreakerState::HalfOpen { .. }), "{:?}", before),
-                    },
-                    Step::Record(call, outcome) if !calls.is_empty() => {
-                        let epoch = calls.swap_remove(call.index(calls.len()));
-                        breaker.record(epoch, outcome, now);
-                    }
-                    Step::Record(..) => {}
-                }
-                prop_assert!(is_legal(before, breaker.state()), "{:?} -> {:?}", before, breaker.state());
-                let in_flight = calls.iter().filter(|epoch| **epoch == breaker.epoch()).count();
-                if let BreakerState::HalfOpen { in_flight: counted, passed } = breaker.state() {
-                    prop_assert_eq!(counted as usize, in_flight);
-                    prop_assert!(counted + passed <= probes.max(1));
-                }
-            }
-        }
-
-        #[test]
-        fn never_stays_shut_once_every_call_has_reported(steps in steps()) {
-            let mut breaker = breaker(2, 2);
-            let (mut now, mut calls) = (Duration::ZERO, Vec::new());
-            for step in steps {
-                match step {
-                    Step::Pass(seconds) => now += at(seconds),
-                    Step::Admit if breaker.admit(now) == Admission::Go => calls.push(breaker.epoch()),
-                    Step::Admit => {}
-                    Step::Record(_, outcome) => {
-                        if let Some(epoch) = calls.pop() {
-                            breaker.record(epoch, outcome, now);
-                        }
-                    }
-                }
-            }
-            for epoch in calls {
-                breaker.record(epoch, Outcome::Unclear, now);
-            }
-            prop_assert_eq!(breaker.admit(now + at(30)), Admission::Go);
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub mod price;
 pub mod reaction;
 pub mod retry;
 pub mod rules;
+pub mod share;
 pub mod span;
 pub mod strategy;
 mod text;

@@ -51,7 +51,8 @@ impl Model {
         for run in &mut self.runs {
             if run.begin_anew() {
                 self.charged += WORST;
-                self.breaker.record(self.breaker.epoch(), Outcome::Unclear, Duration::from_micros(self.now));
+                let now = Duration::from_micros(self.now);
+                self.breaker.record(self.breaker.epoch(), Outcome::Unclear, Duration::ZERO, now);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What a run does: calls, questions, posts. Invariant: a step that is durable is never done again;
 //! one that is in doubt is done as `docs/recovery.md` says.
 
+use std::time::Duration;
+
 use policies::breaker::{Admission, Outcome};
 use policies::money::Money;
 
@@ -202,7 +204,7 @@ impl Model {
     fn feed(&mut self, outcome: Outcome) {
         let was = self.breaker.epoch();
         let now = self.elapsed();
-        self.breaker.record(was, outcome, now);
+        self.breaker.record(was, outcome, Duration::ZERO, now);
         if self.breaker.epoch() != was {
             self.moved(if outcome == Outcome::Failed { "open" } else { "closed" });
         }
