@@ -171,13 +171,23 @@ fn a_call_from_before_does_not_pass_for_a_probe() {
 enum Step {
     Pass(u64),
     Admit,
-    Record(prop::sample::Index, Outcome),
+    Record(prop::sample::Index, Outcome, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let outcome = prop_oneof![Just(Outcome::Succeeded), Just(Outcome::Failed), Just(Outcome::Unclear)];
-    let record = (any::<prop::sample::Index>(), outcome).prop_map(|(call, outcome)| Step::Record(call, outcome));
+    let record = (any::<prop::sample::Index>(), outcome, 0..10_u64);
+    let record = record.prop_map(|(call, outcome, took)| Step::Record(call, outcome, took));
     prop::collection::vec(prop_oneof![(0..15_u64).prop_map(Step::Pass), Just(Step::Admit), record], 0..200)
+}
+
+fn policies() -> impl Strategy<Value = BreakerPolicy> {
+    let share = || prop::option::of((1..=100_u8).prop_map(|percent| Share::percent(percent).unwrap()));
+    (1..8_u32, 0..4_u32, 0..8_u32, share(), share()).prop_map(|(failures, probes, calls_min, failure_rate, slow_rate)| {
+        let (open_max, slow_after) = (Span::from_secs(30), Span::from_secs(5));
+        let policy = BreakerPolicy { failures, probes, calls_min, failure_rate, slow_rate, ..BreakerPolicy::default() };
+        BreakerPolicy { open_max, slow_after, ..policy }
+    })
 }
 
 fn is_legal(from: BreakerState, to: BreakerState) -> bool {
@@ -191,8 +201,8 @@ fn is_legal(from: BreakerState, to: BreakerState) -> bool {
 
 proptest! {
     #[test]
-    fn makes_only_legal_moves(failures in 0..4_u32, probes in 0..4_u32, steps in steps()) {
-        let mut breaker = breaker(failures, probes);
+    fn makes_only_legal_moves(policy in policies(), steps in steps()) {
+        let mut breaker = Breaker::new(policy);
         let (mut now, mut calls) = (Duration::ZERO, Vec::new());
         for step in steps {
             let before = breaker.state();
@@ -209,9 +219,14 @@ proptest! {
                     }
                     (Admission::Refused, before) => prop_assert!(matches!(before, BreakerState::HalfOpen { .. }), "{:?}", before),
                 },
-                Step::Record(call, outcome) if !calls.is_empty() => {
+                Step::Record(call, outcome, took) if !calls.is_empty() => {
                     let epoch = calls.swap_remove(call.index(calls.len()));
-                    breaker.record(epoch, outcome, AT_ONCE, now);
+                    breaker.record(epoch, outcome, at(took), now);
+                    let opened = breaker.state() != before && matches!(breaker.state(), BreakerState::Open { .. });
+                    let is_slow = policy.slow_rate.is_some() && at(took) >= policy.slow_after.0;
+                    // A success may be the last of the calls that make a share count.
+                    let due = is_slow || outcome == Outcome::Failed || before == BreakerState::Closed;
+                    prop_assert!(!opened || (due && outcome != Outcome::Unclear), "{:?} of {}s opened it", outcome, took);
                 }
                 Step::Record(..) => {}
             }
@@ -219,7 +234,7 @@ proptest! {
             let in_flight = calls.iter().filter(|epoch| **epoch == breaker.epoch()).count();
             if let BreakerState::HalfOpen { in_flight: counted, passed } = breaker.state() {
                 prop_assert_eq!(counted as usize, in_flight);
-                prop_assert!(counted + passed <= probes.max(1));
+                prop_assert!(counted + passed <= policy.probes.max(1));
             }
         }
     }
@@ -233,7 +248,7 @@ proptest! {
                 Step::Pass(seconds) => now += at(seconds),
                 Step::Admit if breaker.admit(now) == Admission::Go => calls.push(breaker.epoch()),
                 Step::Admit => {}
-                Step::Record(_, outcome) => {
+                Step::Record(_, outcome, _) => {
                     if let Some(epoch) = calls.pop() {
                         breaker.record(epoch, outcome, AT_ONCE, now);
                     }
