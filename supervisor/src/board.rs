@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actors::world::World;
+use policies::instant::Timestamp;
 use ractor::ActorCell;
 use tokio::sync::Notify;
 
 use crate::child::Gauge;
 use crate::prospects::Hold;
-use crate::snapshot::{LastFailure, NodeKind, NodeSnapshot, NodeState, TreeSnapshot};
+use crate::snapshot::{LastFailure, NodeKind, NodeSnapshot, NodeState};
 use crate::stop::Forced;
 
 /// A node of the tree; ids grow in start order.
@@ -47,7 +48,7 @@ struct Entry {
     children: BTreeSet<NodeId>,
     view: View,
     last_failure: Option<LastFailure>,
-    since: policies::instant::Timestamp,
+    since: Timestamp,
     gauge: Arc<OnceLock<Gauge>>,
     cell: Option<ActorCell>,
 }
@@ -213,12 +214,45 @@ impl Board {
         self.changed.notified().await;
     }
 
-    /// The picture of the whole tree, drawn now.
-    pub(crate) fn snapshot(&self) -> TreeSnapshot {
-        let at = self.world.now();
+    /// Every node, each before its children, with its parent.
+    pub(crate) fn order(&self) -> Vec<(NodeId, Option<NodeId>)> {
         let nodes = self.nodes();
-        let root = nodes.entries.keys().next().and_then(|root| nodes.draw(*root));
-        TreeSnapshot { at, root: root.unwrap_or_else(|| NodeSnapshot::absent(at)) }
+        let mut order = Vec::with_capacity(nodes.entries.len());
+        let mut open: Vec<_> = nodes.entries.keys().next().map(|root| (*root, None)).into_iter().collect();
+        while let Some((id, parent)) = open.pop() {
+            order.push((id, parent));
+            if let Some(entry) = nodes.entries.get(&id) {
+                open.extend(entry.children.iter().rev().map(|child| (*child, Some(id))));
+            }
+        }
+        order
+    }
+
+    /// These nodes without their children, as they are now; those that are gone are left out.
+    pub(crate) fn draw(&self, part: &[(NodeId, Option<NodeId>)]) -> Vec<(NodeId, Option<NodeId>, NodeSnapshot)> {
+        let nodes = self.nodes();
+        part.iter().filter_map(|(id, parent)| Some((*id, *parent, nodes.entries.get(id)?.draw()))).collect()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+}
+
+impl Entry {
+    fn draw(&self) -> NodeSnapshot {
+        NodeSnapshot {
+            name: self.name.clone(),
+            kind: self.kind,
+            state: self.view.state,
+            generation: self.view.generation,
+            restarts: self.view.restarts,
+            held_by: self.view.held_by,
+            last_failure: self.last_failure.clone(),
+            since: self.since,
+            mailbox: self.gauge.get().map(|gauge| gauge()),
+            children: Vec::new(),
+        }
     }
 }
 
@@ -234,21 +268,5 @@ impl Nodes {
             }
         }
         found
-    }
-
-    fn draw(&self, id: NodeId) -> Option<NodeSnapshot> {
-        let entry = self.entries.get(&id)?;
-        Some(NodeSnapshot {
-            name: entry.name.clone(),
-            kind: entry.kind,
-            state: entry.view.state,
-            generation: entry.view.generation,
-            restarts: entry.view.restarts,
-            held_by: entry.view.held_by,
-            last_failure: entry.last_failure.clone(),
-            since: entry.since,
-            mailbox: entry.gauge.get().map(|gauge| gauge()),
-            children: entry.children.iter().filter_map(|child| self.draw(*child)).collect(),
-        })
     }
 }

@@ -13,6 +13,7 @@ mod dynamic;
 mod failure;
 mod keeper;
 mod observer;
+mod picture;
 mod plan;
 mod prospects;
 mod slot;

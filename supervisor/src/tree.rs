@@ -8,7 +8,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actors::latest::{Latest, Watcher};
 use actors::world::World;
@@ -24,14 +23,11 @@ use crate::dynamic::Dynamic;
 use crate::failure::Failure;
 use crate::keeper::{Keeper, Launch, Message, Shared, Stage};
 use crate::observer::{Observer, SupervisionEvent};
+use crate::picture;
 use crate::plan;
 use crate::prospects::{Bright, Prospects};
 use crate::snapshot::{NodeState, TreeSnapshot};
 use crate::stop::{self, Manner, ShutdownReport};
-
-/// The least time between two published pictures, so that a storm of restarts costs no more
-/// than this many drawings.
-const PICTURE_EVERY: Duration = Duration::from_millis(50);
 
 /// The tree could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +140,7 @@ impl Tree {
         let plan = plan::plan(&policy, &factories, &board)?;
         let node = plan.node;
         let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects });
-        let picture = Latest::new(shared.board.snapshot());
+        let picture = Latest::new(picture::draw(&shared.board));
         let stage = Latest::new(Stage::Starting);
         let reached = stage.watch();
         let launch = Launch { shared: Arc::clone(&shared), plan, stage };
@@ -176,14 +172,14 @@ impl Tree {
         self.stage.get() == Stage::Up
     }
 
-    /// The live picture, published at most every 50 ms.
+    /// The live picture, published at most every 50 ms; of a large tree, every 20 µs a node.
     pub fn snapshot(&self) -> Watcher<TreeSnapshot> {
         self.picture.clone()
     }
 
     /// The picture as of now, mailboxes included.
     pub fn draw(&self) -> TreeSnapshot {
-        self.shared.board.snapshot()
+        picture::draw(&self.shared.board)
     }
 
     /// The dynamic supervisor of this name.
@@ -291,7 +287,7 @@ impl Guardian {
         stop::wait_killed(&board.kill_below(self.node)).await;
         drop(painter);
         self.show(NodeState::Done);
-        self.picture.set(board.snapshot());
+        self.picture.set(picture::draw(board));
         self.tree.shared.observer.event(SupervisionEvent::Stopped);
         let ended = match stage.get() {
             Stage::Ended(End::Closed) => Ended::Shutdown(ShutdownReport { forced: board.take_forced() }),
@@ -308,12 +304,13 @@ impl Guardian {
 
     /// Publishes the picture when it has changed, but not too often.
     fn paint(&self) -> AbortOnDropHandle<()> {
-        let (shared, picture) = (Arc::clone(&self.tree.shared), Arc::clone(&self.picture));
+        let (shared, published) = (Arc::clone(&self.tree.shared), Arc::clone(&self.picture));
         AbortOnDropHandle::new(self.tree.shared.world.spawn("supervisor.picture", async move {
             loop {
                 shared.board.changed().await;
-                picture.set(shared.board.snapshot());
-                tokio::time::sleep(PICTURE_EVERY).await;
+                let (drawn, rest) = picture::draw_between(&shared.board).await;
+                published.set(drawn);
+                tokio::time::sleep(rest).await;
             }
         }))
     }

@@ -183,11 +183,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn policies() -> impl Strategy<Value = BreakerPolicy> {
     let share = || prop::option::of((1..=100_u8).prop_map(|percent| Share::percent(percent).unwrap()));
-    (1..8_u32, 0..4_u32, 0..8_u32, share(), share()).prop_map(|(failures, probes, calls_min, failure_rate, slow_rate)| {
-        let (open_max, slow_after) = (Span::from_secs(30), Span::from_secs(5));
-        let policy = BreakerPolicy { failures, probes, calls_min, failure_rate, slow_rate, ..BreakerPolicy::default() };
-        BreakerPolicy { open_max, slow_after, ..policy }
-    })
+    (1..8_u32, 0..4_u32, 0..8_u32, share(), share()).prop_map(
+        |(failures, probes, calls_min, failure_rate, slow_rate)| {
+            let (open_max, slow_after) = (Span::from_secs(30), Span::from_secs(5));
+            let policy =
+                BreakerPolicy { failures, probes, calls_min, failure_rate, slow_rate, ..BreakerPolicy::default() };
+            BreakerPolicy { open_max, slow_after, ..policy }
+        },
+    )
 }
 
 fn is_legal(from: BreakerState, to: BreakerState) -> bool {
