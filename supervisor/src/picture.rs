@@ -14,8 +14,8 @@ const PART: usize = 64;
 /// The least time between two published pictures, so that a storm of restarts costs no more than
 /// this many drawings.
 const EVERY: Duration = Duration::from_millis(50);
-/// What each node adds to that when they are many: some ten times what it costs to draw it.
-const EVERY_NODE: Duration = Duration::from_micros(20);
+/// What each node adds to that when they are many: a tree of ten thousand is drawn once a second.
+const EVERY_NODE: Duration = Duration::from_micros(100);
 
 /// The picture of the whole tree, drawn now.
 pub(crate) fn draw(board: &Board) -> TreeSnapshot {

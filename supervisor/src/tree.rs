@@ -172,7 +172,7 @@ impl Tree {
         self.stage.get() == Stage::Up
     }
 
-    /// The live picture, published at most every 50 ms; of a large tree, every 20 µs a node.
+    /// The live picture, published at most every 50 ms; of a large tree, every 100 µs a node.
     pub fn snapshot(&self) -> Watcher<TreeSnapshot> {
         self.picture.clone()
     }

@@ -10,6 +10,7 @@ mod follow;
 mod hindrance;
 mod order;
 mod parts;
+mod prospects;
 mod reading;
 mod start;
 mod waking;

@@ -25,6 +25,7 @@ use supervisor::{Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
+use super::prospects::Outlook;
 use super::waking::Waker;
 use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
 
@@ -101,8 +102,9 @@ impl System {
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, &parts.policies.tree);
         let factories = factories::all(&stage, makings);
+        let outlook = Arc::new(Outlook::new(&world, &stage));
         let (tree, mut runs_up) =
-            grow(&world, &journal, parts.policies.tree.clone(), factories, parts.observer.clone()).await?;
+            grow(&spine, parts.policies.tree.clone(), factories, parts.observer.clone(), outlook).await?;
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
         world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), parts.policies.tree.clone()));
@@ -207,16 +209,17 @@ fn run_factory(stage: &Arc<Stage>, directory: &Directory<Run>, id: &str, options
 
 /// Starts the tree and waits until it is up; beside it, how often the supervisor of the runs has come up.
 async fn grow(
-    world: &World,
-    journal: &Journal,
+    spine: &Spine,
     policy: TreePolicy,
     factories: BTreeMap<String, Factory>,
     observer: Option<Arc<dyn Observer>>,
+    outlook: Arc<Outlook>,
 ) -> Result<(Tree, latest::Watcher<u64>), StartError> {
-    let (watcher, scribe) = watcher::pair(observer);
+    let (world, journal) = (&spine.world, &spine.journal);
+    let (watcher, scribe) = watcher::pair(observer, Arc::clone(&outlook));
     let runs_up = watcher.runs_up();
     world.spawn("supervision", scribe.run(world.clone(), journal.clone()));
-    let tree = Tree::start(world.clone(), policy, factories, Arc::new(watcher)).await?;
+    let tree = Tree::start_with(world.clone(), policy, factories, Arc::new(watcher), outlook).await?;
     match tree.ready().await {
         Ok(()) => Ok((tree, runs_up)),
         Err(ended) => {

@@ -15,6 +15,7 @@ use supervisor::{Hold, Observer, SupervisionEvent};
 use tokio::sync::mpsc;
 
 use super::RUNS;
+use super::prospects::Outlook;
 
 /// Events that may wait to be written.
 const WAITING_MAX: usize = 1024;
@@ -30,6 +31,7 @@ pub(super) const STREAM: &str = "supervision/callboard";
 /// Hears the tree.
 pub(super) struct Watcher {
     other: Option<Arc<dyn Observer>>,
+    outlook: Arc<Outlook>,
     /// How often the supervisor of the runs has come up.
     runs_up: Latest<u64>,
     sender: mpsc::Sender<SupervisionEvent>,
@@ -43,10 +45,10 @@ pub(super) struct Scribe {
 }
 
 /// A watcher and its scribe.
-pub(super) fn pair(other: Option<Arc<dyn Observer>>) -> (Watcher, Scribe) {
+pub(super) fn pair(other: Option<Arc<dyn Observer>>, outlook: Arc<Outlook>) -> (Watcher, Scribe) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let left_out = Arc::new(AtomicU64::new(0));
-    let watcher = Watcher { other, runs_up: Latest::new(0), sender, left_out: Arc::clone(&left_out) };
+    let watcher = Watcher { other, outlook, runs_up: Latest::new(0), sender, left_out: Arc::clone(&left_out) };
     (watcher, Scribe { receiver, left_out })
 }
 
@@ -67,6 +69,9 @@ impl Observer for Watcher {
                 *times += 1;
                 true
             });
+        }
+        if matches!(&event, SupervisionEvent::ChildDown { class: Some(_), .. }) {
+            self.outlook.look();
         }
         if is_news(&event) && self.sender.try_send(event).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,134 @@
+//! What the tree asks before it restarts a child: whether the breaker in front of what the child needs
+//! lets calls through, and whether a budget could pay its next attempt.
+//!
+//! Invariant: an answer is a look-up. The ledger's sums are those of the last time that somebody
+//! asked or a child came down; until they are known, nothing is held back for want of money.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actors::guard::Guards;
+use actors::world::World;
+use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD, Stage};
+use agents::ledger::LedgerHandle;
+use policies::budget::{Accounts, ScopeId};
+use policies::money::Money;
+use policies::span::Span;
+use policies::tokens::Tokens;
+use supervisor::Prospects;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The breakers and the budgets behind the tree's workers.
+pub(super) struct Outlook {
+    guards: Guards,
+    /// The guard in front of what each worker needs.
+    needs: BTreeMap<String, String>,
+    purses: BTreeMap<String, Purse>,
+    sums: Arc<Sums>,
+    /// Ends with us.
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// What an agent's calls are paid from.
+struct Purse {
+    scopes: [ScopeId; 2],
+    /// The least that a call costs.
+    least: Money,
+}
+
+/// The ledger's sums, as they were read last.
+#[derive(Default)]
+struct Sums {
+    read: Mutex<Accounts>,
+    wanted: Notify,
+}
+
+impl Outlook {
+    /// What is behind the workers of this stage.
+    pub(super) fn new(world: &World, stage: &Stage) -> Self {
+        let agents = stage.agents.iter().map(|(name, agent)| (name.clone(), agent.spec().guard.clone()));
+        let publishers = stage.publishers.keys().map(|name| (name.clone(), format!("{PUBLISHER_GUARD}/{name}")));
+        let context = [("context".to_owned(), CONTEXT_GUARD.to_owned())];
+        let purse = |(name, agent): (&String, &agents::agent::AgentHandle)| {
+            let key = agent.spec().model.price_key();
+            // What has no price is refused by the ledger, whoever restarts.
+            let least = stage.prices.worst_case(key, Tokens(1), Tokens(1), Span::ZERO).unwrap_or(Money::ZERO);
+            let scopes = [ScopeId::Agent(name.clone()), ScopeId::Workspace(stage.workspace.clone())];
+            (name.clone(), Purse { scopes, least })
+        };
+        let sums = Arc::new(Sums::default());
+        let reader = world.spawn("prospects", Arc::clone(&sums).keep(stage.ledger.clone()));
+        Self {
+            guards: stage.guards.clone(),
+            needs: agents.chain(publishers).chain(context).collect(),
+            purses: stage.agents.iter().map(purse).collect(),
+            sums,
+            _reader: AbortOnDropHandle::new(reader),
+        }
+    }
+
+    /// A child came down, so it may soon be asked whether it can be paid.
+    pub(super) fn look(&self) {
+        self.sums.wanted.notify_one();
+    }
+}
+
+impl Prospects for Outlook {
+    fn breaker_open(&self, child: &str) -> Option<Duration> {
+        self.guards.get(self.needs.get(child)?).open_for()
+    }
+
+    fn can_pay(&self, child: &str) -> bool {
+        let Some(purse) = self.purses.get(child) else { return true };
+        // For whoever asks next.
+        self.look();
+        purse.is_enough(&self.sums.lock())
+    }
+}
+
+impl Purse {
+    fn is_enough(&self, accounts: &Accounts) -> bool {
+        self.scopes.iter().all(|scope| accounts.account(scope).left() >= self.least)
+    }
+}
+
+impl Sums {
+    async fn keep(self: Arc<Self>, ledger: LedgerHandle) {
+        loop {
+            self.wanted.notified().await;
+            match ledger.accounts().await {
+                Ok(accounts) => *self.lock() = accounts,
+                Err(error) => tracing::debug!(%error, "the ledger's sums are not known now"),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        // What is behind it is replaced as a whole, so a poisoned lock is still good.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purse(least: &str) -> Purse {
+        let scopes = [ScopeId::Agent("writer".into()), ScopeId::Workspace("main".into())];
+        Purse { scopes, least: least.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_purse_is_empty_when_one_of_its_scopes_is() {
+        let mut accounts = Accounts::default();
+        assert!(purse("$0.01").is_enough(&accounts), "nothing limits it");
+        accounts.set_limit(ScopeId::Workspace("main".into()), "$0.02".parse().ok());
+        assert!(purse("$0.02").is_enough(&accounts) && !purse("$0.03").is_enough(&accounts));
+        accounts.set_limit(ScopeId::Agent("writer".into()), Some(Money::ZERO));
+        assert!(!purse("$0.01").is_enough(&accounts));
+        accounts.set_limit(ScopeId::Agent("reviewer".into()), Some(Money::ZERO));
+        assert!(purse("$0.00").is_enough(&accounts), "what costs nothing can always be paid");
+    }
+}
