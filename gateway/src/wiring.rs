@@ -20,6 +20,7 @@ use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
 use agents_local::{LanguageModel, LocalModel, Pool, WordLlama, pins};
 use anyhow::Context;
+use policies::span::Span;
 use policies::tokens::Tokens;
 use storage::disk::Disk;
 use storage::disk::files::FileDisk;
@@ -217,11 +218,14 @@ impl Models<'_> {
         let model = self.model(chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
         let guard = chosen.guard();
         let timeout = self.policies.guards.get(&guard).timeout.duration();
+        let liveness = self.policies.tree.worker(name).and_then(|worker| worker.liveness);
+        let silence_max = liveness.and_then(|liveness| liveness.calling_within).map(Span::duration);
         Ok(AgentSpec {
             name: name.to_owned(),
             model,
             guard,
             timeout,
+            silence_max,
             output_max: OUTPUT_MAX,
             system: None,
             temperature: TEMPERATURE,

@@ -176,8 +176,14 @@ async fn perform(
     job.request.output_max = job.request.output_max.min(spec.output_max);
     let started = world.elapsed();
     progress.sent();
-    let call = tokio::time::timeout(spec.timeout, spec.model.call(job.request, &progress)).await;
-    let outcome = call.unwrap_or_else(|_| Err(timed_out(&spec)));
+    let outcome = tokio::select! {
+        biased;
+        outcome = spec.model.call(job.request, &progress) => outcome,
+        () = tokio::time::sleep(spec.timeout) => Err(hung(&spec, format!("did not finish within {:?}", spec.timeout))),
+        silent = falls_silent(&progress, spec.silence_max) => {
+            Err(hung(&spec, format!("gave no sign of life for {silent:?}")))
+        }
+    };
     progress.cancel();
     permit.finish(CallOutcome {
         class: outcome.as_ref().err().map(|error| error.class),
@@ -186,14 +192,25 @@ async fn perform(
     reply.send(outcome);
 }
 
-fn timed_out(spec: &AgentSpec) -> ModelError {
+/// Resolves when the call has shown no sign of life for as long as it may, at the latest when it has
+/// for twice that; never, when it may be silent as long as it likes.
+async fn falls_silent(progress: &Progress, silence_max: Option<Duration>) -> Duration {
+    let Some(silence_max) = silence_max else { return std::future::pending().await };
+    loop {
+        let heard = progress.beats();
+        tokio::time::sleep(silence_max).await;
+        if progress.beats() == heard {
+            return silence_max;
+        }
+    }
+}
+
+fn hung(spec: &AgentSpec, how: String) -> ModelError {
+    let (model, guard, agent) = (spec.model.id(), &spec.guard, &spec.name);
     ModelError {
         class: FailureClass::Hung,
         message: format!(
-            "{} did not finish within {:?}; raise the timeout of the guard {} or ask for less",
-            spec.model.id(),
-            spec.timeout,
-            spec.guard
+            "{model} {how}; ask for less, or raise the timeout of the guard {guard} or the liveness of {agent}"
         ),
         retry_after: None,
         billed: Billed::Unknown,

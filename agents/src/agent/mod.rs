@@ -33,6 +33,9 @@ pub struct AgentSpec {
     pub guard: String,
     /// For one call.
     pub timeout: Duration,
+    /// The longest that a call may show no sign of life, a token or a heartbeat; none for as long as it
+    /// may take.
+    pub silence_max: Option<Duration>,
     /// The longest reply it may ask for.
     pub output_max: Tokens,
     /// Its instructions, where a step gives none.

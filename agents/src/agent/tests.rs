@@ -14,15 +14,20 @@ use actors::world::World;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn handle(model: Scripted) -> AgentHandle {
-    AgentHandle::new(AgentSpec {
+    AgentHandle::new(spec(model))
+}
+
+fn spec(model: Scripted) -> AgentSpec {
+    AgentSpec {
         name: "writer".to_owned(),
         model: Arc::new(model),
         guard: "model".to_owned(),
         timeout: TIMEOUT,
+        silence_max: None,
         output_max: Tokens(50),
         system: Some("You write.".to_owned()),
         temperature: 0.5,
-    })
+    }
 }
 
 fn call(prompt: &str) -> AgentCall {
@@ -73,6 +78,36 @@ async fn a_job_is_done_within_the_agents_bounds() {
         ("Be odd.", 1.0, Tokens(50))
     );
     assert_eq!(agent.spec().request(&call("x")).messages[0].text, "You write.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_falls_silent_is_hung_and_one_that_shows_life_is_not() {
+    let patient = |answer| {
+        let silence_max = Some(Duration::from_secs(10));
+        AgentHandle::new(AgentSpec { silence_max, ..spec(Scripted::new("m").otherwise([answer])) })
+    };
+    let (world, silent) = (world(), patient(Answer::Hang));
+    start(&world, &silent).await;
+    let outcome = silent.perform(job(&silent, "x"), fixture::permit(&world), Progress::default()).await;
+    let JobOutcome::Done(Err(error)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((error.class, error.message.contains("no sign of life for 10s")), (FailureClass::Hung, true));
+    assert_eq!(world.elapsed().as_secs(), 10);
+
+    let lively = patient(Answer::Late(Duration::from_secs(50), "hello".to_owned()));
+    start(&world, &lively).await;
+    let progress = Progress::default();
+    let beating = {
+        let progress = progress.clone();
+        world.spawn("beats", async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                progress.tick(0);
+            }
+        })
+    };
+    let outcome = lively.perform(job(&lively, "x"), fixture::permit(&world), progress).await;
+    assert!(matches!(&outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"), "{outcome:?}");
+    beating.abort();
 }
 
 #[tokio::test(start_paused = true)]

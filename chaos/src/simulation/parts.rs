@@ -83,6 +83,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
             model: Arc::new(OpenAi::new(options, world.http())?),
             guard: "model/scripted".to_owned(),
             timeout: policies.guards.get("model/scripted").timeout.duration(),
+            silence_max: None,
             output_max: Tokens(4096),
             system: None,
             temperature: 0.4,
