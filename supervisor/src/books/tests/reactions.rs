@@ -216,3 +216,27 @@ fn a_killed_child_that_runs_on_is_stuck_until_it_ends() {
     bench.books.stuck(id("b"), 1);
     assert_eq!(bench.states(), "UUU");
 }
+
+#[test]
+fn a_dynamic_child_retired_while_it_is_held_or_parked_never_comes_back() {
+    for (held, park) in [(true, false), (false, true)] {
+        let mut bench = Bench::new(Regime::Dynamic, 3, &[rules(Permanent)]);
+        bench.answer_all();
+        bench.held = held.then_some((Hold::Breaker, Duration::from_secs(1)));
+        if park {
+            assert!(bench.books.park(id("a")));
+            bench.pump();
+            bench.answer_all();
+        } else {
+            bench.exit("a", failed(FailureClass::ProviderDown));
+            bench.answer(0);
+        }
+        assert_eq!(bench.states(), if park { "P" } else { "H" });
+        assert!(bench.books.retire(id("a")));
+        bench.held = None;
+        bench.take_log();
+        bench.pump();
+        bench.answer_all();
+        assert_eq!((bench.take_log().as_str(), bench.books.len()), ("forget a", 0));
+    }
+}

@@ -106,7 +106,7 @@ async fn a_child_that_is_registered_under_a_name_is_respawned_under_it() {
     });
     yard.factories.insert("c".into(), named);
     let tree = yard.up().await;
-    let cell = || ractor::registry::where_is("pitfalls/same-name".to_owned());
+    let cell = || ractor::registry::where_is("pitfalls/same-name");
     for generation in 2..=4 {
         // By turns on its own, by its supervisor, and with its elder.
         match generation {
