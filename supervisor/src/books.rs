@@ -248,9 +248,15 @@ impl Books {
     /// A kill of the child has had no effect in time.
     pub(crate) fn stuck(&mut self, id: NodeId, generation: u64) {
         let Some(child) = self.children.get_mut(&id).filter(|child| child.generation == generation) else { return };
-        let name = child.name.clone();
-        child.stuck = matches!(child.life, Life::Up { .. });
-        self.orders.push(Order::Tell(SupervisionEvent::Stuck { child: name }));
+        child.stuck = match child.life {
+            Life::Up { .. } => true,
+            // Its supervisor goes on without it.
+            Life::Stopping { .. } => false,
+            // It has ended since.
+            _ => return,
+        };
+        let child = child.name.clone();
+        self.orders.push(Order::Tell(SupervisionEvent::Stuck { child }));
         self.orders.push(Order::Show(id));
     }
 

@@ -27,8 +27,7 @@ pub(super) struct Outlook {
     needs: BTreeMap<String, String>,
     purses: BTreeMap<String, Purse>,
     sums: Arc<Sums>,
-    /// Ends with us.
-    _reader: AbortOnDropHandle<()>,
+    reader: AbortOnDropHandle<()>,
 }
 
 /// What an agent's calls are paid from.
@@ -65,13 +64,18 @@ impl Outlook {
             needs: agents.chain(publishers).chain(context).collect(),
             purses: stage.agents.iter().map(purse).collect(),
             sums,
-            _reader: AbortOnDropHandle::new(reader),
+            reader: AbortOnDropHandle::new(reader),
         }
     }
 
     /// A child came down, so it may soon be asked whether it can be paid.
     pub(super) fn look(&self) {
         self.sums.wanted.notify_one();
+    }
+
+    /// The tree has ended, so nothing will be asked any more.
+    pub(super) fn close(&self) {
+        self.reader.abort();
     }
 }
 

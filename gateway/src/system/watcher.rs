@@ -70,8 +70,10 @@ impl Observer for Watcher {
                 true
             });
         }
-        if matches!(&event, SupervisionEvent::ChildDown { class: Some(_), .. }) {
-            self.outlook.look();
+        match &event {
+            SupervisionEvent::ChildDown { class: Some(_), .. } => self.outlook.look(),
+            SupervisionEvent::Stopped => self.outlook.close(),
+            _ => {}
         }
         if is_news(&event) && self.sender.try_send(event).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);

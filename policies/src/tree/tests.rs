@@ -25,6 +25,13 @@ fn the_builtin_tree_stands() {
 }
 
 #[test]
+fn the_builtin_tree_says_what_is_done_without_it_too() {
+    let tree = TreePolicy::builtin().unwrap();
+    assert_eq!(tree.reactions("writer"), Reactions::default());
+    assert_eq!(tree.child_reactions("runs"), Reactions::default());
+}
+
+#[test]
 fn what_is_left_out_has_a_default() {
     let tree =
         TreePolicy::read("tree.toml", "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[worker.b]\n[dynamic.c]\n")

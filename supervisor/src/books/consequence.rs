@@ -29,26 +29,21 @@ impl Books {
         let exit = if failure.is_some() { strategy::Exit::Failed } else { strategy::Exit::Normal };
         if self.closing.is_some() || !child.rules.restart.restarts_after(exit) {
             let returns = child.rules.restart != RestartKind::Temporary;
-            let significant = child.rules.significant;
-            self.set(id, Life::Done { returns });
-            if significant {
-                self.auto_shutdown();
-            }
-            return;
+            return self.end_for_good(id, returns);
         }
         // A permanent child that ends has not failed, so no class says what that leads to.
         let reaction = failure.as_ref().map_or(Reaction::RESTART, |failure| child.rules.reactions.to(failure.class));
         let failure = failure.unwrap_or_else(|| Failure::new(FailureClass::Bug, "ended, though it is permanent"));
         match reaction.action {
             Action::Park => self.park_failed(id, failure),
-            Action::Stop => self.end_for_good(id),
+            Action::Stop => self.end_for_good(id, false),
             Action::Escalate => self.escalate(id, failure),
             Action::Restart | Action::Pause if !reaction.counts => self.restart(id, reaction, at),
             Action::Restart | Action::Pause => match self.spend(id, at) {
                 Spent::Within => self.restart(id, reaction, at),
                 Spent::Past(Then::Escalate) => self.escalate(id, failure),
                 Spent::Past(Then::Park) => self.park_failed(id, failure),
-                Spent::Past(Then::Stop) => self.end_for_good(id),
+                Spent::Past(Then::Stop) => self.end_for_good(id, false),
             },
         }
     }
@@ -65,10 +60,10 @@ impl Books {
         }
     }
 
-    /// Leaves a failed child down for good, by policy: as OTP has it for one that is not restarted.
-    fn end_for_good(&mut self, id: NodeId) {
+    /// Leaves a child down that is not restarted; whether it `returns` with its group.
+    fn end_for_good(&mut self, id: NodeId, returns: bool) {
         let significant = self.children.get(&id).is_some_and(|child| child.rules.significant);
-        self.set(id, Life::Done { returns: false });
+        self.set(id, Life::Done { returns });
         if significant {
             self.auto_shutdown();
         }
