@@ -33,7 +33,7 @@ fn accepted(id: &str, micros: i64) -> Event {
         steps: Vec::new(),
         outputs: Default::default(),
     };
-    Event::Accepted(Box::new(Accepted {
+    Event::Accepted(Arc::new(Accepted {
         at: Timestamp::from_micros(micros),
         id: RunId::new(id),
         version: workflow.version(),
@@ -46,7 +46,7 @@ fn accepted(id: &str, micros: i64) -> Event {
 
 fn intended(path: &str, attempt: u32) -> Event {
     let scopes = vec![ScopeId::Workspace("main".to_owned())];
-    Event::Intended(Box::new(fixture::intended(path, path, attempt, Money::from_nanos(9), scopes)))
+    Event::Intended(Arc::new(fixture::intended(path, path, attempt, Money::from_nanos(9), scopes)))
 }
 
 fn publishing(path: &str) -> Event {
@@ -57,7 +57,7 @@ fn publishing(path: &str) -> Event {
         text: "Text".to_owned(),
         link: None,
     });
-    Event::Intended(Box::new(intent))
+    Event::Intended(Arc::new(intent))
 }
 
 fn resolved(path: &str, attempt: u32, then: Then) -> Event {

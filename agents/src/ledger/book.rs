@@ -3,6 +3,7 @@
 //! the holds, so that nothing leaks and nothing counts twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actors::entity::Entity;
@@ -207,7 +208,7 @@ impl Book {
                     self.limit_own(scope(), limit);
                 }
             }
-            RunEvent::Intended(intent) => self.intended(*intent),
+            RunEvent::Intended(intent) => self.intended(Arc::unwrap_or_clone(intent)),
             RunEvent::Resolved(outcome) => self.resolved(&outcome),
             RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_) => self.ended(scope()),
             RunEvent::Rejected(rejected) if rejected.ends => self.ended(scope()),

@@ -49,7 +49,7 @@ async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRe
 async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
     let Grant { hold, scopes, reserved, stream, generation } = grant.clone();
     let intent = fixture::intended("write", &hold.key, hold.attempt, reserved, scopes);
-    ground.run("x", &Event::Intended(Box::new(intent)), Some((stream, generation))).await.map(|_| ())
+    ground.run("x", &Event::Intended(std::sync::Arc::new(intent)), Some((stream, generation))).await.map(|_| ())
 }
 
 async fn resolve(ground: &mut Ground, key: &str, cost: u64) {
@@ -140,7 +140,7 @@ async fn other_workspaces_are_not_counted() {
     let (ledger, _) = start(&ground, &policy(100, 50)).await;
     let others = vec![ScopeId::Workspace("other".to_owned())];
     let intent = fixture::intended("write", "k", 1, Money::from_nanos(70), others);
-    ground.run("y", &Event::Intended(Box::new(intent)), None).await.unwrap();
+    ground.run("y", &Event::Intended(std::sync::Arc::new(intent)), None).await.unwrap();
     settle().await;
     assert_eq!(workspace(&ledger).await, (0, 0));
 }

@@ -154,7 +154,9 @@ pub struct Due {
     /// What may be done about it after a crash.
     pub class: EffectClass,
     /// What is asked.
-    pub action: Action,
+    pub action: Arc<Action>,
+    /// The hash of that, in hexadecimal.
+    pub hash: Arc<str>,
 }
 
 /// What the ledger says to an attempt.

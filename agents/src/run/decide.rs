@@ -6,6 +6,7 @@
 //! there is still resolved.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policies::budget::ScopeId;
 use policies::failure::FailureClass;
@@ -23,7 +24,7 @@ use super::event::{
 };
 use super::id::EffectKey;
 use super::state::{End, Phase, State};
-use crate::workflow::{Action, Approval, EvalError, OnReject, STEPS_MAX, StepPath, canonical};
+use crate::workflow::{Action, Approval, EvalError, OnReject, STEPS_MAX, StepPath};
 
 /// How often an effect may vanish without an outcome before its run fails:
 /// whatever kills its worker each time would go on doing so.
@@ -103,7 +104,7 @@ impl Draft {
             return Err(Refusal::Exists(order.id));
         }
         let inputs = order.workflow.bind(order.inputs).map_err(Refusal::Inputs)?;
-        self.push(Event::Accepted(Box::new(Accepted {
+        self.push(Event::Accepted(Arc::new(Accepted {
             at: self.now,
             id: order.id,
             version: order.workflow.version(),
@@ -244,13 +245,13 @@ impl Draft {
                     );
                 }
             };
-            if let Some(outputs) = next.finished {
-                return self.push(Event::Finished(Finished { at: self.now, outputs }));
+            if let Some(outputs) = &next.finished {
+                return self.push(Event::Finished(Finished { at: self.now, outputs: outputs.clone() }));
             }
             let questions: Vec<(StepPath, Approval)> = next
                 .ready
                 .iter()
-                .filter_map(|step| match &step.action {
+                .filter_map(|step| match &*step.action {
                     Action::Approve(question) if !self.state.leaves.contains_key(&step.path) => {
                         Some((step.path.clone(), question.clone()))
                     }
@@ -258,7 +259,7 @@ impl Draft {
                 })
                 .collect();
             if !self.ask(questions) {
-                let due = self.state.due_of(next, self.now);
+                let due = self.state.due_of(&next, self.now);
                 return self.start(due, grants);
             }
         }
@@ -320,15 +321,15 @@ impl Draft {
     }
 
     fn intend(&mut self, due: Due, reserved: Money, scopes: &[ScopeId]) {
-        let Due { key, path, attempt, class, action } = due;
-        self.push(Event::Intended(Box::new(Intended {
+        let Due { key, path, attempt, class, action, hash } = due;
+        self.push(Event::Intended(Arc::new(Intended {
             at: self.now,
             key,
             path,
             attempt,
             class,
-            request_hash: canonical::hash(&action).to_hex().to_string(),
-            request: action,
+            request_hash: hash.to_string(),
+            request: (*action).clone(),
             reserved,
             scopes: scopes.to_vec(),
         })));

@@ -24,9 +24,9 @@ use crate::workflow::{Action, EffectClass, StepPath, Workflow, WorkflowVersion};
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// It will be carried out.
-    Accepted(Box<Accepted>),
+    Accepted(Arc<Accepted>),
     /// An effect is about to start.
-    Intended(Box<Intended>),
+    Intended(Arc<Intended>),
     /// An attempt at an effect has ended.
     Resolved(Box<Resolved>),
     /// A person is asked.

@@ -5,6 +5,7 @@
 //! other side can tell.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +18,11 @@ const KEY_DIGITS: usize = 32;
 /// The name of a run: what stands after `run/` in its stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RunId(String);
+pub struct RunId(Arc<str>);
 
 impl RunId {
     /// The run of that name.
-    pub fn new(id: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
 
@@ -42,14 +43,19 @@ impl fmt::Display for RunId {
 /// `<run>/<path>:<hash of what is asked>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct EffectKey(String);
+pub struct EffectKey(Arc<str>);
 
 impl EffectKey {
     /// The key of an action at a place of a run.
     #[must_use]
     pub fn of(run: &RunId, path: &StepPath, action: &Action) -> Self {
-        let hash = canonical::hash(action).to_hex();
-        Self(format!("{run}/{path}:{}", &hash[..KEY_DIGITS]))
+        Self::hashed(run, path, &canonical::hash(action).to_hex())
+    }
+
+    /// The same, where the hash of the action is known.
+    pub(super) fn hashed(run: &RunId, path: &StepPath, hash: &str) -> Self {
+        let hash = hash.get(..KEY_DIGITS).unwrap_or(hash);
+        Self(format!("{run}/{path}:{hash}").into())
     }
 
     /// The key as text.

@@ -13,6 +13,7 @@ mod decide;
 mod event;
 mod id;
 mod state;
+mod walks;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use policies::instant::Timestamp;
@@ -18,13 +19,14 @@ use super::command::{Attempt, Due};
 use super::event::{Accepted, ApprovalAsked, Event, Failed, Hold, Intended, Rejected, Resolved, Settled, Then};
 use super::event::{EffectOutcome, Reopened, Resumed};
 use super::id::{EffectKey, RunId};
-use crate::workflow::{self, Action, EvalError, Given, Next, Outcomes, StepPath};
+use super::walks::Walks;
+use crate::workflow::{Action, EvalError, Next, Outcomes, ReadyStep, StepPath};
 
 /// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// What was accepted; nothing before that.
-    pub order: Option<Accepted>,
+    pub order: Option<Arc<Accepted>>,
     /// What became of each leaf that was begun.
     pub leaves: BTreeMap<StepPath, Leaf>,
     /// The outputs of the leaves that are done.
@@ -39,6 +41,9 @@ pub struct State {
     pub end: Option<End>,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// What was evaluated of the workflow so far; it follows from the rest.
+    #[serde(skip)]
+    walks: Walks,
 }
 
 /// What became of a leaf.
@@ -61,7 +66,7 @@ pub struct Leaf {
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// An attempt is under way.
-    Open(Box<Intended>),
+    Open(Arc<Intended>),
     /// Another attempt follows, not before this.
     Again {
         /// When.
@@ -261,12 +266,13 @@ impl State {
         if !self.is_going() {
             return Ok(Vec::new());
         }
-        Ok(self.due_of(self.next()?, now))
+        let next = self.next()?;
+        Ok(self.due_of(&next, now))
     }
 
-    pub(super) fn due_of(&self, next: Next, now: Timestamp) -> Vec<Due> {
+    pub(super) fn due_of(&self, next: &Next, now: Timestamp) -> Vec<Due> {
         let Some(order) = &self.order else { return Vec::new() };
-        let due = |step: workflow::ReadyStep| {
+        let due = |step: &ReadyStep| {
             let leaf = self.leaves.get(&step.path);
             let attempt = match leaf.map(|leaf| &leaf.phase) {
                 None => 1,
@@ -274,17 +280,19 @@ impl State {
                 Some(_) => return None,
             };
             let class = step.action.class()?;
-            let key = EffectKey::of(&order.id, &step.path, &step.action);
-            Some(Due { key, path: step.path, attempt, class, action: step.action })
+            let ReadyStep { path, action, hash } = step.clone();
+            let key = EffectKey::hashed(&order.id, &path, &hash);
+            Some(Due { key, path, attempt, class, action, hash })
         };
-        next.ready.into_iter().filter_map(due).collect()
+        next.ready.iter().filter_map(due).collect()
     }
 
     /// What the workflow says comes next.
-    pub(super) fn next(&self) -> Result<Next, EvalError> {
-        let Some(order) = &self.order else { return Ok(Next::default()) };
-        let given = Given { run: order.id.as_str(), inputs: &order.inputs, outcomes: &self.outcomes };
-        workflow::advance(&order.workflow, given)
+    pub(super) fn next(&self) -> Result<Arc<Next>, EvalError> {
+        match &self.order {
+            Some(order) => self.walks.next(order, &self.outcomes),
+            None => Ok(Arc::default()),
+        }
     }
 
     /// The intent of an attempt, if that is under way.
@@ -327,7 +335,7 @@ impl State {
     /// The state after an event.
     pub(super) fn apply(&mut self, event: &Event) {
         match event {
-            Event::Accepted(order) => self.order = Some((**order).clone()),
+            Event::Accepted(order) => self.order = Some(Arc::clone(order)),
             Event::Intended(intent) => self.intended(intent),
             Event::Resolved(resolved) => self.resolved(resolved),
             Event::ApprovalAsked(question) => {
@@ -355,10 +363,10 @@ impl State {
         }
     }
 
-    fn intended(&mut self, intent: &Intended) {
+    fn intended(&mut self, intent: &Arc<Intended>) {
         let leaf = self.leaf(&intent.path, Some(&intent.key));
         leaf.attempts = intent.attempt;
-        leaf.phase = Phase::Open(Box::new(intent.clone()));
+        leaf.phase = Phase::Open(Arc::clone(intent));
         self.retries += u32::from(intent.attempt > 1);
     }
 
@@ -372,7 +380,7 @@ impl State {
         };
         match &resolved.outcome {
             EffectOutcome::Ok { output } => {
-                self.outcomes.insert(resolved.path.clone(), output.clone());
+                self.outcomes.insert(resolved.path.clone(), Arc::new(output.clone()));
             }
             EffectOutcome::Failed { .. } => leaf.failures += 1,
             EffectOutcome::Unknown { .. } => leaf.losses += 1,
@@ -383,7 +391,7 @@ impl State {
 
     fn answered(&mut self, path: &StepPath, approved: bool, by: &str) {
         self.leaf(path, None).phase = Phase::Done;
-        self.outcomes.insert(path.clone(), serde_json::json!({ "approved": approved, "by": by }));
+        self.outcomes.insert(path.clone(), Arc::new(serde_json::json!({ "approved": approved, "by": by })));
     }
 
     fn resumed(&mut self, resumed: &Resumed) {
@@ -392,7 +400,7 @@ impl State {
             Settled::Again => leaf.phase = Phase::Again { due: resumed.at, wait: Span::ZERO },
             Settled::Landed { output } => {
                 leaf.phase = Phase::Done;
-                self.outcomes.insert(resumed.path.clone(), output.clone());
+                self.outcomes.insert(resumed.path.clone(), Arc::new(output.clone()));
             }
         }
     }

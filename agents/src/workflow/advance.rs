@@ -1,11 +1,13 @@
 //! The interpreter: from a workflow, the inputs of a run and the outcomes
 //! recorded so far, what is to be done next.
 //!
-//! Invariant: `advance` is a pure function. It walks the whole tree each time
-//! and computes every composite anew, so that nothing but the outcomes of
-//! leaves has to be recorded, and the order they arrived in cannot matter.
+//! Invariant: `advance` is a pure function. It walks the whole tree, so that
+//! nothing but the outcomes of leaves has to be recorded, and the order they
+//! arrived in cannot matter; `go_on` gives the same, and leaves out what an
+//! earlier walk of the run has settled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -18,6 +20,7 @@ use super::definition::{AgentStep, Parse, PostFormula, Step, StepKind, ToolStep,
 use super::engine;
 use super::formula::{self, Formula};
 use super::path::StepPath;
+use super::settled::{Output, Settled};
 
 /// The most steps that one run may come to, counting each item and iteration.
 pub const STEPS_MAX: usize = 2_000;
@@ -27,7 +30,7 @@ pub const MAP_ITEMS_MAX: usize = 100;
 pub const ACTION_BYTES_MAX: usize = 1024 * 1024;
 
 /// The recorded outputs of a run's leaves.
-pub type Outcomes = BTreeMap<StepPath, serde_json::Value>;
+pub type Outcomes = BTreeMap<StepPath, Arc<serde_json::Value>>;
 
 /// What a run brings to its workflow.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +59,9 @@ pub struct ReadyStep {
     /// Where it stands.
     pub path: StepPath,
     /// What it asks for.
-    pub action: Action,
+    pub action: Arc<Action>,
+    /// The hash of that, in hexadecimal.
+    pub hash: Arc<str>,
 }
 
 /// A step that cannot be evaluated: the workflow is at fault, or its inputs are.
@@ -76,8 +81,17 @@ pub struct EvalError {
 /// # Errors
 /// [`EvalError`] for the first step that cannot be evaluated.
 pub fn advance(workflow: &Workflow, given: Given<'_>) -> Result<Next, EvalError> {
-    let mut walk = Walk { given, ready: Vec::new(), visited: 0 };
-    let mut scope = Scope::new(workflow, given);
+    go_on(workflow, given, &mut Settled::default())
+}
+
+/// The same as [`advance`]. All walks that `settled` has seen must have been
+/// of the same run, with outcomes that are all among those given now.
+///
+/// # Errors
+/// As [`advance`].
+pub fn go_on(workflow: &Workflow, given: Given<'_>, settled: &mut Settled) -> Result<Next, EvalError> {
+    let mut scope = Scope::new(workflow, given, settled);
+    let mut walk = Walk { given, ready: Vec::new(), visited: 0, settled };
     let root = StepPath::root();
     let finished = match walk.in_turn(&workflow.steps, &root, &mut scope)? {
         None => None,
@@ -102,13 +116,11 @@ struct Scope {
 }
 
 impl Scope {
-    fn new(workflow: &Workflow, given: Given<'_>) -> Self {
+    fn new(workflow: &Workflow, given: Given<'_>, settled: &mut Settled) -> Self {
         let run = Value::from_pairs([("id".to_owned(), Value::from(given.run))]);
-        let names = [
-            ("inputs".to_owned(), Value::from(Serde(given.inputs))),
-            ("data".to_owned(), Value::from(Serde(&workflow.data))),
-            ("run".to_owned(), run),
-        ];
+        let ground = || (Value::from(Serde(given.inputs)), Value::from(Serde(&workflow.data)));
+        let (inputs, data) = settled.ground.get_or_insert_with(ground).clone();
+        let names = [("inputs".to_owned(), inputs), ("data".to_owned(), data), ("run".to_owned(), run)];
         Self { names: names.into(), steps: BTreeMap::new() }
     }
 
@@ -139,6 +151,7 @@ struct Walk<'a> {
     given: Given<'a>,
     ready: Vec<ReadyStep>,
     visited: usize,
+    settled: &'a mut Settled,
 }
 
 impl Walk<'_> {
@@ -167,10 +180,25 @@ impl Walk<'_> {
     }
 
     fn step(&mut self, step: &Step, path: &StepPath, scope: &Scope) -> Result<Option<Value>, EvalError> {
+        // Past the bound it is walked all the same, so that the fault names the step that was too many.
+        let settled = self.settled.output(path).filter(|output| self.visited + output.steps <= STEPS_MAX);
+        if let Some(Output { value, steps }) = settled {
+            self.visited += steps;
+            return Ok(Some(value.clone()));
+        }
+        let before = self.visited;
         self.visited += 1;
         if self.visited > STEPS_MAX {
             return Err(fault(path, "steps", format!("the run comes to more than {STEPS_MAX} steps")));
         }
+        let output = self.evaluate(step, path, scope)?;
+        if let Some(value) = &output {
+            self.settled.settle(path, Output { value: value.clone(), steps: self.visited - before });
+        }
+        Ok(output)
+    }
+
+    fn evaluate(&mut self, step: &Step, path: &StepPath, scope: &Scope) -> Result<Option<Value>, EvalError> {
         match &step.kind {
             StepKind::Agent(agent) => self.agent(agent, path, scope),
             StepKind::Tool(tool) => self.tool(tool, path, scope),
@@ -181,7 +209,7 @@ impl Walk<'_> {
             StepKind::Map { over, item, steps } => self.map(over, item, steps, path, scope),
             StepKind::Branch { when, then, otherwise } => {
                 let (taken, steps) =
-                    if holds(when, "when", path, scope)? { ("then", then) } else { ("else", otherwise) };
+                    if self.holds(when, "when", path, scope)? { ("then", then) } else { ("else", otherwise) };
                 let outputs = self.in_turn(steps, path, &mut scope.clone())?;
                 Ok(outputs.map(|outputs| with_note(outputs, "taken", Value::from(taken))))
             }
@@ -203,15 +231,23 @@ impl Walk<'_> {
         action: impl FnOnce(&str) -> Result<Action, EvalError>,
     ) -> Result<Option<Value>, EvalError> {
         if let Some(output) = self.given.outcomes.get(path) {
-            return Ok(Some(Value::from(Serde(output))));
+            return Ok(Some(Value::from(Serde(&**output))));
+        }
+        if let Some(step) = self.settled.asked(path) {
+            self.ready.push(step.clone());
+            return Ok(None);
         }
         let action = action(self.given.run)?;
-        let bytes = canonical::text(&action).len();
+        let text = canonical::text(&action);
+        let bytes = text.len();
         if bytes > ACTION_BYTES_MAX {
             let message = format!("it asks for {bytes} bytes, and {ACTION_BYTES_MAX} is the most");
             return Err(fault(path, "request", message));
         }
-        self.ready.push(ReadyStep { path: path.clone(), action });
+        let hash = blake3::hash(text.as_bytes()).to_hex().as_str().into();
+        let step = ReadyStep { path: path.clone(), action: Arc::new(action), hash };
+        self.settled.ask(step.clone());
+        self.ready.push(step);
         Ok(None)
     }
 
@@ -266,7 +302,7 @@ impl Walk<'_> {
         path: &StepPath,
         scope: &Scope,
     ) -> Result<Option<Value>, EvalError> {
-        let list = engine::value(over, &scope.context()).map_err(|message| fault(path, "over", message))?;
+        let list = self.value(over, "over", path, scope)?;
         let items = items(&list).map_err(|message| fault(path, "over", message))?;
         let mut outputs = Vec::new();
         let count = items.len();
@@ -296,11 +332,20 @@ impl Walk<'_> {
             };
             previous = outputs;
             iterations = number;
-            if holds(until, "until", &at, &inner)? {
+            if self.holds(until, "until", &at, &inner)? {
                 break;
             }
         }
         Ok(Some(with_note(previous, "iterations", Value::from(iterations))))
+    }
+
+    fn value(&mut self, source: &str, field: &'static str, path: &StepPath, scope: &Scope) -> Result<Value, EvalError> {
+        let evaluate = || engine::value(source, &scope.context()).map_err(|message| fault(path, field, message));
+        self.settled.value(path, field, evaluate)
+    }
+
+    fn holds(&mut self, source: &str, field: &'static str, path: &StepPath, scope: &Scope) -> Result<bool, EvalError> {
+        self.value(source, field, path, scope).map(|value| value.is_true())
     }
 }
 
@@ -313,10 +358,6 @@ fn seed(run: &str, path: &StepPath) -> u64 {
 fn with_note(mut outputs: Outputs, name: &str, value: Value) -> Value {
     outputs.insert(name.to_owned(), value);
     map(&outputs)
-}
-
-fn holds(source: &str, field: &str, path: &StepPath, scope: &Scope) -> Result<bool, EvalError> {
-    engine::value(source, &scope.context()).map(|value| value.is_true()).map_err(|message| fault(path, field, message))
 }
 
 fn items(list: &Value) -> Result<Vec<Value>, String> {

@@ -19,11 +19,14 @@ mod json;
 mod kept;
 mod path;
 mod scope;
+mod settled;
 mod steps;
 mod text;
 
 pub use action::{Action, AgentCall, Approval, EffectClass, PostDraft, ToolCall, score};
-pub use advance::{ACTION_BYTES_MAX, EvalError, Given, MAP_ITEMS_MAX, Next, Outcomes, ReadyStep, STEPS_MAX, advance};
+pub use advance::{
+    ACTION_BYTES_MAX, EvalError, Given, MAP_ITEMS_MAX, Next, Outcomes, ReadyStep, STEPS_MAX, advance, go_on,
+};
 pub use check::{DOCUMENT_BYTES_MAX, Known, check};
 pub use definition::{
     AgentStep, INPUTS_BYTES_MAX, Input, InputError, InputKind, OnReject, Parse, PostFormula, Step, StepKind, ToolStep,
@@ -32,6 +35,7 @@ pub use definition::{
 pub use engine::{FUEL_MAX, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use formula::Formula;
 pub use path::{StepId, StepPath};
+pub use settled::Settled;
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
 pub use text::sentences;
 

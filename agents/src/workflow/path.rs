@@ -4,6 +4,7 @@
 //! has the same path in every walk, whatever order outcomes arrive in.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,7 @@ impl fmt::Display for StepId {
 /// an item of a map, counted from 0; `#n` an iteration of a loop, counted from 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StepPath(String);
+pub struct StepPath(Arc<str>);
 
 impl StepPath {
     /// The path of the workflow itself, above its first step.
@@ -52,19 +53,19 @@ impl StepPath {
     /// The step `id` inside this one.
     #[must_use]
     pub fn child(&self, id: &StepId) -> Self {
-        if self.0.is_empty() { Self(id.0.clone()) } else { Self(format!("{}/{id}", self.0)) }
+        if self.0.is_empty() { Self::from(id.as_str()) } else { Self(format!("{}/{id}", self.0).into()) }
     }
 
     /// The item `index` of this map, counted from 0.
     #[must_use]
     pub fn item(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        Self(format!("{}[{index}]", self.0).into())
     }
 
     /// The iteration `number` of this loop, counted from 1.
     #[must_use]
     pub fn iteration(&self, number: u32) -> Self {
-        Self(format!("{}#{number}", self.0))
+        Self(format!("{}#{number}", self.0).into())
     }
 
     /// The path as text; the root is empty.
@@ -76,7 +77,7 @@ impl StepPath {
 
 impl From<&str> for StepPath {
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(text.into())
     }
 }
 

@@ -309,7 +309,7 @@ fn posts_of(events: impl Iterator<Item = Event>) -> Option<Vec<String>> {
     for event in events {
         match event {
             Event::Intended(intent) if matches!(intent.request, Action::Publish(_)) => {
-                keys.insert(intent.path, intent.key.as_str().to_owned());
+                keys.insert(intent.path.clone(), intent.key.as_str().to_owned());
             }
             Event::Resolved(resolved) if matches!(resolved.outcome, EffectOutcome::Ok { .. }) => {
                 made.extend(keys.get(&resolved.path).cloned());

@@ -68,6 +68,22 @@ fn a_step_without_a_grant_starts_later() {
 }
 
 #[test]
+fn what_was_evaluated_for_events_that_never_came_to_be_is_not_used() {
+    let host = Host::accepted(&steps(2), Terms::default());
+    let intent = host.open().remove(0);
+    let ended = |text: &str| {
+        let mut branch = host.clone();
+        branch.resolve(&intent, EffectOutcome::Ok { output: json!({ "text": text }) }).unwrap();
+        branch.play();
+        branch.outputs()
+    };
+    assert_eq!(
+        [ended("one"), ended("other"), ended("one")],
+        ["one", "other", "one"].map(|text| json!({ "last": text }))
+    );
+}
+
+#[test]
 fn a_recorded_outcome_never_changes() {
     let mut host = Host::accepted(&steps(2), Terms::default());
     let intent = host.open().remove(0);

@@ -12,9 +12,13 @@ fn play(text: &str, inputs: Value, mut answer: impl FnMut(&ReadyStep) -> Value) 
     let inputs: BTreeMap<String, Value> = serde_json::from_value(inputs).unwrap();
     let inputs = workflow.bind(inputs).unwrap();
     let mut outcomes = Outcomes::new();
+    let mut settled = Settled::default();
     let mut waves = Vec::new();
     loop {
-        let next = advance(&workflow, Given { run: "r", inputs: &inputs, outcomes: &outcomes })?;
+        let given = Given { run: "r", inputs: &inputs, outcomes: &outcomes };
+        let next = advance(&workflow, given);
+        assert_eq!(go_on(&workflow, given, &mut settled), next, "what was settled changes nothing");
+        let next = next?;
         if let Some(outputs) = next.finished {
             assert!(next.ready.is_empty());
             return Ok(Played { waves, outputs: json!(outputs) });
@@ -22,7 +26,7 @@ fn play(text: &str, inputs: Value, mut answer: impl FnMut(&ReadyStep) -> Value) 
         assert!(!next.ready.is_empty(), "neither finished nor anything to do");
         waves.push(next.ready.iter().map(|step| step.path.to_string()).collect::<Vec<_>>().join(" "));
         for step in &next.ready {
-            outcomes.insert(step.path.clone(), answer(step));
+            outcomes.insert(step.path.clone(), answer(step).into());
         }
     }
 }
@@ -34,7 +38,7 @@ struct Played {
 }
 
 fn reply(step: &ReadyStep) -> Value {
-    match &step.action {
+    match &*step.action {
         Action::Agent(call) => json!({"text": format!("{}{}", call.prefill.as_deref().unwrap_or(""), call.prompt)}),
         Action::Approve(_) => json!({"approved": true, "by": "ann"}),
         other => json!({"of": other.target()}),
@@ -134,7 +138,7 @@ outputs = { ok = "steps.rules.ok", breaches = "steps.rules.breaches|length" }
 fn the_seed_is_of_the_run_and_the_place() {
     let mut seeds = Vec::new();
     play(NESTED, json!({"channels": ["a", "a"]}), |step| {
-        if let Action::Agent(call) = &step.action {
+        if let Action::Agent(call) = &*step.action {
             seeds.push(call.seed);
         }
         reply(step)

@@ -17,7 +17,7 @@ struct World {
 
 impl World {
     fn answer(&self, step: &ReadyStep) -> Value {
-        match &step.action {
+        match &*step.action {
             Action::Agent(call) if call.agent == "writer" => {
                 let prefill = call.prefill.clone().unwrap_or_default();
                 assert!(call.prompt.split_whitespace().count() < 110, "a small model's prompt: {}", call.prompt);
@@ -54,14 +54,17 @@ impl World {
         .unwrap();
         let inputs = workflow.bind(given).unwrap();
         let mut outcomes = Outcomes::new();
+        let mut settled = Settled::default();
         let mut asked = Vec::new();
         loop {
-            let next = advance(&workflow, Given { run: "r", inputs: &inputs, outcomes: &outcomes }).unwrap();
+            let given = Given { run: "r", inputs: &inputs, outcomes: &outcomes };
+            let next = advance(&workflow, given).unwrap();
+            assert_eq!(go_on(&workflow, given, &mut settled), Ok(next.clone()), "what was settled changes nothing");
             if let Some(outputs) = next.finished {
                 return (outputs["posts"].as_array().unwrap().clone(), asked);
             }
             for step in next.ready {
-                outcomes.insert(step.path.clone(), self.answer(&step));
+                outcomes.insert(step.path.clone(), self.answer(&step).into());
                 asked.push(step);
             }
         }
@@ -92,7 +95,7 @@ fn three_posts_are_drafted_reviewed_and_published() {
         "Exciting news! We're happy to announce Gullwing 3. It boils water wherever you drop anchor. \
          It draws 300 watts from a 12 volt battery, and stops by itself. https://gullwing.example/3"
     );
-    let drafts = asked.iter().filter_map(|step| match &step.action {
+    let drafts = asked.iter().filter_map(|step| match &*step.action {
         Action::Publish(post) => Some(post),
         _ => None,
     });
@@ -119,7 +122,7 @@ fn a_post_that_breaks_a_rule_is_redrafted_with_the_reason_and_then_held() {
     };
     let (posts, asked) = world.play();
     assert_eq!(field(&posts, "drafts"), [2, 2, 2]);
-    let second = asked.iter().find_map(|step| match &step.action {
+    let second = asked.iter().find_map(|step| match &*step.action {
         Action::Agent(call) if step.path.as_str() == "posts[0]/draft#2/write" => Some(&call.prompt),
         _ => None,
     });
@@ -127,5 +130,5 @@ fn a_post_that_breaks_a_rule_is_redrafted_with_the_reason_and_then_held() {
     let (posts, asked) = World { opening: |_| "It is a seamless joy.", score: "8" }.play();
     assert_eq!(field(&posts, "status"), ["held", "held", "held"]);
     assert_eq!(field(&posts, "url"), [&Value::Null; 3]);
-    assert!(!asked.iter().any(|step| matches!(step.action, Action::Publish(_) | Action::Approve(_))));
+    assert!(!asked.iter().any(|step| matches!(*step.action, Action::Publish(_) | Action::Approve(_))));
 }

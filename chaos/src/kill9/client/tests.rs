@@ -162,7 +162,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
     let path = |name: &str| serde_json::from_value::<StepPath>(json!(name)).unwrap();
     let key = |name: &str| EffectKey::of(&RunId::new("r"), &path(name), &Action::Publish(draft.clone()));
     let intended = |name: &str| {
-        Event::Intended(Box::new(Intended {
+        Event::Intended(std::sync::Arc::new(Intended {
             at,
             key: key(name),
             path: path(name),
