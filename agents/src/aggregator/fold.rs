@@ -1,9 +1,11 @@
 //! The fold from events to figures on a shelf. Invariant: it reads nothing but
 //! the events and what it wrote itself.
 
+use std::collections::BTreeMap;
+
 use actors::entity::Entity;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use storage::journal::Event;
 use storage::views::{Changes, Fold, FoldError, Shelf};
 
@@ -47,53 +49,77 @@ impl Fold for Figures {
     }
 
     fn apply(&self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError> {
-        let mut changes = Changes::new();
         let relevant = |event: &&Event| event.kind.starts_with(RUN) || event.kind.starts_with(SUPERVISION);
-        for event in events.iter().filter(relevant) {
-            let totals: Totals = read(&changes, shelf, TOTALS, event)?.unwrap_or_default();
-            let totals = match event.kind.strip_prefix(SUPERVISION) {
-                Some(kind) => supervision(kind, event, totals)?,
-                None => run(&mut changes, shelf, event, totals)?,
-            };
-            write(&mut changes, TOTALS, &totals, event)?;
+        let relevant: Vec<&Event> = events.iter().filter(relevant).collect();
+        let Some(last) = relevant.last() else { return Ok(Changes::new()) };
+        let totals = read(shelf, TOTALS, last)?.unwrap_or_default();
+        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, runs: BTreeMap::new() };
+        for event in &relevant {
+            match event.kind.strip_prefix(SUPERVISION) {
+                Some(kind) => sheet.supervision(kind, event)?,
+                None => sheet.run(event)?,
+            }
+        }
+        sheet.close(last)
+    }
+}
+
+/// The figures that some events change: each is read once, and written once.
+struct Sheet<'a> {
+    shelf: &'a dyn Shelf,
+    changes: Changes,
+    totals: Totals,
+    /// By their keys.
+    runs: BTreeMap<Vec<u8>, RunFigures>,
+}
+
+impl Sheet<'_> {
+    fn supervision(&mut self, kind: &str, event: &Event) -> Result<(), FoldError> {
+        if kind == RESTARTING {
+            let restart: Supervision = serde_json::from_slice(&event.payload).map_err(|e| payload(event, &e))?;
+            self.totals.restarts += 1;
+            *self.totals.restarts_by_child.entry(restart.child).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, event: &Event) -> Result<(), FoldError> {
+        let decoded =
+            Run::decode(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
+        let id = event.stream.as_str().strip_prefix(RUN_STREAM).unwrap_or(event.stream.as_str());
+        let key = [RUNS, id.as_bytes()].concat();
+        let mut figures = match (&decoded, self.runs.remove(&key)) {
+            (RunEvent::Accepted(run), _) => {
+                self.totals.runs += 1;
+                self.changes.put(started_key(run.at.micros(), id), id);
+                RunFigures::new(run, self.totals.restarts)
+            }
+            (_, Some(figures)) => figures,
+            (_, None) => match read(self.shelf, &key, event)? {
+                Some(figures) => figures,
+                None => return Err(payload(event, &"its run was never accepted")),
+            },
+        };
+        figures.count(&decoded, &mut self.totals);
+        let moving = [MOVING, id.as_bytes()].concat();
+        if figures.is_moving() {
+            self.changes.put(moving, id);
+        } else {
+            self.changes.remove(moving);
+        }
+        self.runs.insert(key, figures);
+        Ok(())
+    }
+
+    /// What changes; `last` is the event that a fault is told with.
+    fn close(self, last: &Event) -> Result<Changes, FoldError> {
+        let Self { mut changes, totals, runs, .. } = self;
+        changes.put(TOTALS, serde_json::to_vec(&totals).map_err(|error| payload(last, &error))?);
+        for (key, figures) in runs {
+            changes.put(key, serde_json::to_vec(&figures).map_err(|error| payload(last, &error))?);
         }
         Ok(changes)
     }
-}
-
-fn supervision(kind: &str, event: &Event, mut totals: Totals) -> Result<Totals, FoldError> {
-    if kind == RESTARTING {
-        let restart: Supervision = serde_json::from_slice(&event.payload).map_err(|error| payload(event, &error))?;
-        totals.restarts += 1;
-        *totals.restarts_by_child.entry(restart.child).or_default() += 1;
-    }
-    Ok(totals)
-}
-
-fn run(changes: &mut Changes, shelf: &dyn Shelf, event: &Event, mut totals: Totals) -> Result<Totals, FoldError> {
-    let decoded = Run::decode(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
-    let id = event.stream.as_str().strip_prefix(RUN_STREAM).unwrap_or(event.stream.as_str());
-    let key = [RUNS, id.as_bytes()].concat();
-    let mut figures = match &decoded {
-        RunEvent::Accepted(run) => {
-            totals.runs += 1;
-            changes.put(started_key(run.at.micros(), id), id);
-            RunFigures::new(run, totals.restarts)
-        }
-        _ => match read(changes, shelf, &key, event)? {
-            Some(figures) => figures,
-            None => return Err(payload(event, &"its run was never accepted")),
-        },
-    };
-    figures.count(&decoded, &mut totals);
-    let moving = [MOVING, id.as_bytes()].concat();
-    if figures.is_moving() {
-        changes.put(moving, id);
-    } else {
-        changes.remove(moving);
-    }
-    write(changes, &key, &figures, event)?;
-    Ok(totals)
 }
 
 const RUN_STREAM: &str = "run/";
@@ -104,19 +130,9 @@ fn started_key(micros: i64, id: &str) -> Vec<u8> {
     [STARTED, &age.to_be_bytes(), id.as_bytes()].concat()
 }
 
-fn read<T: DeserializeOwned>(
-    changes: &Changes,
-    shelf: &dyn Shelf,
-    key: &[u8],
-    event: &Event,
-) -> Result<Option<T>, FoldError> {
-    let bytes = changes.read(shelf, key).map_err(FoldError::Shelf)?;
+fn read<T: DeserializeOwned>(shelf: &dyn Shelf, key: &[u8], event: &Event) -> Result<Option<T>, FoldError> {
+    let bytes = shelf.get(key).map_err(FoldError::Shelf)?;
     bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| payload(event, &error))).transpose()
-}
-
-fn write(changes: &mut Changes, key: &[u8], value: &impl Serialize, event: &Event) -> Result<(), FoldError> {
-    changes.put(key, serde_json::to_vec(value).map_err(|error| payload(event, &error))?);
-    Ok(())
 }
 
 fn payload(event: &Event, reason: &impl ToString) -> FoldError {
