@@ -114,7 +114,7 @@ async fn perform(
 
 /// The run that this command is about: the first that has not ended, or with
 /// `again` not been begun.
-async fn choose(system: &System, name: &str, again: bool) -> anyhow::Result<(String, State)> {
+async fn choose(system: &System, name: &str, again: bool) -> anyhow::Result<(String, Arc<State>)> {
     let mut latest = None;
     let mut out = BTreeSet::new();
     for round in 0..AGAIN_MAX {
@@ -124,7 +124,7 @@ async fn choose(system: &System, name: &str, again: bool) -> anyhow::Result<(Str
                 Some(latest) if !again => Ok(latest),
                 _ => {
                     warn_of_posts(&out);
-                    Ok((id, State::default()))
+                    Ok((id, Arc::default()))
                 }
             };
         }

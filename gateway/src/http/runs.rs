@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agents::aggregator::{Cursor, PAGE_MAX};
 use agents::run::{Summary, Terms};
-use agents::workflow::{self, InputError};
+use agents::workflow::InputError;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -60,7 +60,7 @@ pub(super) async fn create(
     let ask: Ask = read(&body.map_err(|_| Problem::too_large(too_long()))?)?;
     let workflow = match (ask.workflow.as_deref(), &ask.definition) {
         (_, Some(text)) => system.workflow("definition", text),
-        (None | Some("announce"), None) => system.workflow("workflows/announce.toml", workflow::ANNOUNCE),
+        (None | Some("announce"), None) => system.announce(),
         (Some(other), None) => {
             return Err(Problem::unprocessable(format!(
                 "there is no workflow `{other}`; use `announce`, or send a `definition`"

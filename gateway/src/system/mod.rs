@@ -6,6 +6,7 @@
 mod archive;
 mod desk;
 mod factories;
+mod folds;
 mod follow;
 mod hindrance;
 mod order;
@@ -27,7 +28,8 @@ use actors::world::World;
 use agents::aggregator::Reports;
 use agents::conduct::Stage;
 use agents::run::Run;
-use agents::workflow::Known;
+use agents::workflow::{Known, Workflow};
+use policies::document;
 use storage::journal::{Journal, Opened};
 use supervisor::{ShutdownReport, Tree, TreeSnapshot};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +86,9 @@ pub struct System {
     reports: Reports,
     metrics: Metrics,
     known: Known,
+    /// The built-in workflow, once it was asked for.
+    announce: OnceLock<Result<Arc<Workflow>, Vec<document::Error>>>,
+    folds: folds::Folds,
     feed: Option<PathBuf>,
     live: Option<Live>,
     /// Cancelled when the committer has ended.

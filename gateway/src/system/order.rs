@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use actors::durable::{AskError, Origin};
 use agents::run::{Act, Command, Order, Refusal, RunId, State, Terms};
-use agents::workflow::{Workflow, check};
+use agents::workflow::{ANNOUNCE, Workflow, check};
 use policies::document;
 use serde_json::Value;
-use storage::journal::TraceId;
+use storage::journal::{TraceId, Version};
 
 use super::System;
 
@@ -72,6 +72,14 @@ impl System {
         check(file, text, &self.known).map(Arc::new)
     }
 
+    /// The built-in workflow.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it in this system.
+    pub fn announce(&self) -> Result<Arc<Workflow>, Vec<document::Error>> {
+        self.announce.get_or_init(|| self.workflow("workflows/announce.toml", ANNOUNCE)).clone()
+    }
+
     /// Takes a run on; it is durable when this returns.
     ///
     /// # Errors
@@ -108,17 +116,17 @@ impl System {
     ///
     /// # Errors
     /// Why it cannot be read, in a sentence.
-    pub async fn state(&self, run: &str) -> Result<State, String> {
-        use actors::entity::Entity;
-        let mut state = State::default();
-        let mut after = storage::journal::Version::NONE;
+    pub async fn state(&self, run: &str) -> Result<Arc<State>, String> {
+        let mut folded = self.folds.take(run);
         loop {
-            let page = self.run_events(run, after, STATE_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(state) };
-            after = last.version;
-            for event in &page {
-                let event = agents::run::Run::decode(&event.kind, event.schema, &event.payload)?;
-                agents::run::Run::evolve(&mut state, &event);
+            let page = self.run_events(run, folded.version, STATE_PAGE).await?;
+            folded.fold(&page)?;
+            if page.len() < STATE_PAGE {
+                let state = Arc::clone(&folded.state);
+                if folded.version > Version::NONE {
+                    self.folds.keep(run, folded);
+                }
+                return Ok(state);
             }
         }
     }

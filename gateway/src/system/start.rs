@@ -2,7 +2,7 @@
 //! run that has work to do is awake, and the journal writes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actors::durable::{self, Directory, Spine, WakeError};
 use actors::guard::Guards;
@@ -25,6 +25,7 @@ use supervisor::{Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
+use super::folds::Folds;
 use super::prospects::Outlook;
 use super::waking::Waker;
 use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
@@ -114,8 +115,22 @@ impl System {
         if let Some(live) = &parts.live {
             live.attach(journal.clone(), &tree);
         }
-        let (feed, live) = (parts.feed.clone(), parts.live.clone());
-        let system = Self { world, journal, opened, tree, stage, runs, reports, metrics, known, feed, live, committed };
+        let system = Self {
+            world,
+            journal,
+            opened,
+            tree,
+            stage,
+            runs,
+            reports,
+            metrics,
+            known,
+            announce: OnceLock::new(),
+            folds: Folds::default(),
+            feed: parts.feed.clone(),
+            live: parts.live.clone(),
+            committed,
+        };
         waker.wake().await.map_err(StartError::Runs)?;
         Ok(system)
     }
