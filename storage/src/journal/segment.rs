@@ -119,7 +119,8 @@ pub(super) fn walk(
     mut visit: impl FnMut(u64, &Frame<'_>) -> ControlFlow<()>,
 ) -> io::Result<Walked> {
     const CUT: &str = "the record is cut short";
-    let mut buffer = vec![0; chunk];
+    let all = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; chunk.min(all)];
     // The buffer holds `held` bytes of the file from `base` on; the next frame is at `at` in it.
     let (mut base, mut held, mut at) = (from, 0, 0);
     loop {
