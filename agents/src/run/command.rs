@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::event::{EffectOutcome, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
-use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow};
+use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
@@ -106,6 +106,8 @@ pub struct Order {
     pub id: RunId,
     /// What it does.
     pub workflow: Arc<Workflow>,
+    /// The hash of that.
+    pub version: WorkflowVersion,
     /// What it is given.
     pub inputs: BTreeMap<String, Value>,
     /// Who asks for it.

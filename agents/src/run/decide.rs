@@ -107,7 +107,7 @@ impl Draft {
         self.push(Event::Accepted(Arc::new(Accepted {
             at: self.now,
             id: order.id,
-            version: order.workflow.version(),
+            version: order.version,
             workflow: order.workflow,
             inputs,
             principal: order.principal,

@@ -6,6 +6,7 @@
 //! arrived in cannot matter; `go_on` gives the same, and leaves out what an
 //! earlier walk of the run has settled.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -113,6 +114,8 @@ pub fn go_on(workflow: &Workflow, given: Given<'_>, settled: &mut Settled) -> Re
 struct Scope {
     names: BTreeMap<String, Value>,
     steps: BTreeMap<String, Value>,
+    /// The two as one value, once it was asked for.
+    context: OnceCell<Value>,
 }
 
 impl Scope {
@@ -121,18 +124,26 @@ impl Scope {
         let ground = || (Value::from(Serde(given.inputs)), Value::from(Serde(&workflow.data)));
         let (inputs, data) = settled.ground.get_or_insert_with(ground).clone();
         let names = [("inputs".to_owned(), inputs), ("data".to_owned(), data), ("run".to_owned(), run)];
-        Self { names: names.into(), steps: BTreeMap::new() }
+        Self { names: names.into(), steps: BTreeMap::new(), context: OnceCell::new() }
     }
 
     fn with(&self, name: &str, value: Value) -> Self {
-        let mut inner = self.clone();
-        inner.names.insert(name.to_owned(), value);
-        inner
+        let mut names = self.names.clone();
+        names.insert(name.to_owned(), value);
+        Self { names, steps: self.steps.clone(), context: OnceCell::new() }
+    }
+
+    fn add(&mut self, step: &str, output: Value) {
+        self.context.take();
+        self.steps.insert(step.to_owned(), output);
     }
 
     fn context(&self) -> Value {
-        let steps = ("steps".to_owned(), map(&self.steps));
-        Value::from_pairs(self.names.clone().into_iter().chain([steps]))
+        let context = || {
+            let steps = ("steps".to_owned(), map(&self.steps));
+            Value::from_pairs(self.names.clone().into_iter().chain([steps]))
+        };
+        self.context.get_or_init(context).clone()
     }
 }
 
@@ -163,7 +174,7 @@ impl Walk<'_> {
             let Some(output) = self.step(step, &path.child(&step.id), scope)? else {
                 return Ok(None);
             };
-            scope.steps.insert(step.id.to_string(), output.clone());
+            scope.add(step.id.as_str(), output.clone());
             outputs.insert(step.id.to_string(), output);
         }
         Ok(Some(outputs))
@@ -244,7 +255,7 @@ impl Walk<'_> {
             let message = format!("it asks for {bytes} bytes, and {ACTION_BYTES_MAX} is the most");
             return Err(fault(path, "request", message));
         }
-        let hash = blake3::hash(text.as_bytes()).to_hex().as_str().into();
+        let hash = blake3::hash(&text).to_hex().as_str().into();
         let step = ReadyStep { path: path.clone(), action: Arc::new(action), hash };
         self.settled.ask(step.clone());
         self.ready.push(step);

@@ -28,7 +28,7 @@ use actors::world::World;
 use agents::aggregator::Reports;
 use agents::conduct::Stage;
 use agents::run::Run;
-use agents::workflow::{Known, Workflow};
+use agents::workflow::{Known, Workflow, WorkflowVersion};
 use policies::document;
 use storage::journal::{Journal, Opened};
 use supervisor::{ShutdownReport, Tree, TreeSnapshot};
@@ -87,13 +87,16 @@ pub struct System {
     metrics: Metrics,
     known: Known,
     /// The built-in workflow, once it was asked for.
-    announce: OnceLock<Result<Arc<Workflow>, Vec<document::Error>>>,
+    announce: OnceLock<Result<Pinned, Vec<document::Error>>>,
     folds: folds::Folds,
     feed: Option<PathBuf>,
     live: Option<Live>,
     /// Cancelled when the committer has ended.
     committed: CancellationToken,
 }
+
+/// A workflow, and its hash.
+type Pinned = (WorkflowVersion, Arc<Workflow>);
 
 /// Where the run directory finds the tree, which is started after it.
 type TreeSlot = Arc<OnceLock<Tree>>;

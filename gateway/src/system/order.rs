@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actors::durable::{AskError, Origin};
 use agents::run::{Act, Command, Order, Refusal, RunId, State, Terms};
-use agents::workflow::{ANNOUNCE, Workflow, check};
+use agents::workflow::{ANNOUNCE, Workflow, WorkflowVersion, check};
 use policies::document;
 use serde_json::Value;
 use storage::journal::{TraceId, Version};
@@ -77,7 +77,18 @@ impl System {
     /// # Errors
     /// Everything that is wrong with it in this system.
     pub fn announce(&self) -> Result<Arc<Workflow>, Vec<document::Error>> {
-        self.announce.get_or_init(|| self.workflow("workflows/announce.toml", ANNOUNCE)).clone()
+        let pinned = self.announce.get_or_init(|| {
+            let workflow = self.workflow("workflows/announce.toml", ANNOUNCE)?;
+            Ok((workflow.version(), workflow))
+        });
+        pinned.clone().map(|(_, workflow)| workflow)
+    }
+
+    fn version(&self, workflow: &Arc<Workflow>) -> WorkflowVersion {
+        match self.announce.get() {
+            Some(Ok((version, announce))) if Arc::ptr_eq(announce, workflow) => version.clone(),
+            _ => workflow.version(),
+        }
     }
 
     /// Takes a run on; it is durable when this returns.
@@ -87,6 +98,7 @@ impl System {
     pub async fn accept(&self, new: NewRun) -> Result<Taken, AcceptError> {
         let order = Order {
             id: RunId::new(new.id.clone()),
+            version: self.version(&new.workflow),
             workflow: new.workflow,
             inputs: new.inputs,
             principal: new.principal.clone(),
@@ -107,7 +119,7 @@ impl System {
         let known = self.state(id).await.map_err(AcceptError::Unavailable)?;
         let same = known.order.as_ref().is_some_and(|known| {
             let bound = order.workflow.bind(order.inputs.clone());
-            known.version == order.workflow.version() && bound.is_ok_and(|inputs| inputs == known.inputs)
+            known.version == order.version && bound.is_ok_and(|inputs| inputs == known.inputs)
         });
         if same { Ok(Taken { repeated: true }) } else { Err(AcceptError::Taken(id.to_owned())) }
     }

@@ -110,6 +110,7 @@ fn order(workflow: &Arc<Workflow>, terms: Terms) -> Box<Order> {
     Box::new(Order {
         id: RunId::new("r"),
         workflow: Arc::clone(workflow),
+        version: workflow.version(),
         inputs: BTreeMap::new(),
         principal: "ann".to_owned(),
         terms,
