@@ -1,6 +1,7 @@
 //! What the scripted model says. Invariant: a pure function of the request, so
 //! that two runs with one seed read the same words.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Sentences that a launch post could hold; none carries a banned word.
@@ -53,21 +54,15 @@ impl Reply {
     /// As the events of a streamed reply, `[DONE]` included.
     #[must_use]
     pub fn events(&self) -> Vec<String> {
-        let chunk = |choices: Value, usage: Value| {
-            let chunk = json!({
-                "id": self.id, "object": "chat.completion.chunk", "choices": choices, "usage": usage,
-            });
-            format!("data: {chunk}\n\n")
+        let chunk = |choices: &[Choice<'_>], usage: Option<Value>| {
+            let chunk = Chunk { id: &self.id, object: "chat.completion.chunk", choices, usage };
+            format!("data: {}\n\n", serde_json::to_string(&chunk).unwrap_or_default())
         };
-        let mut events: Vec<_> = self
-            .text
-            .split_inclusive(' ')
-            .map(|word| {
-                chunk(json!([{ "index": 0, "delta": { "content": word }, "finish_reason": null }]), Value::Null)
-            })
-            .collect();
-        events.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": "stop" }]), Value::Null));
-        events.push(chunk(json!([]), self.usage()));
+        let choice = |content, finish_reason| Choice { index: 0, delta: Delta { content }, finish_reason };
+        let words = self.text.split_inclusive(' ');
+        let mut events: Vec<_> = words.map(|word| chunk(&[choice(Some(word), None)], None)).collect();
+        events.push(chunk(&[choice(None, Some("stop"))], None));
+        events.push(chunk(&[], Some(self.usage())));
         events.push("data: [DONE]\n\n".to_owned());
         events
     }
@@ -79,6 +74,28 @@ impl Reply {
             "total_tokens": self.prompt_tokens + self.completion_tokens,
         })
     }
+}
+
+/// A part of a streamed reply.
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'a str,
+    choices: &'a [Choice<'a>],
+    usage: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u32,
+    delta: Delta<'a>,
+    finish_reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
 }
 
 /// The reply to a chat completion's body.

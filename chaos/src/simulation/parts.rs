@@ -2,7 +2,7 @@
 //! clock, disk or network.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actors::transport::{self, Transport};
@@ -66,12 +66,18 @@ fn crc(text: &str) -> u32 {
     text.bytes().fold(0, |sum, byte| sum.rotate_left(5) ^ u32::from(byte))
 }
 
+/// The built-in policies, read once for all lives of a process.
+pub(super) fn built_in() -> Result<Policies, PartsError> {
+    static POLICIES: LazyLock<Result<Policies, Vec<Error>>> = LazyLock::new(|| Policies::load(&Config::default()));
+    POLICIES.clone().map_err(|mut faults| PartsError::Policy(faults.remove(0)))
+}
+
 /// The parts of a simulated system, on this disk.
 ///
 /// # Errors
 /// [`PartsError`]; none with the built-in policies.
 pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
-    let policies = Policies::load(&Config::default()).map_err(PartsError::Policy)?;
+    let policies = built_in()?;
     let mut agents = Vec::new();
     for name in AGENTS {
         let options = openai::Options {
