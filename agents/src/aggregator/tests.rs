@@ -178,7 +178,7 @@ async fn an_item_that_came_to_no_post_has_its_figures_too() {
     let scopes = || vec![ScopeId::Workspace("main".to_owned())];
     let begun = |path: &str, micros: i64| {
         let intent = fixture::intended(path, path, 1, Money::ZERO, scopes());
-        Event::Intended(Box::new(Intended { at: Timestamp::from_micros(micros), ..intent }))
+        Event::Intended(Arc::new(Intended { at: Timestamp::from_micros(micros), ..intent }))
     };
     let ended = |path: &str, micros: i64| {
         let outcome = fixture::resolved(path, path, 1, Money::from_nanos(5));

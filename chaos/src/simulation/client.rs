@@ -66,7 +66,7 @@ impl Client {
     pub(super) async fn attend(&self, server: &Router) {
         let all = self.plan.workload.arrivals.iter().map(|arrival| async {
             let wait = Duration::from_millis(arrival.at_ms).saturating_sub(self.scene.now());
-            tokio::time::sleep(wait).await;
+            self.scene.sleep(wait).await;
             self.look_after(server, &arrival.key).await;
         });
         futures::future::join_all(all).await;
@@ -89,7 +89,7 @@ impl Client {
         }
         let Some(run) = self.ask(server, key).await else { return self.tell(key, |known| known.over = true) };
         while !self.look(server, key, &run).await {
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.scene.sleep(LOOK_EVERY).await;
         }
         self.tell(key, |known| known.over = true);
     }
@@ -115,7 +115,7 @@ impl Client {
                     }
                 }
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            self.scene.sleep(ASK_AGAIN).await;
         }
     }
 
@@ -235,6 +235,7 @@ impl Client {
         let none = || Answer { status: StatusCode::BAD_GATEWAY, body: Value::Null };
         let Ok(request) = request.body(Body::from(body.to_owned())) else { return none() };
         let Ok(response) = server.clone().oneshot(request).await;
+        self.scene.count();
         if changes {
             self.scene.pass(Point::AckBefore);
         }

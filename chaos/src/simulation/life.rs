@@ -125,7 +125,7 @@ impl Cast {
     async fn attend(&self, server: &axum::Router) {
         self.client.attend(server).await;
         let rest = Duration::from_millis(self.plan.duration_ms).saturating_sub(self.scene.now());
-        tokio::time::sleep(rest).await;
+        self.scene.sleep(rest).await;
     }
 
     fn time_left(&self) -> Duration {
@@ -156,7 +156,7 @@ impl Cast {
                 self.strike(due, world, system, server).await;
             }
             let next = self.scene.weather(|weather, _| weather.next_due()).unwrap_or(end).min(end);
-            tokio::time::sleep(next.saturating_sub(self.scene.now()).max(Duration::from_millis(1))).await;
+            self.scene.sleep(next.saturating_sub(self.scene.now()).max(Duration::from_millis(1))).await;
         }
     }
 
@@ -181,7 +181,7 @@ impl Cast {
                     if self.scene.now() >= Duration::from_millis(self.plan.duration_ms) {
                         return;
                     }
-                    tokio::time::sleep(STRIKE_AGAIN).await;
+                    self.scene.sleep(STRIKE_AGAIN).await;
                 }
                 self.scene.see(Seen::Struck { number });
             }
@@ -236,7 +236,7 @@ impl Cast {
     async fn gauge(&self, system: &Arc<System>) {
         let mut deepest = 0;
         loop {
-            tokio::time::sleep(GAUGE_EVERY).await;
+            self.scene.sleep(GAUGE_EVERY).await;
             let picture = system.picture();
             let gauged = picture.root.nodes().filter_map(|node| Some((&node.name, node.mailbox.as_ref()?)));
             let depths = gauged.map(|(name, mailbox)| (name.clone(), mailbox.queued as u64, mailbox.max as u64));

@@ -69,7 +69,7 @@ fn crc(text: &str) -> u32 {
 /// The built-in policies, read once for all lives of a process.
 pub(super) fn built_in() -> Result<Policies, PartsError> {
     static POLICIES: LazyLock<Result<Policies, Vec<Error>>> = LazyLock::new(|| Policies::load(&Config::default()));
-    POLICIES.clone().map_err(|mut faults| PartsError::Policy(faults.remove(0)))
+    POLICIES.clone().map_err(PartsError::Policy)
 }
 
 /// The parts of a simulated system, on this disk.

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::config::Config;
-use gateway::policy::Policies;
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
 use storage::disk::sim::SimDisk;
@@ -14,7 +12,7 @@ use super::board::Board;
 use super::client::Client;
 use super::life::{Cast, End, Remains};
 use super::model::Provider;
-use super::parts::PartsError;
+use super::parts::{PartsError, built_in};
 use super::sabotage::Sabotage;
 use super::scene::Scene;
 use crate::fault::Loss;
@@ -37,7 +35,8 @@ pub struct Played {
     pub lines: Vec<String>,
     /// The hash over everything that happened, in its order and time.
     pub trace: String,
-    /// Turns, tasks, lines of the trace, changes of the disk and sightings together.
+    /// How much was put in an order: turns of actors and tasks, operations on the disk, the client's
+    /// requests, times that were waited for, lines of the trace and sightings.
     pub events: u64,
     /// Lives of the process.
     pub lives: u32,
@@ -70,7 +69,7 @@ pub struct Made {
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.
 pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
-    let policies = Policies::load(&Config::default()).map_err(PartsError::Policy)?;
+    let policies = built_in()?;
     let scene = Scene::new(plan, SimDisk::new(), made.lines);
     let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
     let cast = Cast {
@@ -113,10 +112,10 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
         }
     }
     let elapsed_ms = u64::try_from(scene.now().as_millis()).unwrap_or(u64::MAX);
-    let changes = scene.disk().counters().changes;
+    let operations = scene.disk().counters().operations;
     let history = History { plan: plan.clone(), budget, seen: scene.take(), broken };
     hasher.update(serde_json::to_string(&history.seen).unwrap_or_default().as_bytes());
-    let events = steps + changes + history.seen.len() as u64;
+    let events = steps + operations + scene.beside() + history.seen.len() as u64;
     Ok(Played {
         history,
         lines: scene.take_lines(),

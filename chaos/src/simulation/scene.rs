@@ -34,6 +34,8 @@ struct State {
     death: Option<Death>,
     /// When a full disk has room again, whoever lives then.
     room_at: Option<Duration>,
+    /// What happened beside the system: requests of the client, and times that were waited for.
+    beside: u64,
 }
 
 enum Clock {
@@ -60,6 +62,7 @@ impl Scene {
             lines: lines.then(Vec::new),
             death: None,
             room_at: None,
+            beside: 0,
         };
         Self(Arc::new(Shared { disk, died: Notify::new(), state: Mutex::new(state) }))
     }
@@ -200,6 +203,24 @@ impl Scene {
 
     pub(super) fn death(&self) -> Option<Death> {
         self.state().death
+    }
+
+    /// Counts something that happened beside the system.
+    pub(super) fn count(&self) {
+        self.state().beside += 1;
+    }
+
+    /// How much happened beside the system.
+    pub(super) fn beside(&self) -> u64 {
+        self.state().beside
+    }
+
+    /// Waits, as somebody outside does.
+    pub(super) async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        if !time.is_zero() {
+            self.count();
+        }
     }
 
     /// Resolves when the process has died.

@@ -60,6 +60,8 @@ pub struct Counters {
     /// Operations that change something, failed ones included: the places where
     /// [`SimDisk::power_off_after`] can strike.
     pub changes: u64,
+    /// Those, and those that only read.
+    pub operations: u64,
 }
 
 /// A simulated disk. Clones share their state, so a clone outlives the system under test and serves
@@ -217,6 +219,7 @@ impl State {
             }
             self.counters.changes += 1;
         }
+        self.counters.operations += 1;
         Ok(())
     }
 
