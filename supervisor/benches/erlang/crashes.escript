@@ -44,8 +44,8 @@ child(Number, Parent) ->
         _ -> ok
     end,
     ets:insert(children, {Number, self(), 0}),
-    receive {crash, At} ->
-        ets:insert(children, {Number, self(), At}),
+    receive crash ->
+        ets:insert(children, {Number, self(), now_us()}),
         exit(crash)
     end.
 
@@ -63,7 +63,7 @@ crash(Begun, Sent, Rate, Seconds, Children) ->
 
 one(Number) ->
     [{_, Pid, _}] = ets:lookup(children, Number),
-    Pid ! {crash, now_us()},
+    Pid ! crash,
     1.
 
 now_us() -> erlang:monotonic_time(microsecond).
