@@ -14,7 +14,7 @@ use super::{Located, MISTAKES_MAX, Mistakes, quoted};
 
 /// What is tried in place of something wrong or missing, so that reading can go on behind it: values of
 /// each shape that a policy may ask for.
-const STAND_INS: [&str; 8] = ["1", "\"$1\"", "\"1s\"", "\"1/s\"", "\"x\"", "true", "[]", "{}"];
+const STAND_INS: [&str; 9] = ["1", "\"$1\"", "\"1s\"", "\"1/s\"", "\"1%\"", "\"x\"", "true", "[]", "{}"];
 
 /// The most tries at one value. A try without a mistake of its own is rare, so this is never what ends it.
 const TRIES_MAX: usize = 4 * MISTAKES_MAX;
