@@ -138,6 +138,8 @@ impl Campaign {
                 command.arg("--plan").arg(plan);
             }
         }
+        // Plays panic on purpose, often, and nobody reads what they say of it.
+        command.env("RUST_BACKTRACE", "0");
         let output = command.args(more).stdin(Stdio::null()).kill_on_drop(true).output().await;
         let output = output.map_err(|source| CampaignError::Run { ask: ask.clone(), source })?;
         let failed = |said: String| CampaignError::Failed { ask: ask.clone(), said };
