@@ -49,11 +49,7 @@ pub trait Entity: Send + Sync + Sized + 'static {
     /// # Errors
     /// What cannot be understood, in a sentence.
     fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Self::Event, String> {
-        if schema > Self::SCHEMA {
-            let known = Self::SCHEMA;
-            return Err(format!("`{kind}` has schema {schema} and this version knows up to {known}: run a newer one"));
-        }
-        serde_json::from_slice(payload).map_err(|error| format!("`{kind}` cannot be read: {error}"))
+        read_back::<Self>(kind, schema, payload)
     }
 
     /// What remains of an event whose subject was erased, and its payload with it. Whoever names a
@@ -64,6 +60,18 @@ pub trait Entity: Send + Sync + Sized + 'static {
     fn erased(kind: &str, _schema: u16) -> Result<Self::Event, String> {
         Err(format!("`{kind}` was erased, and `{}` does not say what remains of it", Self::KIND))
     }
+}
+
+/// An event of a schema that is known, from its JSON.
+///
+/// # Errors
+/// As [`Entity::decode`].
+pub fn read_back<E: Entity>(kind: &str, schema: u16, payload: &[u8]) -> Result<E::Event, String> {
+    if schema > E::SCHEMA {
+        let known = E::SCHEMA;
+        return Err(format!("`{kind}` has schema {schema} and this version knows up to {known}: run a newer one"));
+    }
+    serde_json::from_slice(payload).map_err(|error| format!("`{kind}` cannot be read: {error}"))
 }
 
 /// What [`Entity::decide`] returns.

@@ -18,7 +18,7 @@ mod walks;
 #[cfg(test)]
 mod tests;
 
-use actors::entity::{Decided, Decision, Entity};
+use actors::entity::{Decided, Decision, Entity, read_back};
 
 pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 pub use decide::{AUTOMATIC, LOSSES_MAX};
@@ -71,5 +71,10 @@ impl Entity for Run {
 
     fn kind(event: &Event) -> &'static str {
         event.kind()
+    }
+
+    // Here, so that it is compiled with this crate, whoever reads a run.
+    fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Event, String> {
+        read_back::<Self>(kind, schema, payload)
     }
 }
