@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::disk::{self, DiskArguments};
 use crate::kill9::command::{self as kill9, Kill9Arguments};
 use crate::live::command::{self as live, LiveArguments};
 use crate::platform::{self, PlatformArguments};
@@ -46,6 +47,9 @@ enum Command {
     /// The platform, for `kill9` to start
     #[command(hide = true)]
     Platform(PlatformArguments),
+    /// The disk that loses what was not synced, for `kill9` to start
+    #[command(hide = true)]
+    Disk(DiskArguments),
 }
 
 /// Runs the command.
@@ -66,6 +70,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Replay(arguments) => return simulation::replay(arguments),
         Command::Provider(arguments) => return provider::serve(arguments),
         Command::Platform(arguments) => return platform::serve(arguments),
+        Command::Disk(arguments) => return disk::serve(arguments),
         Command::Sim(_)
         | Command::Kill9(_)
         | Command::Live(_)
@@ -82,7 +87,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
             Command::Shrink(arguments) => simulation::make_small(arguments).await,
             Command::Regressions(arguments) => simulation::regressions(arguments).await,
             Command::Mutants(arguments) => mutants::mutants(arguments).await,
-            Command::Act(_) | Command::Replay(_) | Command::Provider(_) | Command::Platform(_) => Ok(()),
+            Command::Act(_) | Command::Replay(_) | Command::Provider(_) | Command::Platform(_) | Command::Disk(_) => {
+                Ok(())
+            }
         }
     })
 }

@@ -3,6 +3,7 @@
 pub mod aims;
 pub mod checkers;
 pub mod command;
+pub mod disk;
 pub mod experiment;
 pub mod fault;
 pub mod history;

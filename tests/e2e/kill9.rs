@@ -4,23 +4,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
+use chaos::aims::Invariant;
+use chaos::disk::command::Deaf;
+use chaos::fault::{Loss, Point};
 use chaos::history::{History, Seen};
 use chaos::kill9::command::Summary;
-use chaos::kill9::{Kill9Options, Yard, plan, play};
+use chaos::kill9::{Kill9Options, Medium, Played, Yard, plan, play};
 use chaos::plan::{Approval, Platform};
+use chaos::report::Verdict;
 
 use crate::desk::{Desk, Provider, cache};
 
 fn killed(options: &Kill9Options) -> History {
+    let Played { history, .. } = killed_on(options, None);
+    assert_eq!(history.broken, None);
+    history
+}
+
+/// The same, on a disk that is deaf to some syncs.
+fn killed_on(options: &Kill9Options, deaf_to: Option<Deaf>) -> Played {
     let folder = tempfile::tempdir().unwrap();
     let programs = (env!("CARGO_BIN_EXE_e2e-callboard"), env!("CARGO_BIN_EXE_e2e-chaos"));
     let mut yard = Yard::new(folder.path().join("yard"), PathBuf::from(programs.0), PathBuf::from(programs.1));
-    yard.models = Some(cache());
+    (yard.models, yard.deaf_to) = (Some(cache()), deaf_to);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let history = runtime.block_on(play(plan(options), &yard, &|_| {})).unwrap();
-    assert_eq!(history.broken, None);
-    history
+    runtime.block_on(play(plan(options), &yard, &|_| {})).unwrap()
+}
+
+/// Whether it was on a disk that loses; where none can be mounted, why not is told.
+fn on_a_disk_that_loses(played: &Played) -> bool {
+    match &played.medium {
+        Medium::Refused(why) => eprintln!("skipped: {why}"),
+        medium => assert_eq!(*medium, Medium::Losing),
+    }
+    played.medium == Medium::Losing
 }
 
 /// What must be true whatever the platform can do.
@@ -66,6 +85,42 @@ fn a_careless_platform_has_every_post_once_and_what_is_in_doubt_is_held() {
     judge(&history, &options);
     assert!(Summary::of(&history).held > 0, "the platform loses answers, so some posts are in doubt");
     assert!(history.seen.iter().any(|sighting| matches!(sighting.what, Seen::Questioned { .. })));
+}
+
+#[test]
+fn a_power_cut_at_each_kill_loses_nothing_that_was_acknowledged() {
+    let points = vec![Point::PostAfterSend, Point::AppendAfter, Point::SyncBefore];
+    let losses = vec![Loss::LoseUnsynced];
+    let options = Kill9Options { cycles: 6, runs: 4, seed: 13, points, losses, ..Kill9Options::default() };
+    let played = killed_on(&options, None);
+    if on_a_disk_that_loses(&played) {
+        assert_eq!(played.history.broken, None);
+        let cut = |seen: &&Seen| matches!(seen, Seen::Crashed { loss: Loss::LoseUnsynced, .. });
+        let cuts = played.history.seen.iter().map(|sighting| &sighting.what).filter(cut).count();
+        assert_eq!(cuts, 6);
+        judge(&played.history, &options);
+    }
+}
+
+#[test]
+fn a_power_cut_shows_that_syncs_are_missing() {
+    let losses = vec![Loss::LoseUnsynced];
+    for deaf_to in [Deaf::Files, Deaf::Folders] {
+        let options = Kill9Options {
+            cycles: 3,
+            runs: 3,
+            seed: 14,
+            losses: losses.clone(),
+            quiet: Duration::from_secs(5),
+            ..Kill9Options::default()
+        };
+        let played = killed_on(&options, Some(deaf_to));
+        if on_a_disk_that_loses(&played) {
+            let found = Verdict::of(&played.history, &Invariant::ALL, &[]);
+            let broken = &played.history.broken;
+            assert!(broken.is_some() || found.counts.contains_key(&Invariant::AcknowledgedSurvives), "{found:?}");
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
 mod desk;
+mod disk;
 mod economy;
 mod going_on;
 mod kill;

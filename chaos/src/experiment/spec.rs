@@ -95,7 +95,7 @@ pub(super) fn read(
     let count = section.whole("count", 1..=COUNT_MAX, mistakes);
     let p = if lasts(kind) { share(&mut section, "p", mistakes).unwrap_or(1.0) } else { 1.0 };
     let target = target(kind.victim(), &mut section, frame, mistakes);
-    let effect = effect(kind, timing.as_ref(), &mut section, frame, mistakes);
+    let effect = effect(kind, timing.as_ref(), &mut section, mistakes);
     section.finish(mistakes);
 
     let timing = timing?;
@@ -201,7 +201,6 @@ fn effect(
     kind: Kind,
     timing: Option<&Timing>,
     section: &mut Section<'_>,
-    frame: &Frame,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Effect> {
     Some(match kind {
@@ -239,7 +238,7 @@ fn effect(
             let jump = section.need::<Jump>("by", mistakes)?;
             Effect::Clock { by_ms: jump.into_inner().by_ms }
         }
-        Kind::Crash => crash(section, frame, mistakes),
+        Kind::Crash => crash(section, mistakes),
     })
 }
 
@@ -253,16 +252,11 @@ fn by(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<u64> {
     need_length(section, "by", mistakes).map(Spanned::into_inner)
 }
 
-fn crash(section: &mut Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Effect {
+fn crash(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Effect {
     let point = section.read::<Point>("point", mistakes);
     let has_point = section.get("point").is_some();
     let nth = nth(section, has_point, mistakes);
-    let disk = section.read::<Loss>("disk", mistakes);
-    let loss = disk.as_ref().map_or_else(Loss::default, |disk| *disk.get_ref());
-    if let Some(disk) = disk.filter(|_| loss == Loss::Torn && frame.modes.contains(&Mode::Kill9)) {
-        let help = "a killed process leaves whole writes behind: take `kill9` out of `modes`, or choose another `disk`";
-        mistakes.add(disk.span(), "`kill9` cannot tear writes", help);
-    }
+    let loss = section.read::<Loss>("disk", mistakes).map(Spanned::into_inner).unwrap_or_default();
     Effect::Crash { point: point.map(Spanned::into_inner), nth, loss }
 }
 

@@ -282,8 +282,6 @@ fn a_mode_must_be_able_to_do_every_fault() {
         &format!("{head}{WORK}{text}"),
         &[
             "10:8: `live` cannot do `crash`; take `live` out of `modes`, or this fault out of the experiment",
-            "11:8: `kill9` cannot tear writes; a killed process leaves whole writes behind: take `kill9` out of \
-             `modes`, or choose another `disk`",
             "13:8: `live` cannot do `clock_jump`; take `live` out of `modes`, or this fault out of the experiment",
             "13:8: `kill9` cannot do `clock_jump`; take `kill9` out of `modes`, or this fault out of the experiment",
             "16:8: `kill9` cannot do `actor_kill`; take `kill9` out of `modes`, or this fault out of the experiment",

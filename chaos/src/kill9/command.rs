@@ -10,8 +10,9 @@ use anyhow::Context;
 use clap::Args;
 use policies::document;
 
-use super::{Kill9Options, Yard, plan, play};
+use super::{Kill9Options, Medium, Played, Yard, plan, play};
 use crate::aims::Invariant;
+use crate::disk::command::Deaf;
 use crate::experiment::{self, Experiment, Form, Mode};
 use crate::fault::Point;
 use crate::history::{History, Seen};
@@ -46,6 +47,9 @@ pub struct Kill9Arguments {
     /// The program to kill (default: `callboard` beside this one)
     #[arg(long, value_name = "PATH")]
     callboard: Option<PathBuf>,
+    /// Syncs that the disk beneath does not do: a mutant, to see that the checkers find out
+    #[arg(long, value_name = "SYNCS", hide = true)]
+    deaf_to: Option<Deaf>,
     /// A folder for the data, the ledgers and the reports (default: `reports/kill9-NAME-SEED`)
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -63,13 +67,15 @@ pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
     let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(name));
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("{} cannot be used", folder.display()))?;
-    let yard = Yard::new(folder.join("yard"), callboard(arguments, &servers)?, servers);
+    let mut yard = Yard::new(folder.join("yard"), callboard(arguments, &servers)?, servers);
+    yard.deaf_to = arguments.deaf_to;
     let told = |kills: usize| {
         if kills.is_multiple_of(TOLD_EVERY) {
             eprintln!("{kills} of {} kills", options.cycles);
         }
     };
-    let history = in_real_time(play(plan(&options), &yard, &told).await?);
+    let Played { history, medium } = play(plan(&options), &yard, &told).await?;
+    let history = in_real_time(history);
     let verdict = Verdict::of(&history, &Invariant::ALL, &[]);
     let put = |name: &str, text: &str| {
         let file = folder.join(name);
@@ -78,12 +84,12 @@ pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
     put("history.json", &serde_json::to_string(&history).context("the history cannot be written down")?)?;
     put("timeline.svg", &svg(&history, &verdict.violations))?;
     print!("{}", Summary::of(&history));
-    println!("what a kill leaves in the system's cache stays: a missing sync cannot show here");
+    println!("the data lay on {medium}");
     for violation in &verdict.violations {
         println!("{}: {}", violation.invariant.name(), violation.message);
     }
     let wrong = verdict.violations.len();
-    let report = Report::of(heading(&options).await, vec![verdict]);
+    let report = Report::of(heading(&options, &medium).await, vec![verdict]);
     put("report.json", &report.json()?)?;
     put("report.md", &markdown(&report))?;
     put("report.xml", &junit(&report))?;
@@ -103,10 +109,11 @@ fn in_real_time(mut history: History) -> History {
     history
 }
 
-async fn heading(options: &Kill9Options) -> Heading {
+async fn heading(options: &Kill9Options, medium: &Medium) -> Heading {
     Heading {
         experiment: options.experiment.clone(),
         runner: Mode::Kill9.name().to_owned(),
+        file_system: Some(medium.to_string()),
         commit: crate::report::commit().await,
         invariants: Invariant::ALL.to_vec(),
         sometimes: Vec::new(),
@@ -118,17 +125,22 @@ fn options(arguments: &Kill9Arguments, experiment: &Experiment) -> anyhow::Resul
     let Experiment { name, workload, .. } = experiment;
     let fits = experiment.modes.contains(&Mode::Kill9);
     anyhow::ensure!(fits, "{name} is not for kill9; add \"kill9\" to its modes");
-    let named = experiment.faults.iter().filter_map(|fault| match fault.form {
-        Form::Crash { point, .. } => point,
+    let crashes = experiment.faults.iter().filter_map(|fault| match fault.form {
+        Form::Crash { point, loss, .. } => Some((point, loss)),
         Form::Whole(_) => None,
     });
-    let points = if arguments.points.is_empty() { named.collect() } else { arguments.points.clone() };
+    let (named, losses): (Vec<_>, Vec<_>) = crashes.unzip();
+    let points = match &arguments.points[..] {
+        [] => named.into_iter().flatten().collect(),
+        given => given.to_vec(),
+    };
     Ok(Kill9Options {
         experiment: name.clone(),
         seed: arguments.seed.unwrap_or(experiment.seed),
         cycles: arguments.cycles,
         runs: arguments.runs.unwrap_or(arguments.cycles),
         points,
+        losses,
         approval: workload.approval,
         platform: workload.platform,
         budget: workload.budget,

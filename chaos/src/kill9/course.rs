@@ -22,7 +22,7 @@ pub fn plan(options: &Kill9Options) -> Plan {
         let (least, most) = LIFE_MS;
         at_ms += least + chance.below(most - least);
         let (point, nth) = place(&mut chance, points);
-        faults.push(Planned { number, at_ms, fault: Fault::Crash { point, nth, loss: Loss::KeepAll } });
+        faults.push(Planned { number, at_ms, fault: Fault::Crash { point, nth, loss: loss(options, number) } });
     }
     let spread = |nth: u32| at_ms * u64::from(nth) / u64::from(options.runs.max(1));
     let arrivals = (0..options.runs)
@@ -42,6 +42,13 @@ pub fn plan(options: &Kill9Options) -> Plan {
         yields: false,
         faults,
     }
+}
+
+/// What becomes of that which was not synced when this kill comes.
+fn loss(options: &Kill9Options, number: u32) -> Loss {
+    let mut chance = stream(options.seed, &format!("kill9/loss/{number}"));
+    let place = usize::try_from(chance.below(options.losses.len().max(1) as u64)).unwrap_or(0);
+    options.losses.get(place).copied().unwrap_or_default()
 }
 
 /// A stream of chance that follows from the seed and its name.
@@ -94,6 +101,25 @@ mod tests {
         assert!(plan.workload.arrivals.iter().all(|arrival| arrival.at_ms < plan.duration_ms));
         let keys: std::collections::BTreeSet<_> = plan.workload.arrivals.iter().map(|a| &a.key).collect();
         assert_eq!(keys.len(), 50);
+    }
+
+    #[test]
+    fn kills_lose_what_is_named_and_nothing_else_changes() {
+        let options = Kill9Options::default();
+        let losses = |losses: &[Loss]| plan(&Kill9Options { losses: losses.to_vec(), ..options.clone() });
+        let hit = |plan: &Plan| {
+            let of = |planned: &Planned| match planned.fault {
+                Fault::Crash { loss, .. } => format!("{loss:?}"),
+                _ => panic!("{planned:?}"),
+            };
+            plan.faults.iter().map(of).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(hit(&plan(&options)), ["KeepAll".to_owned()].into());
+        assert_eq!(hit(&losses(&[Loss::LoseUnsynced])), ["LoseUnsynced".to_owned()].into());
+        let both = losses(&[Loss::LoseUnsynced, Loss::Torn]);
+        assert_eq!(hit(&both), ["LoseUnsynced".to_owned(), "Torn".to_owned()].into());
+        let times = |plan: &Plan| plan.faults.iter().map(|planned| planned.at_ms).collect::<Vec<_>>();
+        assert_eq!(times(&both), times(&plan(&options)));
     }
 
     #[test]

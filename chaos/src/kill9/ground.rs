@@ -11,9 +11,12 @@ use policies::{budget, document, tree};
 use serde_json::{Value, json};
 
 use super::{Kill9Error, Yard};
+use crate::disk::take_down_stale;
 use crate::plan::{Approval, Platform, Workload};
 use crate::simulation::brief;
 
+/// The folder of the program's data.
+const DATA: &str = "data";
 /// The publisher's name in configuration, tree and workflow.
 pub(super) const PUBLISHER: &str = "board";
 /// The price table's key of the scripted model: one that costs something.
@@ -49,6 +52,11 @@ impl<'a> Ground<'a> {
         self.yard.folder.join(name)
     }
 
+    /// Where the program keeps its data.
+    pub(super) fn data(&self) -> PathBuf {
+        self.path(DATA)
+    }
+
     pub(super) fn provider_ledger(&self) -> PathBuf {
         self.path("provider.jsonl")
     }
@@ -61,7 +69,7 @@ impl<'a> Ground<'a> {
     pub(super) fn lay(&self, workload: &Workload, provider: &str, platform: &str) -> Result<(), Kill9Error> {
         let careful = workload.platform == Platform::Careful;
         let config = format!(
-            "data = \"data\"\n\n[policies]\ntree = \"tree.toml\"\nguard = \"guard.toml\"\nbudget = \"budget.toml\"\n\n\
+            "data = \"{DATA}\"\n\n[policies]\ntree = \"tree.toml\"\nguard = \"guard.toml\"\nbudget = \"budget.toml\"\n\n\
              [model]\nkind = \"openai\"\nurl = \"{provider}\"\nname = \"scripted\"\nprice = \"{PRICE}\"\n\n\
              [publishers.{PUBLISHER}]\nkind = \"webhook\"\nurl = \"{platform}/posts\"\n\
              deduplicates = {careful}\ncan_be_asked = {careful}\n"
@@ -82,6 +90,7 @@ impl<'a> Ground<'a> {
 pub(super) fn clear(folder: &Path) -> Result<(), Kill9Error> {
     let fail = |source| Kill9Error::File { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(fail)?;
+    take_down_stale(&folder.join(DATA)).map_err(fail)?;
     match std::fs::read_dir(folder).map_err(fail)?.next() {
         None => Ok(()),
         Some(_) => Err(fail(std::io::Error::other("it is not empty; name another one, or empty it"))),

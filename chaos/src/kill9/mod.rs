@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub mod command;
 mod course;
 pub(crate) mod ground;
+mod medium;
 mod play;
 mod process;
 pub(crate) mod witness;
@@ -19,12 +20,14 @@ use std::time::Duration;
 
 use policies::money::Money;
 
-use crate::fault::Point;
+use crate::disk::command::Deaf;
+use crate::fault::{Loss, Point};
 use crate::ledger::LedgerError;
 use crate::plan::{Approval, Platform};
 
 pub use course::plan;
-pub use play::play;
+pub use medium::Medium;
+pub use play::{Played, play};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Kill9Options {
     pub runs: u32,
     /// The points that half of the kills aim at; all there are, without any.
     pub points: Vec<Point>,
+    /// What becomes of that which was not synced, by chance at each kill; all is kept, without any.
+    pub losses: Vec<Loss>,
     /// Who approves.
     pub approval: Approval,
     /// What the platform can do about doubt.
@@ -59,6 +64,7 @@ impl Default for Kill9Options {
             cycles: 50,
             runs: 50,
             points: Vec::new(),
+            losses: Vec::new(),
             approval: Approval::Automatic,
             platform: Platform::Careful,
             budget: None,
@@ -75,8 +81,10 @@ pub struct Yard {
     pub folder: PathBuf,
     /// The program that is killed: `PROGRAM serve …`.
     pub callboard: PathBuf,
-    /// The program of the provider and the platform: `PROGRAM provider …`, `PROGRAM platform …`.
+    /// The program of the provider, the platform and the disk: `PROGRAM provider …` and so on.
     pub servers: PathBuf,
+    /// Syncs that the disk does not do, where it is one that loses: a mutant, to try the checkers on.
+    pub deaf_to: Option<Deaf>,
     /// Where the program finds its models; as the environment says, without it.
     pub models: Option<PathBuf>,
     /// How long the provider thinks.
@@ -99,6 +107,7 @@ impl Yard {
             folder,
             callboard,
             servers,
+            deaf_to: None,
             models: None,
             provider_think: Duration::from_millis(60),
             provider_refuse_every: 11,
@@ -132,6 +141,14 @@ pub enum Kill9Error {
     /// A server did not say where it listens.
     #[error("`{0}` did not say where it listens")]
     Silent(String),
+    /// The disk that loses what was not synced has not done what it was told.
+    #[error("the disk did not do `{order}`: {why}")]
+    Disk {
+        /// What it was told.
+        order: String,
+        /// What it said.
+        why: String,
+    },
     /// A ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -1,6 +1,7 @@
 //! A plan, played: one life of the program after the other, then a quiet time without kills.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::Duration;
 
 use actors::world::{Chance, World, WorldOptions};
@@ -10,10 +11,11 @@ use super::api::Api;
 use super::client::{Client, Manner, Until};
 use super::course::stream;
 use super::ground::{self, Ground};
+use super::medium::{LosingDisk, Medium};
 use super::process::{Death, Helper, Server};
 use super::witness::Witness;
 use super::{Kill9Error, Yard};
-use crate::fault::{Fault, Loss, Point};
+use crate::fault::{Fault, Loss};
 use crate::history::{History, Seen};
 use crate::ledger;
 use crate::plan::{Plan, Planned, Platform};
@@ -27,12 +29,50 @@ const GONE_MAX: Duration = Duration::from_secs(10);
 /// Of so many random kills, one comes before the program is ready.
 const EARLY_ONE_IN: u64 = 4;
 
+/// A play that was made.
+#[derive(Debug)]
+pub struct Played {
+    /// What was seen.
+    pub history: History,
+    /// What the data lay on.
+    pub medium: Medium,
+}
+
 /// Plays the plan in the yard; `told` is called after each kill, with how many there were.
 ///
 /// # Errors
 /// [`Kill9Error`] when the play itself cannot be made.
-pub async fn play(plan: Plan, yard: &Yard, told: &dyn Fn(usize)) -> Result<History, Kill9Error> {
+pub async fn play(plan: Plan, yard: &Yard, told: &dyn Fn(usize)) -> Result<Played, Kill9Error> {
     ground::clear(&yard.folder)?;
+    let (medium, mut disk) = underlay(&plan, yard).await;
+    let played = play_on(plan, yard, disk.as_mut(), told).await;
+    let free = match disk {
+        Some(disk) => disk.end().await,
+        None => Ok(()),
+    };
+    let history = played?;
+    free?;
+    Ok(Played { history, medium })
+}
+
+/// Puts a disk that loses under the data, if anything is to be lost and the machine allows it.
+async fn underlay(plan: &Plan, yard: &Yard) -> (Medium, Option<LosingDisk>) {
+    let loses = |planned: &Planned| matches!(planned.fault, Fault::Crash { loss, .. } if loss != Loss::KeepAll);
+    if !plan.faults.iter().any(loses) {
+        return (Medium::Own, None);
+    }
+    match LosingDisk::start(yard, Ground::new(yard).data()).await {
+        Ok(disk) => (Medium::Losing, Some(disk)),
+        Err(why) => (Medium::Refused(why), None),
+    }
+}
+
+async fn play_on(
+    plan: Plan,
+    yard: &Yard,
+    disk: Option<&mut LosingDisk>,
+    told: &dyn Fn(usize),
+) -> Result<History, Kill9Error> {
     let ground = Ground::new(yard);
     let provider = Helper::start(&yard.servers, &provider_arguments(yard, &ground)).await?;
     let platform = Helper::start(&yard.servers, &platform_arguments(yard, &ground, &plan)).await?;
@@ -40,11 +80,17 @@ pub async fn play(plan: Plan, yard: &Yard, told: &dyn Fn(usize)) -> Result<Histo
     let world = World::real(WorldOptions::default())?;
     let witness = Witness::new(world.clone());
     let client = Client::new(&plan, &witness, Manner::beside(ground.platform_ledger()));
-    let mut game = Game { world, yard, ground, witness: &witness, client, lives: 0, start_took: Duration::ZERO };
+    let start_took = Duration::ZERO;
+    let mut game = Game { world, yard, ground, disk, witness: &witness, client, lives: 0, start_took };
     let mut from_ms = 0;
     for (nth, planned) in plan.faults.iter().enumerate() {
+        // What else there may be in a plan, only a simulation can do.
+        let Fault::Crash { point, nth: passing, loss } = planned.fault else { continue };
+        let mark = point.map(|point| Mark { point, nth: passing });
         let mut chance = stream(plan.seed, &format!("kill9/early/{}", planned.number));
-        game.live(planned, from_ms, &mut chance).await?;
+        let death = game.live(mark, from_ms..planned.at_ms, &mut chance).await?;
+        let loss = game.lose(loss, plan.seed ^ u64::from(planned.number)).await?;
+        game.bury(death, Some(planned.number), loss);
         from_ms = planned.at_ms;
         told(nth + 1);
         if witness.is_broken() {
@@ -93,6 +139,8 @@ struct Game<'a> {
     world: World,
     yard: &'a Yard,
     ground: Ground<'a>,
+    /// The disk under the data, if it is one that loses.
+    disk: Option<&'a mut LosingDisk>,
     witness: &'a Witness,
     client: Client<'a>,
     lives: u32,
@@ -101,19 +149,22 @@ struct Game<'a> {
 }
 
 impl Game<'_> {
-    /// One life, from the start to the kill.
-    async fn live(&mut self, planned: &Planned, from_ms: u64, chance: &mut Chance) -> Result<(), Kill9Error> {
-        let Fault::Crash { point, nth, .. } = planned.fault else { return Ok(()) };
-        let mark = point.map(|point| Mark { point, nth });
+    /// One life, from the start to the kill: at the mark, or when its span of the plan's time is over.
+    async fn live(
+        &mut self,
+        mark: Option<Mark>,
+        span_ms: Range<u64>,
+        chance: &mut Chance,
+    ) -> Result<Death, Kill9Error> {
         let is_early = mark.is_none() && self.lives > 0 && chance.below(EARLY_ONE_IN) == 0;
         let early = is_early.then(|| self.start_took.mul_f64(chance.unit()));
         let mut server = Server::start(self.yard, &self.ground, mark)?;
         let death = match self.begin(&mut server, early).await {
             Beginning::Ready(api) => {
-                let life = Duration::from_millis(planned.at_ms.saturating_sub(from_ms));
+                let life = Duration::from_millis(span_ms.end.saturating_sub(span_ms.start));
                 let life = if mark.is_some() { life.max(POINT_MAX) } else { life };
                 let (world, ready) = (self.world.clone(), self.world.elapsed());
-                let now_ms = move || (from_ms + millis(world.elapsed().saturating_sub(ready))).min(planned.at_ms);
+                let now_ms = move || (span_ms.start + millis(world.elapsed().saturating_sub(ready))).min(span_ms.end);
                 let dead = Cell::new(false);
                 let dying = async {
                     let death = server.die_within(life).await;
@@ -125,8 +176,14 @@ impl Game<'_> {
             }
             Beginning::Gone(death) => death,
         };
-        self.bury(death, Some(planned.number));
-        Ok(())
+        Ok(death)
+    }
+
+    /// Loses what was not synced, now that nobody writes any more; and what really became of it.
+    async fn lose(&mut self, loss: Loss, seed: u64) -> Result<Loss, Kill9Error> {
+        let Some(disk) = &mut self.disk else { return Ok(Loss::KeepAll) };
+        disk.cut(loss, seed).await?;
+        Ok(loss)
     }
 
     /// Waits until the program is ready, but no longer than `early`.
@@ -156,7 +213,7 @@ impl Game<'_> {
         let api = match self.begin(&mut server, None).await {
             Beginning::Ready(api) => api,
             Beginning::Gone(death) => {
-                self.bury(death, None);
+                self.bury(death, None, Loss::KeepAll);
                 return Ok(());
             }
         };
@@ -184,18 +241,16 @@ impl Game<'_> {
     }
 
     /// Takes down how a life ended.
-    fn bury(&self, death: Death, number: Option<u32>) {
+    fn bury(&self, death: Death, number: Option<u32>, loss: Loss) {
         match death {
-            Death::Crashed(point) => self.crashed(point, number),
+            Death::Crashed(point) => {
+                if let Some(number) = number {
+                    self.witness.see(Seen::Struck { number });
+                }
+                self.witness.see(Seen::Crashed { point, loss });
+            }
             Death::Strange(why) => self.witness.broke(why),
         }
-    }
-
-    fn crashed(&self, point: Option<Point>, number: Option<u32>) {
-        if let Some(number) = number {
-            self.witness.see(Seen::Struck { number });
-        }
-        self.witness.see(Seen::Crashed { point, loss: Loss::KeepAll });
     }
 }
 

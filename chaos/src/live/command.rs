@@ -88,6 +88,7 @@ fn report(experiment: &Experiment, played: &Played, commit: String) -> Report {
     let heading = Heading {
         experiment: experiment.name.clone(),
         runner: RUNNER.to_owned(),
+        file_system: None,
         commit,
         invariants,
         sometimes,

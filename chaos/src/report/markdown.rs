@@ -47,6 +47,9 @@ fn verdict(report: &Report) -> String {
 fn figures(text: &mut String, report: &Report) {
     let _ = writeln!(text, "| | |\n|---|---|");
     let _ = writeln!(text, "| runner | {} |", cell(&report.heading.runner));
+    if let Some(file_system) = &report.heading.file_system {
+        let _ = writeln!(text, "| file system | {} |", cell(file_system));
+    }
     let _ = writeln!(text, "| commit | {} |", cell(&report.heading.commit));
     let first = report.verdicts.first().map_or(0, |verdict| verdict.seed);
     let last = report.verdicts.last().map_or(0, |verdict| verdict.seed);

@@ -33,6 +33,9 @@ pub struct Heading {
     pub experiment: String,
     /// How it was run: `sim`, `kill9`, or `live`, with what it was judged by.
     pub runner: String,
+    /// What the data lay on, where it was a real one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
     /// The commit that was tried.
     pub commit: String,
     /// The invariants that were checked.

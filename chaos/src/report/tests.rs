@@ -10,6 +10,7 @@ fn heading(sometimes: &[Sometimes]) -> Heading {
     Heading {
         experiment: "crash & <burn>".to_owned(),
         runner: "sim".to_owned(),
+        file_system: None,
         commit: "0123abc".to_owned(),
         invariants: Invariant::ALL.to_vec(),
         sometimes: sometimes.to_vec(),

@@ -145,6 +145,7 @@ pub(crate) async fn sim(arguments: &SimArguments) -> anyhow::Result<()> {
     let heading = Heading {
         experiment: name.clone(),
         runner: Mode::Sim.name().to_owned(),
+        file_system: None,
         commit: crate::report::commit().await,
         invariants: experiment.invariants.iter().copied().collect(),
         sometimes: experiment.sometimes.iter().copied().collect(),

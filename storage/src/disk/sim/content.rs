@@ -1,12 +1,13 @@
-//! One simulated file: its bytes as processes see them, and its bytes as a power cut would leave them.
+//! One file of a disk that loses: its bytes as processes see them, and its bytes as a power cut would leave them.
 //!
 //! Invariant: the two agree up to `dirty_from`, and a tear never touches what lies below it.
 
 /// The unit in which a disk keeps or loses bytes.
 const SECTOR_BYTES: usize = 512;
 
-#[derive(Default)]
-pub(super) struct Content {
+/// The bytes of one file, written and durable.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
     dirty_from: usize,
@@ -17,7 +18,9 @@ impl Content {
         Self { seen: bytes.to_vec(), durable: bytes.to_vec(), dirty_from: bytes.len() }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// The bytes as processes see them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.seen
     }
 
@@ -27,6 +30,28 @@ impl Content {
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.seen.extend_from_slice(bytes);
+    }
+
+    /// Writes at an offset; zeros fill what lies between the end and it.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if offset > self.seen.len() {
+            self.seen.resize(offset, 0);
+        }
+        let (over, behind) = bytes.split_at(bytes.len().min(self.seen.len() - offset));
+        self.rewrite(offset as u64, over);
+        self.append(behind);
+    }
+
+    /// Cuts to a length, or fills up to it with zeros.
+    pub fn resize(&mut self, length: usize) {
+        self.seen.resize(length, 0);
+        self.dirty_from = self.dirty_from.min(length);
+    }
+
+    /// Whether a power cut would change nothing.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.seen == self.durable
     }
 
     /// Returns how many bytes it cut off.
@@ -44,7 +69,8 @@ impl Content {
         self.dirty_from = self.dirty_from.min(start);
     }
 
-    pub(super) fn sync(&mut self) {
+    /// Makes all bytes durable.
+    pub fn sync(&mut self) {
         self.durable.truncate(self.dirty_from);
         self.durable.extend_from_slice(&self.seen[self.dirty_from..]);
         self.dirty_from = self.seen.len();
@@ -67,13 +93,14 @@ impl Content {
         }
     }
 
-    pub(super) fn revert(&mut self) {
+    /// A power cut: what was not synced is gone.
+    pub fn revert(&mut self) {
         self.seen.clone_from(&self.durable);
         self.dirty_from = self.seen.len();
     }
 
-    /// Keeps a part of what was not synced: some length of it, each sector new, old, zeros or garbage.
-    pub(super) fn tear(&mut self, dice: &mut Dice) {
+    /// A power cut that keeps a part of what was not synced: some length of it, each sector new, old, zeros or garbage.
+    pub fn tear(&mut self, dice: &mut Dice) {
         let floor = self.dirty_from;
         let (short, long) =
             (self.seen.len().min(self.durable.len()).max(floor), self.seen.len().max(self.durable.len()));
@@ -108,10 +135,13 @@ impl Content {
 
 /// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so
 /// that it needs no other.
-pub(crate) struct Dice(u64);
+#[derive(Debug)]
+pub struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The dice of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 

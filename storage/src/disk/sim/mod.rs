@@ -4,7 +4,7 @@
 //! Invariant: the same calls and the same seeds give the same bytes; nothing that was synced is
 //! ever lost by a power cut.
 
-pub(crate) mod content;
+pub mod content;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,5 @@
+//! The `callboard-disk` command.
+
+fn main() -> std::process::ExitCode {
+    chaos::disk::main()
+}
