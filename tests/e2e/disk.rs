@@ -5,15 +5,20 @@ use std::io::{BufRead, BufReader, Lines, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chaos::disk::command::READY;
 use policies::instant::Timestamp;
 use storage::disk::files::FileDisk;
 use storage::disk::{self, Disk};
-use storage::journal::{Batch, Journal, NewEvent, Options, RecordId, Seq, TraceId, Write};
+use storage::journal::{
+    Batch, Committer, INDEX_VERSION, Journal, NewEvent, OpenError, Options, RecordId, Seq, TraceId, Write,
+};
 use storage::views::Shelves;
 use storage::views::memory::MemoryShelves;
 
+/// How often a lock is asked for.
+const TRIES_MAX: usize = 10_000;
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
 /// A mounted disk, and its server.
@@ -137,11 +142,25 @@ fn a_server_that_died_is_no_obstacle_and_one_whose_input_ends_takes_its_mount_do
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"));
 }
 
+/// Opens the journal. Another test may be starting a program at this moment, which holds all open files, and so the
+/// lock of the life before, until it runs.
+fn opened(folder: &Path) -> (Journal, Committer) {
+    for _ in 0..TRIES_MAX {
+        let shelf = MemoryShelves::new().open("streams", INDEX_VERSION).unwrap();
+        match Journal::open(Arc::new(FileDisk::new(folder)), shelf, Options::default(), NOW) {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(1)),
+            opened => {
+                let (journal, committer, _) = opened.unwrap();
+                return (journal, committer);
+            }
+        }
+    }
+    panic!("the journal stays locked");
+}
+
 /// Opens the journal, appends `more` batches, each of them acknowledged, and dies; returns what stood there before.
 fn life(folder: &Path, from: u128, more: u128) -> Vec<String> {
-    let shelf = MemoryShelves::new().open("streams", storage::journal::INDEX_VERSION).unwrap();
-    let (journal, committer, _) =
-        Journal::open(Arc::new(FileDisk::new(folder)), shelf, Options::default(), NOW).unwrap();
+    let (journal, committer) = opened(folder);
     let there = journal.read(Seq::FIRST, usize::MAX).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
