@@ -89,8 +89,11 @@ async fn play_on(
         let mark = point.map(|point| Mark { point, nth: passing });
         let mut chance = stream(plan.seed, &format!("kill9/early/{}", planned.number));
         let death = game.live(mark, from_ms..planned.at_ms, &mut chance).await?;
-        let loss = game.lose(loss, plan.seed ^ u64::from(planned.number)).await?;
+        let loss = if game.disk.is_some() { loss } else { Loss::KeepAll };
         game.bury(death, Some(planned.number), loss);
+        if let Some(disk) = &mut game.disk {
+            disk.cut(loss, plan.seed ^ u64::from(planned.number)).await?;
+        }
         from_ms = planned.at_ms;
         told(nth + 1);
         if witness.is_broken() {
@@ -177,13 +180,6 @@ impl Game<'_> {
             Beginning::Gone(death) => death,
         };
         Ok(death)
-    }
-
-    /// Loses what was not synced, now that nobody writes any more; and what really became of it.
-    async fn lose(&mut self, loss: Loss, seed: u64) -> Result<Loss, Kill9Error> {
-        let Some(disk) = &mut self.disk else { return Ok(Loss::KeepAll) };
-        disk.cut(loss, seed).await?;
-        Ok(loss)
     }
 
     /// Waits until the program is ready, but no longer than `early`.

@@ -124,13 +124,19 @@ impl Content {
                 0 | 1 if !fresh => kept.extend_from_slice(&self.durable[start..end.min(self.durable.len())]),
                 0 => kept.resize(end, 0),
                 1 => kept.extend((start..end).map(|_| dice.byte())),
-                2 => kept.extend((start..end).map(|at| self.durable.get(at).copied().unwrap_or(0))),
-                _ => kept.extend((start..end).map(|at| self.seen.get(at).copied().unwrap_or(0))),
+                2 => extend(&mut kept, &self.durable, end),
+                _ => extend(&mut kept, &self.seen, end),
             }
         }
         self.durable = kept;
         self.revert();
     }
+}
+
+/// Goes on with the bytes of that place up to `end`, and with zeros where there are none.
+fn extend(kept: &mut Vec<u8>, bytes: &[u8], end: usize) {
+    kept.extend_from_slice(bytes.get(kept.len()..end.min(bytes.len())).unwrap_or_default());
+    kept.resize(end, 0);
 }
 
 /// A small seeded generator (SplitMix64, Steele et al. 2014): the simulated disk's own chance, so
