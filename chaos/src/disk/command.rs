@@ -195,3 +195,37 @@ fn leave(tree: &Tree, folder: &Path) -> anyhow::Result<usize> {
 fn lock(tree: &Mutex<Tree>) -> std::sync::MutexGuard<'_, Tree> {
     tree.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_read_as_it_is_written() {
+        for order in [Order::Cut(Cut::Clean), Order::Cut(Cut::Torn { seed: u64::MAX }), Order::End] {
+            assert_eq!(order.to_string().parse(), Ok(order));
+        }
+        assert_eq!(" cut  torn 7 ".parse(), Ok(Order::Cut(Cut::Torn { seed: 7 })));
+        for (line, why) in [
+            ("cut torn -1", "`-1` is no seed; write a whole number"),
+            ("cut all", "`cut all` is no command; write `cut`, `cut torn SEED` or `end`"),
+            ("", "`` is no command; write `cut`, `cut torn SEED` or `end`"),
+        ] {
+            assert_eq!(line.parse::<Order>(), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_what_the_tree_held_and_a_folder_with_something_in_it_is_refused() {
+        let mut tree = Tree::new(100);
+        let folder = tree.make_folder(crate::disk::tree::ROOT, "d".as_ref()).unwrap();
+        let file = tree.make_file(folder, "a".as_ref()).unwrap();
+        tree.write(file, 1, b"x").unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let inner = prepare(&place.path().join("inner")).unwrap();
+        assert_eq!(leave(&tree, &inner).unwrap(), 1);
+        assert_eq!(std::fs::read(inner.join("d/a")).unwrap(), b"\0x");
+        let refused = prepare(&inner).unwrap_err().to_string();
+        assert!(refused.ends_with("is not empty; name another folder, or empty it"), "{refused}");
+    }
+}

@@ -32,14 +32,13 @@ pub enum Medium {
 
 impl std::fmt::Display for Medium {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const KEPT: &str = "what a kill leaves in the system's cache stays, so a missing sync cannot show";
         match self {
-            Self::Own => write!(f, "the machine's own file system: {KEPT}"),
-            Self::Losing => f.write_str("a file system that drops at a kill what was not synced"),
-            Self::Refused(why) => write!(
-                f,
-                "the machine's own file system: {KEPT}; one that drops what was not synced cannot be mounted here: {why}"
+            Self::Own => f.write_str(
+                "the machine's own file system: what a kill leaves in the system's cache stays, so a missing sync \
+                 cannot show",
             ),
+            Self::Losing => f.write_str("a file system that drops at a kill what was not synced"),
+            Self::Refused(why) => write!(f, "{}; {why}", Self::Own),
         }
     }
 }

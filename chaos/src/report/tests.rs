@@ -145,3 +145,12 @@ fn a_crash_in_a_recovery_lengthens_the_outage() {
     history.seen = seen.map(|(at_us, what)| crate::history::Sighting { at_us, what }).to_vec();
     assert_eq!(outages_us(&history), [30]);
 }
+
+#[test]
+fn a_report_says_what_the_data_lay_on_where_it_was_real() {
+    let mut report = Report::of(heading(&[]), verdicts());
+    assert!(!markdown(&report).contains("file system") && !report.json().unwrap().contains("file_system"));
+    report.heading.file_system = Some(crate::kill9::Medium::Refused("no /dev/fuse".to_owned()).to_string());
+    assert!(markdown(&report).contains("a missing sync cannot show; no /dev/fuse |"));
+    assert!(report.json().unwrap().contains("a missing sync cannot show; no /dev/fuse\""));
+}
