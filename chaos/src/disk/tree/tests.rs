@@ -226,11 +226,15 @@ impl Pair {
                 self.tree.sync(node).unwrap();
             }
             Deed::Rename(from, to) => {
-                let done = self.tree.rename(self.place(*from), self.place(*to));
-                // The simulated disk has no rename of a name over itself.
-                if from != to {
-                    assert_eq!(self.disk.rename(PATHS[*from], PATHS[*to]).is_ok(), done.is_ok());
+                let (from_place, to_place) = (self.place(*from), self.place(*to));
+                let node = |(folder, called): (NodeId, &OsStr)| self.tree.find(folder, called).ok();
+                // Two names of one file, as a move that was synced by half leaves them: the kernel does nothing then,
+                // and the simulated disk is never asked.
+                if from == to || (node(from_place).is_some() && node(from_place) == node(to_place)) {
+                    return self.tree.rename(from_place, to_place).unwrap_or_default();
                 }
+                let done = self.tree.rename(from_place, to_place);
+                assert_eq!(self.disk.rename(PATHS[*from], PATHS[*to]).is_ok(), done.is_ok());
             }
             Deed::Remove(path) => {
                 let (folder, called) = self.place(*path);

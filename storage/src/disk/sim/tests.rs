@@ -131,3 +131,21 @@ fn the_nth_operation_fails_once() {
     file.append(b"3").unwrap();
     assert_eq!(disk.read("a").unwrap(), b"123");
 }
+
+#[test]
+fn a_file_with_two_names_after_half_a_move_takes_its_room_until_the_last_is_removed() {
+    let disk = SimDisk::new();
+    disk.create_dir_all("d").unwrap();
+    let mut file = disk.open("a").unwrap();
+    file.append(b"12345").unwrap();
+    file.sync().unwrap();
+    disk.sync_dir("").unwrap();
+    disk.rename("a", "d/a").unwrap();
+    disk.sync_dir("d").unwrap();
+    disk.power_cut(Loss::LoseUnsynced);
+    assert_eq!((disk.read("a").unwrap(), disk.read("d/a").unwrap()), (b"12345".to_vec(), b"12345".to_vec()));
+    disk.remove("a").unwrap();
+    assert_eq!(disk.used(), 5);
+    disk.remove("d/a").unwrap();
+    assert_eq!(disk.used(), 0);
+}
