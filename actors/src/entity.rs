@@ -49,7 +49,7 @@ pub trait Entity: Send + Sync + Sized + 'static {
     /// # Errors
     /// What cannot be understood, in a sentence.
     fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Self::Event, String> {
-        read_back::<Self>(kind, schema, payload)
+        read_back::<Self, Self::Event>(kind, schema, payload)
     }
 
     /// What remains of an event whose subject was erased, and its payload with it. Whoever names a
@@ -62,11 +62,11 @@ pub trait Entity: Send + Sync + Sized + 'static {
     }
 }
 
-/// An event of a schema that is known, from its JSON.
+/// An event of a schema that is known, or what is wanted of it, from its JSON.
 ///
 /// # Errors
 /// As [`Entity::decode`].
-pub fn read_back<E: Entity>(kind: &str, schema: u16, payload: &[u8]) -> Result<E::Event, String> {
+pub fn read_back<E: Entity, T: DeserializeOwned>(kind: &str, schema: u16, payload: &[u8]) -> Result<T, String> {
     if schema > E::SCHEMA {
         let known = E::SCHEMA;
         return Err(format!("`{kind}` has schema {schema} and this version knows up to {known}: run a newer one"));

@@ -9,8 +9,9 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::run::{Accepted, EffectOutcome, Event, Intended, Resolved, Settled, Status, Then};
-use crate::workflow::{Action, StepPath};
+use crate::run::gist::{Accepted, Gist, Intended, Outcome, Request, Resolved, Settled};
+use crate::run::{Status, Then};
+use crate::workflow::StepPath;
 
 /// The figures of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,41 +144,41 @@ impl RunFigures {
     }
 
     /// Counts one event of the run, here and in the totals.
-    pub(super) fn count(&mut self, event: &Event, totals: &mut Totals) {
+    pub(super) fn count(&mut self, event: Gist, totals: &mut Totals) {
         match event {
             // Counted when the figures were made.
-            Event::Accepted(_) => {}
-            Event::Intended(intent) => self.intended(intent, totals),
-            Event::Resolved(outcome) => self.resolved(outcome, totals),
-            Event::ApprovalAsked(question) => self.question(&question.path, question.at, StepPhase::Asked),
-            Event::Approved(approved) => self.question(&approved.path, approved.at, StepPhase::Done),
-            Event::Rejected(rejected) if rejected.ends => {
+            Gist::Accepted(_) => {}
+            Gist::Intended(intent) => self.intended(intent, totals),
+            Gist::Resolved(outcome) => self.resolved(outcome, totals),
+            Gist::ApprovalAsked(question) => self.question(&question.path, question.at, StepPhase::Asked),
+            Gist::Approved(approved) => self.question(&approved.path, approved.at, StepPhase::Done),
+            Gist::Rejected(rejected) if rejected.ends => {
                 self.question(&rejected.path, rejected.at, StepPhase::Over);
                 self.end(Status::Rejected, rejected.at, totals);
             }
-            Event::Rejected(rejected) => self.question(&rejected.path, rejected.at, StepPhase::Done),
-            Event::Parked(parked) => self.step(&parked.path).phase = StepPhase::Parked,
-            Event::Resumed(resumed) => match resumed.settled {
-                Settled::Landed { .. } => {
+            Gist::Rejected(rejected) => self.question(&rejected.path, rejected.at, StepPhase::Done),
+            Gist::Parked(parked) => self.step(&parked.path).phase = StepPhase::Parked,
+            Gist::Resumed(resumed) => match resumed.settled {
+                Settled::Landed(_) => {
                     self.step(&resumed.path).phase = StepPhase::Done;
                     totals.posts += self.posts.iter().filter(|post| post.path == resumed.path).count() as u64;
                 }
                 Settled::Again => self.step(&resumed.path).phase = StepPhase::Again,
             },
-            Event::Finished(finished) => self.end(Status::Finished, finished.at, totals),
-            Event::Failed(failed) => {
-                self.failure = Some(failed.message.clone());
+            Gist::Finished(finished) => self.end(Status::Finished, finished.at, totals),
+            Gist::Failed(failed) => {
+                self.failure = Some(failed.message);
                 self.end(Status::Failed, failed.at, totals);
             }
-            Event::Cancelled(cancelled) => self.end(Status::Cancelled, cancelled.at, totals),
-            Event::Reopened(_) => self.reopened(totals),
+            Gist::Cancelled(cancelled) => self.end(Status::Cancelled, cancelled.at, totals),
+            Gist::Reopened(_) => self.reopened(totals),
         }
         if self.finished.is_none() {
             self.status = self.movement();
         }
     }
 
-    fn intended(&mut self, intent: &Intended, totals: &mut Totals) {
+    fn intended(&mut self, intent: Intended, totals: &mut Totals) {
         let retry = intent.attempt > 1;
         self.retries += u32::from(retry);
         totals.retries += u64::from(retry);
@@ -186,20 +187,20 @@ impl RunFigures {
         step.attempts = intent.attempt;
         step.begun.get_or_insert(intent.at);
         step.phase = StepPhase::Open;
-        if let Action::Publish(draft) = &intent.request {
+        if let Request::Publish(draft) = intent.request {
             self.posts.retain(|post| post.path != intent.path);
             self.posts.push(PostFigures {
-                path: intent.path.clone(),
-                publisher: draft.publisher.clone(),
-                title: draft.title.clone(),
-                text: draft.text.clone(),
+                path: intent.path,
+                publisher: draft.publisher,
+                title: draft.title,
+                text: draft.text,
                 remote_id: None,
                 at: intent.at,
             });
         }
     }
 
-    fn resolved(&mut self, outcome: &Resolved, totals: &mut Totals) {
+    fn resolved(&mut self, outcome: Resolved, totals: &mut Totals) {
         let step = self.step(&outcome.path);
         step.took = Span(step.took.0.saturating_add(outcome.took.0));
         step.ended = Some(outcome.at);
@@ -215,7 +216,7 @@ impl RunFigures {
         self.cost = self.cost.saturating_add(outcome.cost);
         totals.usage = totals.usage + outcome.usage;
         totals.cost = totals.cost.saturating_add(outcome.cost);
-        if let EffectOutcome::Ok { .. } = outcome.outcome {
+        if let Outcome::Ok(_) = outcome.outcome {
             for post in self.posts.iter_mut().filter(|post| post.path == outcome.path) {
                 post.remote_id.clone_from(&outcome.remote_id);
                 post.at = outcome.at;

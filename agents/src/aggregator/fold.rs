@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use actors::entity::Entity;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use storage::journal::Event;
 use storage::views::{Changes, Fold, FoldError, Shelf};
 
 use super::figures::{RunFigures, Totals};
-use crate::run::{Event as RunEvent, Run};
+use crate::run::gist::Gist;
 
 /// Raise it when the same events would give other figures.
 const VERSION: u32 = 2;
@@ -85,11 +84,11 @@ impl Sheet<'_> {
 
     fn run(&mut self, event: &Event) -> Result<(), FoldError> {
         let decoded =
-            Run::decode(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
+            Gist::read(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
         let id = event.stream.as_str().strip_prefix(RUN_STREAM).unwrap_or(event.stream.as_str());
         let key = [RUNS, id.as_bytes()].concat();
         let mut figures = match (&decoded, self.runs.remove(&key)) {
-            (RunEvent::Accepted(run), _) => {
+            (Gist::Accepted(run), _) => {
                 self.totals.runs += 1;
                 self.changes.put(started_key(run.at.micros(), id), id);
                 RunFigures::new(run, self.totals.restarts)
@@ -100,7 +99,7 @@ impl Sheet<'_> {
                 None => return Err(payload(event, &"its run was never accepted")),
             },
         };
-        figures.count(&decoded, &mut self.totals);
+        figures.count(decoded, &mut self.totals);
         let moving = [MOVING, id.as_bytes()].concat();
         if figures.is_moving() {
             self.changes.put(moving, id);

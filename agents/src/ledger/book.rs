@@ -3,17 +3,15 @@
 //! the holds, so that nothing leaks and nothing counts twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use actors::entity::Entity;
 use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
 use storage::journal::{Event, Seq, StreamId, Version};
 
 use super::{Grant, HoldId, Reserve, stream};
-use crate::run::{Event as RunEvent, Intended, Resolved, Run};
+use crate::run::gist::{Gist, Intended, Resolved};
 
 /// Raise it when the same events would make another book.
 pub(super) const FOLD_VERSION: u32 = 1;
@@ -174,7 +172,7 @@ impl Book {
     pub(super) fn fold(&mut self, event: &Event) -> Result<(), BookError> {
         if event.kind.starts_with(RUN) {
             let unreadable = |reason| BookError::Event { seq: event.seq, reason };
-            self.run(Run::decode(&event.kind, event.schema, &event.payload).map_err(unreadable)?, &event.stream);
+            self.run(Gist::read(&event.kind, event.schema, &event.payload).map_err(unreadable)?, &event.stream);
         } else if event.kind == OPENED && event.stream == self.stream {
             self.opened(event.version)?;
         }
@@ -200,19 +198,19 @@ impl Book {
         Ok(())
     }
 
-    fn run(&mut self, event: RunEvent, stream: &StreamId) {
+    fn run(&mut self, event: Gist, stream: &StreamId) {
         let scope = || ScopeId::Run(stream.as_str().trim_start_matches("run/").to_owned());
         match event {
-            RunEvent::Accepted(run) => {
+            Gist::Accepted(run) => {
                 if let Some(limit) = run.terms.cost_max {
                     self.limit_own(scope(), limit);
                 }
             }
-            RunEvent::Intended(intent) => self.intended(Arc::unwrap_or_clone(intent)),
-            RunEvent::Resolved(outcome) => self.resolved(&outcome),
-            RunEvent::Finished(_) | RunEvent::Failed(_) | RunEvent::Cancelled(_) => self.ended(scope()),
-            RunEvent::Rejected(rejected) if rejected.ends => self.ended(scope()),
-            RunEvent::Reopened(reopened) => self.reopen(scope(), reopened.cost_max, reopened.spent),
+            Gist::Intended(intent) => self.intended(intent),
+            Gist::Resolved(outcome) => self.resolved(&outcome),
+            Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => self.ended(scope()),
+            Gist::Rejected(rejected) if rejected.ends => self.ended(scope()),
+            Gist::Reopened(reopened) => self.reopen(scope(), reopened.cost_max, reopened.spent),
             _ => {}
         }
     }

@@ -11,6 +11,7 @@
 mod command;
 mod decide;
 mod event;
+pub(crate) mod gist;
 mod id;
 mod state;
 mod walks;
@@ -75,6 +76,6 @@ impl Entity for Run {
 
     // Here, so that it is compiled with this crate, whoever reads a run.
     fn decode(kind: &str, schema: u16, payload: &[u8]) -> Result<Event, String> {
-        read_back::<Self>(kind, schema, payload)
+        read_back::<Self, Event>(kind, schema, payload)
     }
 }

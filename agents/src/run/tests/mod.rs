@@ -62,6 +62,8 @@ impl Host {
         let decision = Run::decide(&self.state, command)?;
         for event in &decision.events {
             let stored = serde_json::to_vec(event).unwrap();
+            gist::Gist::read(event.kind(), Run::SCHEMA, &stored).unwrap();
+            assert!(gist::Gist::read(event.kind(), Run::SCHEMA + 1, &stored).is_err());
             let event = Run::decode(event.kind(), Run::SCHEMA, &stored).unwrap();
             Run::evolve(&mut self.state, &event);
         }
