@@ -57,7 +57,7 @@ impl Actor for AggregatorActor {
         arguments: AggregatorArguments,
     ) -> Result<Running, ActorProcessingErr> {
         let AggregatorArguments { journal, reports } = arguments;
-        let projector = Projector::new(journal, Arc::new(Figures), Arc::clone(&reports.shelf));
+        let projector = Projector::new(journal, Box::<Figures>::default(), Arc::clone(&reports.shelf));
         let mut reached = projector.reached();
         let tether = Tether::new(self.world.clone());
         tether.spawn("aggregator/reached", async move {

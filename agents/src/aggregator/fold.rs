@@ -1,11 +1,12 @@
 //! The fold from events to figures on a shelf. Invariant: it reads nothing but
-//! the events and what it wrote itself.
+//! the events and what it wrote itself; what it keeps in mind holds only for
+//! a shelf at the very sequence that it led to.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use storage::journal::Event;
+use storage::journal::{Event, Seq};
 use storage::views::{Changes, Fold, FoldError, Shelf};
 
 use super::figures::{RunFigures, Totals};
@@ -29,9 +30,21 @@ pub(super) const STARTED: &[u8] = b"started/";
 /// The ids of the runs that have work to do; what a start wakes.
 pub(super) const MOVING: &[u8] = b"moving/";
 
+/// Runs whose figures are kept from one step to the next.
+const RUNS_KEPT_MAX: usize = 64;
+
 /// The fold; see the module.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures;
+#[derive(Debug, Default)]
+pub struct Figures(Option<Kept>);
+
+/// What the shelf has at a sequence, read already.
+#[derive(Debug)]
+struct Kept {
+    at: Seq,
+    totals: Totals,
+    /// Of runs that move, by their keys.
+    runs: BTreeMap<Vec<u8>, RunFigures>,
+}
 
 #[derive(Deserialize)]
 struct Supervision {
@@ -47,19 +60,31 @@ impl Fold for Figures {
         VERSION
     }
 
-    fn apply(&self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError> {
+    fn apply(&mut self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError> {
+        let Some(end) = events.last() else { return Ok(Changes::new()) };
+        let stands = shelf.sequence().map_err(FoldError::Shelf)?;
+        // Taken, so that a step that fails, or that the shelf did not take, leaves nothing behind.
+        let kept = self.0.take().filter(|kept| Some(kept.at) == stands);
         let relevant = |event: &&Event| event.kind.starts_with(RUN) || event.kind.starts_with(SUPERVISION);
         let relevant: Vec<&Event> = events.iter().filter(relevant).collect();
-        let Some(last) = relevant.last() else { return Ok(Changes::new()) };
-        let totals = read(shelf, TOTALS, last)?.unwrap_or_default();
-        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, runs: BTreeMap::new() };
+        let Some(last) = relevant.last() else {
+            self.0 = kept.map(|kept| Kept { at: end.seq, ..kept });
+            return Ok(Changes::new());
+        };
+        let (totals, kept) = match kept {
+            Some(kept) => (kept.totals, kept.runs),
+            None => (read(shelf, TOTALS, last)?.unwrap_or_default(), BTreeMap::new()),
+        };
+        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, kept, runs: BTreeMap::new() };
         for event in &relevant {
             match event.kind.strip_prefix(SUPERVISION) {
                 Some(kind) => sheet.supervision(kind, event)?,
                 None => sheet.run(event)?,
             }
         }
-        sheet.close(last)
+        let (changes, kept) = sheet.close(last, end.seq)?;
+        self.0 = Some(kept);
+        Ok(changes)
     }
 }
 
@@ -68,7 +93,9 @@ struct Sheet<'a> {
     shelf: &'a dyn Shelf,
     changes: Changes,
     totals: Totals,
-    /// By their keys.
+    /// Figures of runs that nothing has changed, by their keys …
+    kept: BTreeMap<Vec<u8>, RunFigures>,
+    /// … and of those that something has.
     runs: BTreeMap<Vec<u8>, RunFigures>,
 }
 
@@ -87,7 +114,8 @@ impl Sheet<'_> {
             Gist::read(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
         let id = event.stream.as_str().strip_prefix(RUN_STREAM).unwrap_or(event.stream.as_str());
         let key = [RUNS, id.as_bytes()].concat();
-        let mut figures = match (&decoded, self.runs.remove(&key)) {
+        let known = self.runs.remove(&key).or_else(|| self.kept.remove(&key));
+        let mut figures = match (&decoded, known) {
             (Gist::Accepted(run), _) => {
                 self.totals.runs += 1;
                 self.changes.put(started_key(run.at.micros(), id), id);
@@ -110,14 +138,20 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// What changes; `last` is the event that a fault is told with.
-    fn close(self, last: &Event) -> Result<Changes, FoldError> {
-        let Self { mut changes, totals, runs, .. } = self;
+    /// What changes, and what is kept of it at `at`; `last` is the event that a fault is told with.
+    fn close(self, last: &Event, at: Seq) -> Result<(Changes, Kept), FoldError> {
+        let Self { mut changes, totals, mut kept, runs, .. } = self;
         changes.put(TOTALS, serde_json::to_vec(&totals).map_err(|error| payload(last, &error))?);
         for (key, figures) in runs {
-            changes.put(key, serde_json::to_vec(&figures).map_err(|error| payload(last, &error))?);
+            changes.put(key.clone(), serde_json::to_vec(&figures).map_err(|error| payload(last, &error))?);
+            if figures.is_moving() {
+                kept.insert(key, figures);
+            }
         }
-        Ok(changes)
+        while kept.len() > RUNS_KEPT_MAX {
+            kept.pop_first();
+        }
+        Ok((changes, Kept { at, totals, runs: kept }))
     }
 }
 

@@ -10,6 +10,7 @@ use policies::tokens::Tokens;
 use proptest::prelude::*;
 use ractor::{Actor, ActorRef};
 use serde_json::json;
+use storage::journal::Seq;
 use storage::views::memory::MemoryShelves;
 use storage::views::{Fold, Shelf, Shelves};
 
@@ -21,7 +22,7 @@ use crate::run::{
 use crate::workflow::{Action, PostDraft, StepPath, Workflow};
 
 fn shelf() -> Arc<dyn Shelf> {
-    MemoryShelves::new().open("figures", Figures.version()).unwrap()
+    MemoryShelves::new().open("figures", Figures::default().version()).unwrap()
 }
 
 fn accepted(id: &str, micros: i64) -> Event {
@@ -234,6 +235,36 @@ async fn an_event_that_cannot_be_read_stops_it_before_the_figures_are_wrong() {
     ground.append("run/a", "run.unheard_of", &json!({"unheard_of": 1}), None).await.unwrap();
     actor.wait(None).await.unwrap();
     assert!(reports.reached.get().0 <= seq.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_fold_keeps_in_mind_does_not_show() {
+    let mut ground = Ground::new(1);
+    restart_of(&mut ground, "writer").await;
+    for id in ["a", "b"] {
+        ground.run(id, &accepted(id, 1), None).await.unwrap();
+    }
+    ground.append("ledger/main", "ledger.opened", &json!({}), None).await.unwrap();
+    for (id, event) in [
+        ("a", intended("write", 2)),
+        ("b", publishing("publish")),
+        ("a", resolved("write", 2, Then::Park)),
+        ("b", resolved("publish", 1, Then::Done)),
+        ("a", intended("write", 3)),
+        ("b", finished(9)),
+    ] {
+        ground.run(id, &event, None).await.unwrap();
+    }
+    let events = ground.journal.read(Seq::ZERO.next(), 99).unwrap();
+    let (shelf, mut figures) = (shelf(), Figures::default());
+    for event in &events {
+        let step = std::slice::from_ref(event);
+        let in_mind = figures.apply(shelf.as_ref(), step).unwrap();
+        let not_taken_before = figures.apply(shelf.as_ref(), step).unwrap();
+        let fresh = Figures::default().apply(shelf.as_ref(), step).unwrap();
+        assert_eq!((&in_mind, &not_taken_before), (&fresh, &fresh), "{}", event.kind);
+        shelf.apply(&fresh, event.seq).unwrap();
+    }
 }
 
 proptest! {

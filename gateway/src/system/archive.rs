@@ -48,8 +48,9 @@ impl Archive {
         };
         // The committer holds the lock. It is never run, since nothing is appended.
         let (journal, _committer, _) = world.blocking("archive.open", opening).await??;
-        let shelf = shelves.open(Figures.name(), Figures.version())?;
-        let projector = Projector::new(journal.clone(), Arc::new(Figures), Arc::clone(&shelf));
+        let figures = Figures::default();
+        let shelf = shelves.open(figures.name(), figures.version())?;
+        let projector = Projector::new(journal.clone(), Box::new(figures), Arc::clone(&shelf));
         let (mut reached, head) = (projector.reached(), journal.head());
         tokio::select! {
             biased;

@@ -82,7 +82,8 @@ impl System {
         let metrics = Metrics::new();
         let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
         let stage = Arc::new(stage(&parts, &spine));
-        let reports = Reports::new(parts.shelves.open(Figures.name(), Figures.version())?);
+        let figures = Figures::default();
+        let reports = Reports::new(parts.shelves.open(figures.name(), figures.version())?);
         let makings = Makings {
             world: world.clone(),
             ledger: LedgerArguments {

@@ -16,8 +16,9 @@ pub trait Fold: Send + Sync {
     fn version(&self) -> u32;
 
     /// What `events`, consecutive and in order, change. Reads go through
-    /// [`Changes::read`], so that a later event sees what an earlier one wrote.
-    fn apply(&self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError>;
+    /// [`Changes::read`], so that a later event sees what an earlier one wrote. What
+    /// a fold keeps from one call to the next must not show in what it gives.
+    fn apply(&mut self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError>;
 }
 
 /// Why events could not be folded.

@@ -20,14 +20,14 @@ pub const EVENTS_PER_STEP_MAX: usize = 256;
 /// Keeps one view up with the journal.
 pub struct Projector {
     journal: Journal,
-    fold: Arc<dyn Fold>,
+    fold: Box<dyn Fold>,
     shelf: Arc<dyn Shelf>,
     reached: Latest<Seq>,
 }
 
 impl Projector {
     /// A projector that starts where the shelf stands.
-    pub fn new(journal: Journal, fold: Arc<dyn Fold>, shelf: Arc<dyn Shelf>) -> Self {
+    pub fn new(journal: Journal, fold: Box<dyn Fold>, shelf: Arc<dyn Shelf>) -> Self {
         Self { journal, fold, shelf, reached: Latest::new(Seq::ZERO) }
     }
 
@@ -38,7 +38,7 @@ impl Projector {
 
     /// Follows the journal until it is closed or the view cannot go on. A shelf that
     /// is ahead of the journal belongs to another past; it is emptied first.
-    pub async fn run(self) -> Result<(), ProjectorError> {
+    pub async fn run(mut self) -> Result<(), ProjectorError> {
         let mut reached = self.start().map_err(ProjectorError::Shelf)?;
         let mut tail = self.journal.tail(reached.next());
         loop {
@@ -71,7 +71,7 @@ impl Projector {
         Ok(reached)
     }
 
-    fn advance(&self, reached: Seq, step: &[Event]) -> Result<Seq, ProjectorError> {
+    fn advance(&mut self, reached: Seq, step: &[Event]) -> Result<Seq, ProjectorError> {
         let (Some(first), Some(last)) = (step.first(), step.last()) else {
             return Ok(reached);
         };

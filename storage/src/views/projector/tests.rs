@@ -29,7 +29,7 @@ impl Fold for Chain {
         1
     }
 
-    fn apply(&self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError> {
+    fn apply(&mut self, shelf: &dyn Shelf, events: &[Event]) -> Result<Changes, FoldError> {
         let mut changes = Changes::new();
         for event in events {
             if event.kind == "unknown" {
@@ -146,7 +146,7 @@ async fn append(journal: &Journal, id: u64, kind: &str, events: u64) {
 }
 
 fn projector(journal: &Journal, shelf: &Arc<dyn Shelf>) -> Projector {
-    Projector::new(journal.clone(), Arc::new(Chain), Arc::clone(shelf))
+    Projector::new(journal.clone(), Box::new(Chain), Arc::clone(shelf))
 }
 
 /// Runs until the shelf has reached the journal's head, or the view fails.
