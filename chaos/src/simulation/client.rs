@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use http::{Method, Request, StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -54,7 +55,38 @@ struct Known {
 /// An answer of the server.
 struct Answer {
     status: StatusCode,
-    body: Value,
+    body: Bytes,
+}
+
+/// What it reads of a run; all else is passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Shown {
+    id: Option<String>,
+    status: String,
+    approvals: Vec<Asked>,
+    parked: Vec<Doubt>,
+    outputs: Value,
+    failure: Option<String>,
+}
+
+/// A question to it.
+#[derive(Deserialize)]
+struct Asked {
+    path: String,
+}
+
+/// A post in doubt.
+#[derive(Deserialize)]
+struct Doubt {
+    key: String,
+}
+
+impl Answer {
+    /// The run that it shows; nothing is known of one that does not read.
+    fn shown(&self) -> Shown {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
 }
 
 impl Client {
@@ -102,11 +134,12 @@ impl Client {
         loop {
             self.scene.see(Seen::Asked { key: key.to_owned(), order: hash.clone() });
             let answer = self.send(server, Method::POST, "/v1/runs", Some(key), &order).await;
-            match (answer.status.as_u16(), answer.body["id"].as_str()) {
+            let taken = if answer.status.is_success() { answer.shown().id } else { None };
+            match (answer.status.as_u16(), taken) {
                 (200 | 201, Some(run)) => {
-                    self.scene.see(Seen::Acknowledged { key: key.to_owned(), run: run.to_owned() });
-                    self.tell(key, |known| known.run = Some(run.to_owned()));
-                    return Some(run.to_owned());
+                    self.scene.see(Seen::Acknowledged { key: key.to_owned(), run: run.clone() });
+                    self.tell(key, |known| known.run = Some(run.clone()));
+                    return Some(run);
                 }
                 (status, _) => {
                     self.scene.see(Seen::Refused { key: key.to_owned(), status });
@@ -121,26 +154,26 @@ impl Client {
 
     /// Looks at a run, answers what it asks, and says whether it has ended.
     async fn look(&self, server: &Router, key: &str, run: &str) -> bool {
-        let shown = self.send(server, Method::GET, &format!("/v1/runs/{run}"), None, "").await;
-        if shown.status != StatusCode::OK {
-            if shown.status == StatusCode::NOT_FOUND {
+        let answer = self.send(server, Method::GET, &format!("/v1/runs/{run}"), None, "").await;
+        if answer.status != StatusCode::OK {
+            if answer.status == StatusCode::NOT_FOUND {
                 // It was acknowledged: that it is not there is for the checkers to judge.
                 self.scene.see(Seen::Refused { key: key.to_owned(), status: 404 });
             }
             return false;
         }
-        for asked in shown.body["approvals"].as_array().into_iter().flatten() {
-            self.approve(server, key, run, asked["path"].as_str().unwrap_or_default()).await;
+        let Shown { status, approvals, parked, outputs, failure, .. } = answer.shown();
+        for asked in &approvals {
+            self.approve(server, key, run, &asked.path).await;
         }
-        for parked in shown.body["parked"].as_array().into_iter().flatten() {
-            self.settle(server, key, run, parked).await;
+        for doubt in &parked {
+            self.settle(server, key, run, &doubt.key).await;
         }
-        let status = shown.body["status"].as_str().unwrap_or_default().to_owned();
         let ended = matches!(status.as_str(), "finished" | "failed" | "cancelled" | "rejected");
         if ended {
-            let outputs = blake3::hash(shown.body["outputs"].to_string().as_bytes()).to_hex()[..16].to_owned();
-            let posts = self.posts(&shown.body["outputs"]);
-            let spent = shown.body["failure"].as_str().is_some_and(|failure| failure.contains("raise the budget"));
+            let posts = self.posts(&outputs);
+            let outputs = blake3::hash(outputs.to_string().as_bytes()).to_hex()[..16].to_owned();
+            let spent = failure.is_some_and(|failure| failure.contains("raise the budget"));
             self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts, spent });
         }
         ended
@@ -174,8 +207,7 @@ impl Client {
     }
 
     /// Looks at the platform for a post in doubt, once it has had its time to land.
-    async fn settle(&self, server: &Router, key: &str, run: &str, parked: &Value) {
-        let Some(effect) = parked["key"].as_str() else { return };
+    async fn settle(&self, server: &Router, key: &str, run: &str, effect: &str) {
         let now = self.scene.now();
         let mut known = self.order(key);
         let since = *known.held_since.entry(effect.to_owned()).or_insert_with(|| {
@@ -232,7 +264,7 @@ impl Client {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let none = || Answer { status: StatusCode::BAD_GATEWAY, body: Value::Null };
+        let none = || Answer { status: StatusCode::BAD_GATEWAY, body: Bytes::new() };
         let Ok(request) = request.body(Body::from(body.to_owned())) else { return none() };
         let Ok(response) = server.clone().oneshot(request).await;
         self.scene.count();
@@ -241,11 +273,11 @@ impl Client {
         }
         self.scene.hold_if_dead().await;
         let status = response.status();
-        let Ok(bytes) = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await else { return none() };
+        let Ok(body) = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await else { return none() };
         if changes {
             self.scene.pass(Point::AckAfter);
         }
-        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+        Answer { status, body }
     }
 
     fn order(&self, key: &str) -> Known {

@@ -8,10 +8,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::problem::Problem;
-use super::runs::{PRINCIPAL, problem, read, shown};
+use super::runs::{PRINCIPAL, Shown, problem, read, shown};
 use crate::system::{Fate, System, Word};
 
 /// `POST /v1/runs/{id}/approvals`
@@ -44,7 +43,7 @@ struct Cancellation {
     reason: String,
 }
 
-async fn say(system: &System, id: &str, word: Word) -> Result<Json<Value>, Problem> {
+async fn say(system: &System, id: &str, word: Word) -> Result<Json<Shown>, Problem> {
     system.say(id, PRINCIPAL, word).await.map_err(problem)?;
     Ok(Json(shown(system, id).await?))
 }
@@ -54,7 +53,7 @@ pub(super) async fn approve(
     State(system): State<Arc<System>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let Verdict { path, approved, reason } = read(&body)?;
     say(&system, &id, if approved { Word::Approve(path) } else { Word::Reject(path, reason) }).await
 }
@@ -64,7 +63,7 @@ pub(super) async fn settle(
     State(system): State<Arc<System>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let Settlement { key, done, id: remote, url } = read(&body)?;
     if !done && (remote.is_some() || url.is_some()) {
         return Err(Problem::unprocessable(
@@ -76,7 +75,7 @@ pub(super) async fn settle(
 }
 
 /// Lets the steps go on that a budget held back.
-pub(super) async fn resume(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn resume(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
     say(&system, &id, Word::Resume).await
 }
 
@@ -85,7 +84,7 @@ pub(super) async fn cancel(
     State(system): State<Arc<System>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let Cancellation { reason } = if body.is_empty() { Cancellation::default() } else { read(&body)? };
     say(&system, &id, Word::Cancel(reason)).await
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agents::aggregator::{Cursor, PAGE_MAX};
-use agents::run::{Summary, Terms};
-use agents::workflow::InputError;
+use agents::run::{EffectKey, End, Hold, Summary, Terms};
+use agents::workflow::{InputError, StepPath};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -16,8 +16,8 @@ use axum::response::{IntoResponse, Response};
 use policies::approval::ApprovalPolicy;
 use policies::money::Money;
 use policies::span::ByteSize;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::BODY_BYTES_MAX;
@@ -155,27 +155,50 @@ pub(super) async fn list(
     Ok(Json(json!({ "runs": page.runs, "next": page.next })))
 }
 
+/// A run as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    summary: Summary,
+    /// What a finished run hands back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<BTreeMap<String, Value>>,
+    /// The questions that it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<Question>,
+    /// The effects that a person must settle, or that wait for money.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parked: Vec<Parked>,
+}
+
+#[derive(Debug, Serialize)]
+struct Question {
+    path: StepPath,
+    what: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Parked {
+    path: StepPath,
+    key: EffectKey,
+    hold: Hold,
+}
+
 /// `GET /v1/runs/{id}`
-pub(super) async fn show(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn show(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
     Ok(Json(shown(&system, &id).await?))
 }
 
-pub(super) async fn shown(system: &System, id: &str) -> Result<Value, Problem> {
+pub(super) async fn shown(system: &System, id: &str) -> Result<Shown, Problem> {
     let state = system.state(id).await.map_err(Problem::internal)?;
     let absent = || Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them"));
-    let summary: Summary = state.summary().ok_or_else(absent)?;
-    let mut shown = serde_json::to_value(&summary).map_err(|e| Problem::internal(e.to_string()))?;
-    if let Some(agents::run::End::Finished { outputs }) = &state.end {
-        shown["outputs"] = json!(outputs);
-    }
-    let asked: Vec<_> = state.asked().map(|q| json!({ "path": q.path, "what": q.what })).collect();
-    if !asked.is_empty() {
-        shown["approvals"] = json!(asked);
-    }
-    let parked: Vec<_> =
-        state.parked().map(|(path, key, hold)| json!({ "path": path, "key": key, "hold": hold })).collect();
-    if !parked.is_empty() {
-        shown["parked"] = json!(parked);
-    }
-    Ok(shown)
+    let summary = state.summary().ok_or_else(absent)?;
+    let outputs = match &state.end {
+        Some(End::Finished { outputs }) => Some(outputs.clone()),
+        _ => None,
+    };
+    let approvals = state.asked().map(|asked| Question { path: asked.path.clone(), what: asked.what.clone() });
+    let parked = state.parked();
+    let parked = parked.map(|(path, key, hold)| Parked { path: path.clone(), key: key.clone(), hold: hold.clone() });
+    Ok(Shown { summary, outputs, approvals: approvals.collect(), parked: parked.collect() })
 }
