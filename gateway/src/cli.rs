@@ -29,6 +29,9 @@ pub enum Command {
     Runs(SystemArgs),
     /// Show the supervision tree of a server that runs
     Tree(TreeArgs),
+    /// Explain the policies, and describe their files to editors
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Say yes to what a run of a server asks
     Approve(StepArgs),
     /// Say no to what a run of a server asks
@@ -101,6 +104,27 @@ pub struct TreeArgs {
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `callboard policy`, one command each.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Show every setting in force for a node of the tree, a guard or a budget, and where it comes from
+    Explain(ExplainArgs),
+}
+
+/// `callboard policy explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// What to explain: a node of the tree (`agents.writer`, `writer`, `runs`), a guard (`model/local`), or
+    /// whose budget (`agent/writer`, `run/any`, `workspace/main`)
+    pub name: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration (default: callboard.toml, where there is one)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// A server that runs.

@@ -3,8 +3,7 @@
 //! anything that the configuration does not have.
 
 mod bearings;
-
-use std::path::PathBuf;
+mod documents;
 
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
@@ -12,7 +11,10 @@ use policies::guard::Guards;
 use policies::price::PriceTable;
 use policies::tree::TreePolicy;
 
-use crate::config::{self, Config, ModelConfig};
+pub(crate) use bearings::guarded;
+pub use documents::{Document, Documents};
+
+use crate::config::{Config, ModelConfig};
 use crate::written::Written;
 
 /// The price table's key of the local model.
@@ -37,12 +39,20 @@ impl Policies {
     /// # Errors
     /// Every fault of every file, and every name in one that no other knows.
     pub fn load(config: &Config) -> Result<Self, Vec<Error>> {
-        let files = &config.policies;
+        Self::of(config, &Documents::read(config)?)
+    }
+
+    /// Reads these texts, under this configuration.
+    ///
+    /// # Errors
+    /// Every fault of every text, and every name in one that no other knows.
+    pub fn of(config: &Config, documents: &Documents) -> Result<Self, Vec<Error>> {
+        let Documents { tree, guard, prices, budget } = documents;
         let mut faults = Vec::new();
-        let tree = part(&files.tree, "tree", TreePolicy::builtin, TreePolicy::read, &mut faults);
-        let guards = part(&files.guard, "guards", Guards::builtin, Guards::read, &mut faults);
-        let prices = part(&files.prices, "price table", PriceTable::builtin, document::read, &mut faults);
-        let budget = part(&files.budget, "budget", BudgetPolicy::builtin, document::read, &mut faults);
+        let tree = part(tree, "tree", TreePolicy::read, &mut faults);
+        let guards = part(guard, "guards", Guards::read, &mut faults);
+        let prices = part(prices, "price table", document::read, &mut faults);
+        let budget = part(budget, "budget", document::read, &mut faults);
         faults.extend(tree.iter().flat_map(|(tree, written)| bearings::tree(config, tree, written)));
         faults.extend(guards.iter().flat_map(|(guards, written)| bearings::guards(config, guards, written)));
         faults.extend(prices.iter().flat_map(|(prices, _)| bearings::prices(config, prices)));
@@ -75,22 +85,13 @@ impl Policies {
 type Part<T> = Option<(T, Written)>;
 
 fn part<T>(
-    file: &Option<PathBuf>,
+    document: &Document,
     what: &str,
-    builtin: impl FnOnce() -> Result<T, Vec<Error>>,
     read: impl FnOnce(&str, &str) -> Result<T, Vec<Error>>,
     faults: &mut Vec<Error>,
 ) -> Part<T> {
-    let loaded = match file {
-        None => builtin().map(|policy| (policy, Written::built_in(what))),
-        Some(path) => config::read(path).map_err(|fault| vec![fault]).and_then(|text| {
-            let written = Written::in_file(path, text);
-            let source = written.source();
-            let policy = read(source.file, source.text)?;
-            Ok((policy, written))
-        }),
-    };
-    loaded.map_err(|found| faults.extend(found)).ok()
+    let policy = read(&document.label, &document.text).map_err(|found| faults.extend(found)).ok()?;
+    Some((policy, document.written(what)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{document, money::Money, text::serde_as_text};
 
+/// The text of the limits compiled in, `defaults/budget.toml`.
+pub const BUILTIN: &str = include_str!("../defaults/budget.toml");
+
 /// Who spends: written "run/abc", "agent/writer", "workspace/main".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScopeId {
@@ -80,7 +83,7 @@ impl BudgetPolicy {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, Vec<document::Error>> {
-        document::read("policies/defaults/budget.toml", include_str!("../defaults/budget.toml"))
+        document::read("policies/defaults/budget.toml", BUILTIN)
     }
 
     /// What the scope may spend in all, or `None` for no limit.

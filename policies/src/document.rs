@@ -9,6 +9,7 @@
 //! A document is read as one type that serde knows ([`read`]), or key by key
 //! ([`parse`], [`Section`]) where what a key means depends on another.
 
+mod inherit;
 mod mistakes;
 mod section;
 mod typed;
@@ -17,6 +18,7 @@ use std::{fmt, ops::Range};
 
 use serde::de::DeserializeOwned;
 
+pub use inherit::inherit;
 pub use mistakes::{MISTAKES_MAX, Mistakes, parse};
 pub use section::{Located, Section, Text, entries};
 

@@ -6,14 +6,18 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Spanned;
+use toml::de::DeValue;
 
 use crate::{
     breaker::BreakerPolicy,
-    document,
+    document::{self, Located, Mistakes, Source, inherit},
     retry::RetryPolicy,
     span::{Rate, Span},
 };
+
+/// The text of the guards compiled in, `defaults/guard.toml`.
+pub const BUILTIN: &str = include_str!("../defaults/guard.toml");
 
 /// The name that every guard inherits from.
 const DEFAULT: &str = "default";
@@ -63,7 +67,7 @@ impl Guards {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, Vec<document::Error>> {
-        Self::read("policies/defaults/guard.toml", include_str!("../defaults/guard.toml"))
+        Self::read("policies/defaults/guard.toml", BUILTIN)
     }
 
     /// Reads guards from TOML, one table each.
@@ -71,30 +75,24 @@ impl Guards {
     /// # Errors
     /// Every mistake in the text.
     pub fn read(file_label: &str, text: &str) -> Result<Self, Vec<document::Error>> {
-        // Read once with types, so that a mistake is found where it stands, and
-        // once without, since only then what was left out can be told apart.
-        document::read::<BTreeMap<String, GuardPolicy>>(file_label, text)?;
-        let mut tables: BTreeMap<String, Table> = document::read(file_label, text)?;
-        let inherited: Vec<String> = tables.keys().cloned().collect();
-        for name in inherited {
-            // In order of names, so that a parent is complete before its children.
-            let base = ancestors(&name).find_map(|name| tables.get(name)).cloned().unwrap_or_default();
-            let own = tables.remove(&name).unwrap_or_default();
-            tables.insert(name, merge(base, own));
-        }
-        let source = document::Source { file: file_label, text };
-        let typed = |(name, table): (String, Table)| match Value::Table(table).try_into() {
-            Ok(guard) => Ok((name, guard)),
-            Err(error) => Err(vec![source.error(source.place(&[&name]).unwrap_or_default(), error.to_string(), "")]),
-        };
-        Ok(Self { guards: tables.into_iter().map(typed).collect::<Result<_, _>>()? })
+        let source = Source { file: file_label, text };
+        let document = document::parse(source)?;
+        let mut mistakes = Mistakes::new(source);
+        // First as each stands, so that a mistake is told once, and not of every guard that inherits it.
+        let own: Option<BTreeMap<String, GuardPolicy>> = mistakes.typed("variant", &document);
+        let guards = own.and_then(|_| mistakes.typed("variant", &resolve(&document)));
+        mistakes.conclude(guards.map(|guards| Self { guards }))
     }
 
     /// The guard of that name, or of the nearest name above it: of
     /// "model/claude", then "model", then "default".
     pub fn get(&self, name: &str) -> GuardPolicy {
-        let mut names = std::iter::once(name).chain(ancestors(name));
-        names.find_map(|name| self.guards.get(name)).cloned().unwrap_or_default()
+        self.nearest(name).and_then(|name| self.guards.get(name)).cloned().unwrap_or_default()
+    }
+
+    /// The name whose guard [`Guards::get`] gives, where one is written.
+    pub fn nearest<'n>(&self, name: &'n str) -> Option<&'n str> {
+        std::iter::once(name).chain(ancestors(name)).find(|name| self.guards.contains_key(*name))
     }
 
     /// Sets the guard of that name.
@@ -114,16 +112,18 @@ fn ancestors(name: &str) -> impl Iterator<Item = &str> {
     above.map(|(above, _)| above).chain((name != DEFAULT).then_some(DEFAULT))
 }
 
-/// `own` over `base`, table by table.
-fn merge(mut base: Table, own: Table) -> Table {
-    for (key, value) in own {
-        let merged = match (base.remove(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => Value::Table(merge(below, above)),
-            (_, value) => value,
-        };
-        base.insert(key, merged);
+/// The document with every guard complete.
+pub(crate) fn resolve<'a>(document: Located<'a>) -> Spanned<DeValue<'a>> {
+    let Some(mut guards) = document.get_ref().as_table().cloned() else { return document.clone() };
+    let names: Vec<String> = guards.keys().map(|name| name.get_ref().to_string()).collect();
+    for name in names {
+        // In order of names, so that a parent is complete before its children.
+        let base = ancestors(&name).find_map(|name| guards.get(name)?.get_ref().as_table()).cloned();
+        if let Some(DeValue::Table(own)) = guards.get_mut(name.as_str()).map(Spanned::get_mut) {
+            *own = inherit(&base.unwrap_or_default(), own);
+        }
     }
-    base
+    Spanned::new(document.span(), DeValue::Table(guards))
 }
 
 #[cfg(test)]

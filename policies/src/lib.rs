@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod document;
+pub mod explain;
 pub mod failure;
 pub mod guard;
 pub mod instant;

@@ -15,6 +15,9 @@ use crate::{
     tokens::{Tokens, Usage},
 };
 
+/// The text of the prices compiled in, `defaults/prices.toml`.
+pub const BUILTIN: &str = include_str!("../defaults/prices.toml");
+
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// The prices of one model.
@@ -189,7 +192,7 @@ impl PriceTable {
     /// # Errors
     /// None once this crate's tests pass: the file is part of the build.
     pub fn builtin() -> Result<Self, Vec<document::Error>> {
-        document::read("policies/defaults/prices.toml", include_str!("../defaults/prices.toml"))
+        document::read("policies/defaults/prices.toml", BUILTIN)
     }
 
     /// The prices of a model.

@@ -5,6 +5,7 @@
 //! in the text, and all of them at once.
 
 mod check;
+mod kin;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ use crate::{
     span::{Rate, Span},
     strategy::{RestartKind, Strategy},
 };
+
+pub(crate) use kin::resolve;
 
 /// The text of the tree compiled in, `defaults/tree.toml`.
 pub const BUILTIN: &str = include_str!("../defaults/tree.toml");

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod doctor;
 mod person;
+pub mod policy;
 pub mod run;
 pub mod runs;
 pub mod serve;

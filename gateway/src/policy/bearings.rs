@@ -90,7 +90,7 @@ pub(super) fn guards(config: &Config, guards: &Guards, written: &Written) -> Vec
 }
 
 /// The guards that effects have under this configuration, with those that they inherit from.
-fn guarded(config: &Config) -> BTreeSet<String> {
+pub(crate) fn guarded(config: &Config) -> BTreeSet<String> {
     let models = config.models();
     let models = models.iter().map(|used| used.model.guard());
     let publishers = publishers(config).map(|name| format!("{PUBLISHER_GUARD}/{name}"));

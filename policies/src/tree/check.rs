@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy};
+use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy, kin};
 use crate::{
     document::{self, Error, Mistakes, Source},
     reaction::Amendments,
@@ -22,6 +23,9 @@ struct Written {
     root: Spanned<String>,
     #[serde(default)]
     on: Amendments,
+    /// What nodes inherit, which they have by now.
+    #[serde(default, rename = "default")]
+    _default: Option<IgnoredAny>,
     #[serde(default)]
     supervisor: BTreeMap<Spanned<String>, SupervisorPolicy>,
     #[serde(default)]
@@ -48,6 +52,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
     let source = Source { file, text };
     let document = document::parse(source)?;
     let mut mistakes = Mistakes::new(source);
+    let document = kin::resolve(&document, &mut mistakes);
     let written: Option<Written> = mistakes.typed("variant", &document);
     let places: Option<Places> = mistakes.typed("variant", &document);
     // What holds the tree together cannot be told of one that is read in part.

@@ -210,3 +210,27 @@ fn a_cycle_made_by_hand_does_not_hang() {
     let tree = TreePolicy { root: "a".to_owned(), on, nodes: [("a".to_owned(), NodePolicy::Supervisor(loops))].into() };
     assert_eq!(tree.start_order(), ["a"]);
 }
+
+#[test]
+fn a_mistake_in_what_is_inherited_is_told_once_and_where_it_stands() {
+    let nodes = "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[worker.b]\n[worker.c]\n";
+    mistakes(
+        &format!("{nodes}[default.worker]\nmailbx = 1\n"),
+        &["tree.toml:7:1: unknown field `mailbx`; did you mean `mailbox`?"],
+    );
+    mistakes(
+        &format!("{nodes}[default.workr]\nmailbox = 1\n[supervisor.a.child]\nshutdown = 3\n"),
+        &[
+            "tree.toml:6:10: unknown kind of node `workr`; did you mean `worker`?",
+            "tree.toml:9:12: invalid type: integer `3`, expected a length of time such as \"30s\"",
+        ],
+    );
+    mistakes(&format!("default = 1\n{nodes}"), &["tree.toml:1:11: `default` is no table; write [default.worker]"]);
+}
+
+#[test]
+fn what_is_inherited_may_be_completed_by_who_inherits_it() {
+    let text = "root = 'a'\n[default.worker]\nliveness.progress_within = '5s'\n[supervisor.a]\nchildren = ['b']\n[worker.b]\nliveness.calling_within = '9s'\n";
+    let liveness = TreePolicy::read("tree.toml", text).unwrap().worker("b").unwrap().liveness.unwrap();
+    assert_eq!((liveness.progress_within, liveness.calling_within), (Span::from_secs(5), Some(Span::from_secs(9))));
+}

@@ -1,0 +1,15 @@
+//! `callboard policy`, one command a file.
+
+mod explain;
+
+use crate::cli::PolicyCommand;
+
+/// Runs one of them.
+///
+/// # Errors
+/// As each command says.
+pub async fn run(command: &PolicyCommand) -> anyhow::Result<()> {
+    match command {
+        PolicyCommand::Explain(arguments) => explain::run(arguments, &mut std::io::stdout().lock()),
+    }
+}
