@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::policy::SchemaOf;
+
 /// Callboard runs supervised AI agents: they research, write and review;
 /// people approve; publishers post. Everything is remembered in one journal,
 /// so that a crash costs nothing.
@@ -111,6 +113,11 @@ pub struct TreeArgs {
 pub enum PolicyCommand {
     /// Show every setting in force for a node of the tree, a guard or a budget, and where it comes from
     Explain(ExplainArgs),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema {
+        /// Of what
+        of: SchemaOf,
+    },
 }
 
 /// `callboard policy explain`.

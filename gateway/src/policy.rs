@@ -4,15 +4,20 @@
 
 mod bearings;
 mod documents;
+mod schema;
+
+use std::time::Duration;
 
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
 use policies::guard::Guards;
 use policies::price::PriceTable;
+use policies::span::Span;
 use policies::tree::TreePolicy;
 
 pub(crate) use bearings::guarded;
 pub use documents::{Document, Documents};
+pub use schema::SchemaOf;
 
 use crate::config::{Config, ModelConfig};
 use crate::written::Written;
@@ -65,6 +70,19 @@ impl Policies {
             }
             _ => Err(faults),
         }
+    }
+
+    /// How long one call under a guard may take.
+    #[must_use]
+    pub fn timeout(&self, guard: &str) -> Duration {
+        self.guards.get(guard).timeout.duration()
+    }
+
+    /// How long an agent's call may give no sign of life.
+    #[must_use]
+    pub fn silence_max(&self, agent: &str) -> Option<Duration> {
+        let liveness = self.tree.worker(agent).and_then(|worker| worker.liveness);
+        liveness.and_then(|liveness| liveness.calling_within).map(Span::duration)
     }
 
     /// A configured price for a second of CPU goes into the table, so that the

@@ -35,9 +35,13 @@ impl<'de> serde::de::Visitor<'de> for SourceVisitor {
         Err(E::custom("a secret is not written here; say where it is: { env = \"NAME\" } or { file = \"path\" }"))
     }
 
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<SecretSource, A::Error> {
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<SecretSource, A::Error> {
         // What is derived is the type's own function; the trait's is the one above.
-        SecretSource::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+        let source = SecretSource::deserialize(serde::de::value::MapAccessDeserializer::new(&mut map))?;
+        if map.next_key::<serde::de::IgnoredAny>()?.is_some() {
+            return Err(serde::de::Error::custom("a secret is in one place; write `env` or `file`, not both"));
+        }
+        Ok(source)
     }
 }
 

@@ -103,7 +103,7 @@ pub fn guard(source: Source<'_>, name: &str) -> Result<Vec<Setting>, Vec<Error>>
     let mut found: BTreeMap<String, Setting> = leaves(shown)
         .into_iter()
         .map(|(key, value)| {
-            (key.clone(), places.setting(&[&[named.clone()], &parts(&key)[..]].concat(), key, Some(value)))
+            (key.clone(), places.setting(&[std::slice::from_ref(&named), &parts(&key)].concat(), key, Some(value)))
         })
         .collect();
     add_unset(&mut found, &["rate", "breaker.failure_rate", "breaker.slow_rate"]);

@@ -59,6 +59,16 @@ impl Document {
 }
 
 impl Documents {
+    /// Whether both have the same texts, whatever their files are called.
+    #[must_use]
+    pub fn say_as(&self, other: &Self) -> bool {
+        self.texts() == other.texts()
+    }
+
+    fn texts(&self) -> [&str; 4] {
+        [&self.tree, &self.guard, &self.prices, &self.budget].map(|document| document.text.as_str())
+    }
+
     /// Reads what the configuration names, and the built-in rest.
     ///
     /// # Errors

@@ -10,6 +10,10 @@ use crate::cli::PolicyCommand;
 /// As each command says.
 pub async fn run(command: &PolicyCommand) -> anyhow::Result<()> {
     match command {
+        PolicyCommand::Schema { of } => {
+            print!("{}", of.text());
+            Ok(())
+        }
         PolicyCommand::Explain(arguments) => explain::run(arguments, &mut std::io::stdout().lock()),
     }
 }
