@@ -3,6 +3,7 @@
 //! an abandoned one as saying nothing about the other side.
 
 mod limit;
+mod slots;
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,6 @@ use std::time::Duration;
 use policies::breaker::{Admission, Breaker, BreakerState, Epoch, Outcome};
 use policies::failure::FailureClass;
 use policies::guard::GuardPolicy;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use crate::latest::{self, Latest};
 use crate::telemetry::Metrics;
 use crate::world::World;
 use limit::RateLimit;
+use slots::{Slot, Slots};
 
 /// All guards by name; a cheap clone that shares their state.
 #[derive(Clone)]
@@ -30,7 +31,7 @@ pub struct Guards(Arc<Shared>);
 struct Shared {
     world: World,
     metrics: Metrics,
-    policy: policies::guard::Guards,
+    policy: Mutex<policies::guard::Guards>,
     /// How often a breaker of any of them has moved.
     moves: Arc<Latest<u64>>,
     guards: Mutex<BTreeMap<String, Guard>>,
@@ -42,13 +43,12 @@ pub struct Guard(Arc<Inner>);
 
 struct Inner {
     name: String,
-    policy: GuardPolicy,
+    policy: Mutex<GuardPolicy>,
     world: World,
     metrics: Metrics,
     moves: Arc<Latest<u64>>,
-    slots: Arc<Semaphore>,
-    slots_max: usize,
-    rate: Option<RateLimit>,
+    slots: Slots,
+    rate: Mutex<Option<Arc<RateLimit>>>,
     breaker: Mutex<Breaker>,
 }
 
@@ -120,7 +120,17 @@ impl Guards {
     /// Guards by `policy`, whose calls and moves are counted in `metrics`.
     pub fn counted(world: World, policy: policies::guard::Guards, metrics: Metrics) -> Self {
         let moves = Arc::new(Latest::new(0));
-        Self(Arc::new(Shared { world, metrics, policy, moves, guards: Mutex::default() }))
+        Self(Arc::new(Shared { world, metrics, policy: Mutex::new(policy), moves, guards: Mutex::default() }))
+    }
+
+    /// Holds all guards to another policy from now on. Calls under way go on; each guard keeps its
+    /// breaker's state, and its bucket where the rate is the same.
+    pub fn govern(&self, policy: policies::guard::Guards) {
+        let guards = lock(&self.0.guards);
+        for (name, guard) in guards.iter() {
+            guard.govern(policy.get(name));
+        }
+        *lock(&self.0.policy) = policy;
     }
 
     /// The guard of that name, made by its policy when first asked for. Names come from
@@ -130,7 +140,7 @@ impl Guards {
         if let Some(guard) = guards.get(name) {
             return guard.clone();
         }
-        let guard = Guard::new(name, self.0.policy.get(name), &self.0);
+        let guard = Guard::new(name, lock(&self.0.policy).get(name), &self.0);
         guards.insert(name.to_owned(), guard.clone());
         guard
     }
@@ -150,19 +160,30 @@ impl Guards {
 impl Guard {
     fn new(name: &str, policy: GuardPolicy, shared: &Shared) -> Self {
         let Shared { world, metrics, moves, .. } = shared;
-        let slots_max =
-            usize::try_from(policy.concurrency.max(1)).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             name: name.to_owned(),
             world: world.clone(),
             metrics: metrics.clone(),
             moves: Arc::clone(moves),
-            slots: Arc::new(Semaphore::new(slots_max)),
-            slots_max,
-            rate: policy.rate.and_then(|rate| RateLimit::new(rate, world)),
+            slots: Slots::new(policy.concurrency),
+            rate: Mutex::new(policy.rate.and_then(|rate| RateLimit::new(rate, world)).map(Arc::new)),
             breaker: Mutex::new(Breaker::new(policy.breaker)),
-            policy,
+            policy: Mutex::new(policy),
         }))
+    }
+
+    fn govern(&self, policy: GuardPolicy) {
+        let mut own = lock(&self.0.policy);
+        if own.rate != policy.rate {
+            *lock(&self.0.rate) = policy.rate.and_then(|rate| RateLimit::new(rate, &self.0.world)).map(Arc::new);
+        }
+        self.0.slots.resize(policy.concurrency);
+        lock(&self.0.breaker).govern(policy.breaker);
+        *own = policy;
+    }
+
+    fn rate(&self) -> Option<Arc<RateLimit>> {
+        lock(&self.0.rate).clone()
     }
 
     /// Its name.
@@ -171,14 +192,14 @@ impl Guard {
     }
 
     /// Its policy, with the time-out and the retries for the caller to apply.
-    pub fn policy(&self) -> &GuardPolicy {
-        &self.0.policy
+    pub fn policy(&self) -> GuardPolicy {
+        lock(&self.0.policy).clone()
     }
 
     /// A permit, if a call may be made at once.
     pub fn try_admit(&self) -> Option<Permit> {
-        let slot = Arc::clone(&self.0.slots).try_acquire_owned().ok()?;
-        if self.0.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+        let slot = self.0.slots.try_take()?;
+        if self.rate().is_some_and(|rate| rate.check().is_err()) {
             return None;
         }
         self.pass_breaker(slot).ok()
@@ -193,18 +214,16 @@ impl Guard {
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
-        let slot = Arc::clone(&self.0.slots).acquire_owned();
-        // The semaphore is never closed, so only the deadline can end this wait early.
-        let Ok(Ok(slot)) = tokio::time::timeout_at(deadline, slot).await else {
+        let Some(slot) = self.0.slots.take(deadline).await else {
             return Err(Refused::Deadline(Waiting::Concurrency));
         };
-        if let Some(rate) = &self.0.rate {
+        if let Some(rate) = self.rate() {
             rate.pass(deadline).await?;
         }
         self.pass_breaker(slot)
     }
 
-    fn pass_breaker(&self, slot: OwnedSemaphorePermit) -> Result<Permit, Refused> {
+    fn pass_breaker(&self, slot: Slot) -> Result<Permit, Refused> {
         let (admission, epoch) = self.with_breaker(|breaker, now| {
             let admission = breaker.admit(now);
             (admission, breaker.epoch())
@@ -219,8 +238,8 @@ impl Guard {
     /// Where it stands now.
     pub fn state(&self) -> GuardState {
         GuardState {
-            in_flight: self.0.slots_max.saturating_sub(self.0.slots.available_permits()),
-            concurrency: self.0.slots_max,
+            in_flight: self.0.slots.in_flight(),
+            concurrency: self.0.slots.max(),
             breaker: lock(&self.0.breaker).state(),
         }
     }
@@ -263,7 +282,7 @@ pub struct Permit {
     guard: Guard,
     epoch: Epoch,
     recorded: bool,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Permit {

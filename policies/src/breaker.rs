@@ -138,6 +138,14 @@ impl Breaker {
         }
     }
 
+    /// Judges by another policy from now on. It stays where it stands, for as long as it was to.
+    pub fn govern(&mut self, policy: BreakerPolicy) {
+        if policy.window != self.policy.window {
+            self.calls = Rolling::new(policy.window.0);
+        }
+        self.policy = policy;
+    }
+
     /// Where it stands; an open one whose time is over stays open until a call
     /// asks for admission.
     pub const fn state(&self) -> BreakerState {

@@ -93,6 +93,13 @@ impl Window {
         Self { intensity, recent: VecDeque::new() }
     }
 
+    /// Counts by another intensity from now on; the restarts of late still count.
+    pub fn govern(&mut self, intensity: Intensity) {
+        self.intensity = intensity;
+        let remembered = intensity.restarts.min(RESTARTS_MAX) as usize + 1;
+        self.recent.drain(..self.recent.len().saturating_sub(remembered));
+    }
+
     /// Records a restart at `now`, a monotonic time since the start.
     pub fn record(&mut self, now: Duration) -> Verdict {
         let within = self.intensity.within.0;
@@ -134,6 +141,17 @@ mod tests {
         assert!(error.message().contains("at most 10000"), "{error}");
         let error = toml::from_str::<Allowance>("restarts = 10001\nwithin = \"1s\"").unwrap_err();
         assert!(error.message().contains("at most 10000"), "{error}");
+    }
+
+    #[test]
+    fn what_was_counted_counts_under_another_intensity() {
+        let at = |second| Duration::from_secs(second);
+        let mut window = Window::new(Intensity { restarts: 4, within: Span::from_secs(10) });
+        assert!((0..4).all(|second| window.record(at(second)) == Verdict::Within));
+        window.govern(Intensity { restarts: 2, within: Span::from_secs(10) });
+        assert_eq!(window.record(at(4)), Verdict::Exceeded);
+        window.govern(Intensity { restarts: 9, within: Span::from_secs(10) });
+        assert_eq!(window.record(at(5)), Verdict::Within);
     }
 
     proptest! {

@@ -17,6 +17,7 @@ pub mod intensity;
 pub mod liveness;
 pub mod money;
 pub mod pattern;
+pub mod plan;
 pub mod price;
 pub mod reaction;
 pub mod retry;

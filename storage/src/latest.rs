@@ -112,6 +112,14 @@ impl<T: Clone> Watcher<T> {
         held.value.clone()
     }
 
+    /// The present value, if this watcher has not seen it.
+    pub fn see_new(&mut self) -> Option<T> {
+        let held = self.shared.lock();
+        let is_new = held.version != self.seen;
+        self.seen = held.version;
+        is_new.then(|| held.value.clone())
+    }
+
     /// The next value that this watcher has not seen; of several only the last.
     ///
     /// # Errors

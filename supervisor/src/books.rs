@@ -68,6 +68,20 @@ impl Books {
         }
     }
 
+    /// Decides by another policy from now on. What has happened still counts.
+    pub(crate) fn govern(&mut self, regime: Regime, intensity: Intensity) {
+        self.regime = regime;
+        self.window.govern(intensity);
+        self.healthy_after = intensity.within.0;
+    }
+
+    /// Holds a child to other rules from now on.
+    pub(crate) fn amend(&mut self, id: NodeId, rules: Rules) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.amend(rules);
+        }
+    }
+
     /// Adds a child after its elder siblings, to be started in its turn.
     pub(crate) fn add(&mut self, id: NodeId, child: Child) {
         self.children.insert(id, child);

@@ -23,6 +23,7 @@ use crate::dynamic::SpawnError;
 use crate::failure::Exit;
 use crate::observer::Observer;
 use crate::plan::{ChildPlan, Maker, SupervisorPlan};
+use crate::plans::{Edition, Plans};
 use crate::prospects::{self, Prospects};
 use crate::snapshot::NodeKind;
 use crate::stop::Manner;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) board: Board,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) prospects: Arc<dyn Prospects>,
+    pub(crate) plans: Plans,
 }
 
 /// What a supervisor is started with.
@@ -62,6 +64,8 @@ pub(crate) struct Keeper;
 pub(crate) struct State {
     shared: Arc<Shared>,
     plan: Arc<SupervisorPlan>,
+    /// Which policy the plan is of.
+    edition: Edition,
     books: Books,
     chance: Chance,
     children: BTreeMap<NodeId, Arc<ChildPlan>>,
@@ -99,6 +103,7 @@ impl Actor for Keeper {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        state.keep_to_the_policy();
         state.receive(&me, message);
         state.carry_out(&me)
     }
@@ -109,6 +114,7 @@ impl Actor for Keeper {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        state.keep_to_the_policy();
         if let Some((actor, exit)) = Exit::of(&event) {
             if let Some(id) = state.books.child_of(actor) {
                 state.shared.board.kill_below(id);
@@ -123,6 +129,9 @@ impl Actor for Keeper {
 impl State {
     fn new(launch: Launch) -> Self {
         let Launch { shared, plan, stage } = launch;
+        // Before the plan, so that one of a newer policy is at worst taken twice.
+        let edition = shared.plans.edition();
+        let plan = shared.plans.of(plan.node).unwrap_or(plan);
         let chance = shared.world.chance(&plan.name);
         let mut books = Books::new(&plan.name, plan.regime, plan.intensity);
         let mut children = BTreeMap::new();
@@ -138,6 +147,7 @@ impl State {
         Self {
             shared,
             plan,
+            edition,
             books,
             chance,
             children,
@@ -155,6 +165,29 @@ impl State {
 
     fn moment(&mut self) -> Moment {
         Moment { now: self.shared.world.elapsed(), chance: self.chance.unit() }
+    }
+
+    /// Takes the plan in force up before anything is decided, if it is another than it was.
+    fn keep_to_the_policy(&mut self) {
+        let edition = self.shared.plans.edition();
+        if edition == self.edition {
+            return;
+        }
+        let Some(plan) = self.shared.plans.of(self.plan.node) else { return };
+        self.edition = edition;
+        self.books.govern(plan.regime, plan.intensity);
+        for child in &plan.children {
+            self.children.insert(child.node, Arc::clone(child));
+        }
+        if let Some(template) = &plan.template {
+            for child in self.children.values_mut() {
+                *child = Arc::new(child.under(template));
+            }
+        }
+        for (node, child) in &self.children {
+            self.books.amend(*node, child.rules.clone());
+        }
+        self.plan = plan;
     }
 
     fn receive(&mut self, me: &ActorRef<Message>, message: Message) {

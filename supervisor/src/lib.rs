@@ -15,6 +15,7 @@ mod keeper;
 mod observer;
 mod picture;
 mod plan;
+mod plans;
 mod prospects;
 mod slot;
 mod snapshot;

@@ -47,6 +47,7 @@ pub(crate) struct ChildPlan {
 }
 
 /// What starts a child.
+#[derive(Clone)]
 pub(crate) enum Maker {
     Worker(Factory),
     Supervisor(Arc<SupervisorPlan>),
@@ -66,14 +67,33 @@ pub(crate) fn plan(
     factories: &BTreeMap<String, Factory>,
     board: &Board,
 ) -> Result<Arc<SupervisorPlan>, TreeError> {
-    let planner = Planner { policy, factories, board };
-    planner.supervisor(&policy.root, None)
+    let place = |name: &str, parent: Option<NodeId>, kind: NodeKind| {
+        // Two places for one node would make a cycle, or a child with two supervisors.
+        board.add(parent, name, kind).map_err(|_| TreeError::TwoPlaces { name: name.to_owned() })
+    };
+    Planner { policy, factories, place: &place }.supervisor(&policy.root, None)
 }
+
+/// The same tree under another policy, each node where it is on the board.
+pub(crate) fn replan(
+    policy: &TreePolicy,
+    factories: &BTreeMap<String, Factory>,
+    board: &Board,
+) -> Result<Arc<SupervisorPlan>, TreeError> {
+    let place = |name: &str, _: Option<NodeId>, kind: NodeKind| {
+        let found = board.find(name).filter(|(_, known, _)| *known == kind);
+        found.map(|(node, _, _)| node).ok_or_else(|| TreeError::OtherShape { name: name.to_owned() })
+    };
+    Planner { policy, factories, place: &place }.supervisor(&policy.root, None)
+}
+
+/// Where a node is on the board: its name, its parent, its kind.
+type Place<'a> = dyn Fn(&str, Option<NodeId>, NodeKind) -> Result<NodeId, TreeError> + 'a;
 
 struct Planner<'a> {
     policy: &'a TreePolicy,
     factories: &'a BTreeMap<String, Factory>,
-    board: &'a Board,
+    place: &'a Place<'a>,
 }
 
 impl Planner<'_> {
@@ -86,7 +106,7 @@ impl Planner<'_> {
             NodePolicy::Dynamic(own) => (NodeKind::Dynamic, Regime::Dynamic, own.intensity),
             NodePolicy::Worker(_) => return Err(not_a_supervisor()),
         };
-        let node = self.place(name, parent, kind)?;
+        let node = (self.place)(name, parent, kind)?;
         let children = self.policy.children(name).iter();
         let children = children.map(|child| self.child(child, node)).collect::<Result<_, _>>()?;
         let template = self.policy.dynamic(name).map(|own| Template {
@@ -105,7 +125,7 @@ impl Planner<'_> {
             NodePolicy::Worker(own) => {
                 let factory = self.factories.get(name).cloned();
                 let factory = factory.ok_or_else(|| TreeError::NoFactory { name: name.to_owned() })?;
-                let node = self.place(name, Some(parent), NodeKind::Worker)?;
+                let node = (self.place)(name, Some(parent), NodeKind::Worker)?;
                 (node, Maker::Worker(factory), own.shutdown.0, kill_within(own))
             }
             NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => {
@@ -121,15 +141,26 @@ impl Planner<'_> {
     fn node(&self, name: &str) -> Result<&NodePolicy, TreeError> {
         self.policy.node(name).ok_or_else(|| TreeError::NotDeclared { name: name.to_owned() })
     }
+}
 
-    /// Two places for one node would make a cycle, or a child with two supervisors.
-    fn place(&self, name: &str, parent: Option<NodeId>, kind: NodeKind) -> Result<NodeId, TreeError> {
-        let placed = self.board.add(parent, name, kind);
-        placed.map_err(|_| TreeError::TwoPlaces { name: name.to_owned() })
+impl ChildPlan {
+    /// The same child of a dynamic supervisor, held to another template.
+    pub(crate) fn under(&self, template: &Template) -> Self {
+        let (rules, shutdown, kill) = (template.rules.clone(), template.shutdown, template.kill);
+        Self { node: self.node, name: self.name.clone(), rules, shutdown, kill, maker: self.maker.clone() }
     }
 }
 
 impl SupervisorPlan {
+    /// It and every supervisor below it.
+    pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let below = self.children.iter().filter_map(|child| match &child.maker {
+            Maker::Supervisor(plan) => Some(plan.all()),
+            Maker::Worker(_) => None,
+        });
+        std::iter::once(Arc::clone(self)).chain(below.flatten()).collect()
+    }
+
     /// The longest that it may take to stop its children, one after the other; those of a
     /// dynamic supervisor stop side by side.
     fn stop_max(&self) -> Duration {

@@ -25,6 +25,7 @@ use crate::keeper::{Keeper, Launch, Message, Shared, Stage};
 use crate::observer::{Observer, SupervisionEvent};
 use crate::picture;
 use crate::plan;
+use crate::plans::Plans;
 use crate::prospects::{Bright, Prospects};
 use crate::snapshot::{NodeState, TreeSnapshot};
 use crate::stop::{self, Manner, ShutdownReport};
@@ -47,6 +48,12 @@ pub enum TreeError {
     /// A node is in the tree twice.
     #[error("`{name}` has two places in the tree; let one supervisor name it, once")]
     TwoPlaces {
+        /// The node.
+        name: String,
+    },
+    /// A node is not where the running tree has it.
+    #[error("`{name}` has no such place in the running tree, whose shape stays; stop the system and start it anew")]
+    OtherShape {
         /// The node.
         name: String,
     },
@@ -104,6 +111,7 @@ pub enum FaultError {
 #[derive(Clone)]
 pub struct Tree {
     shared: Arc<Shared>,
+    factories: Arc<BTreeMap<String, Factory>>,
     root: ActorCell,
     stage: Watcher<Stage>,
     picture: Watcher<TreeSnapshot>,
@@ -139,7 +147,8 @@ impl Tree {
         let board = Board::new(world.clone());
         let plan = plan::plan(&policy, &factories, &board)?;
         let node = plan.node;
-        let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects });
+        let plans = Plans::new(&plan);
+        let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects, plans });
         let picture = Latest::new(picture::draw(&shared.board));
         let stage = Latest::new(Stage::Starting);
         let reached = stage.watch();
@@ -148,11 +157,22 @@ impl Tree {
         let root = root.get_cell();
         shared.board.set_cell(node, root.clone(), Arc::default());
         let end = Latest::new(None);
-        let tree = Self { shared, root, stage: reached, picture: picture.watch(), ended: end.watch() };
+        let factories = Arc::new(factories);
+        let tree = Self { shared, factories, root, stage: reached, picture: picture.watch(), ended: end.watch() };
         let guardian = Guardian { tree: tree.clone(), node, picture: Arc::new(picture), end };
         // It ends with the root.
         drop(world.spawn("supervisor.guardian", guardian.run()));
         Ok(tree)
+    }
+
+    /// Holds the tree to another policy of the same shape from now on, whole: supervisors decide by it
+    /// at the next thing that they hear of. No child is stopped or started.
+    ///
+    /// # Errors
+    /// [`TreeError`] when its shape is another; nothing has changed then.
+    pub fn govern(&self, policy: &TreePolicy) -> Result<(), TreeError> {
+        let plan = plan::replan(policy, &self.factories, &self.shared.board)?;
+        self.shared.plans.replace(&plan)
     }
 
     /// Resolves when every child has been up once.

@@ -163,3 +163,63 @@ async fn those_who_watch_hear_of_each_move_of_a_breaker() {
     moves.next().await.unwrap();
     assert_eq!(guards.snapshot()["model"].breaker, BreakerState::Closed);
 }
+
+fn governed(guards: &Guards, policy: GuardPolicy) {
+    let mut policies = policies::guard::Guards::default();
+    policies.set("model", policy);
+    guards.govern(policies);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_concurrency_takes_no_place_from_a_call() {
+    let guards = Guards::new(world(), policies::guard::Guards::default());
+    governed(&guards, GuardPolicy { concurrency: 3, ..GuardPolicy::default() });
+    let guard = guards.get("model");
+    let mut calls = vec![admit(&guard).await.unwrap(), admit(&guard).await.unwrap(), admit(&guard).await.unwrap()];
+    governed(&guards, GuardPolicy { concurrency: 1, ..GuardPolicy::default() });
+    assert_eq!((guard.state().in_flight, guard.state().concurrency), (3, 1));
+    drop(calls.pop());
+    drop(calls.pop());
+    assert!(guard.try_admit().is_none(), "one call is left, and one is all there may be");
+    governed(&guards, GuardPolicy { concurrency: 2, ..GuardPolicy::default() });
+    calls.push(guard.try_admit().unwrap());
+    assert!(guard.try_admit().is_none());
+    calls.clear();
+    let both = [guard.try_admit(), guard.try_admit(), guard.try_admit()].map(|permit| permit.is_some());
+    assert_eq!((both, guard.state().in_flight), ([true, true, false], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_follow_their_number_however_often_it_changes() {
+    let slots = slots::Slots::new(1);
+    let mut held = Vec::new();
+    for round in 0_u32..200 {
+        slots.resize(round * 7 % 5 + 1);
+        if round % 3 == 0 {
+            held.pop();
+        }
+        while let Some(slot) = slots.try_take() {
+            held.push(slot);
+            assert!(held.len() <= slots.max(), "round {round}");
+        }
+        assert!(held.len() >= slots.max(), "round {round}: a place was lost");
+        assert_eq!(slots.in_flight(), held.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_policy_keeps_an_open_breaker_open_and_takes_the_new_rate() {
+    let guards = Guards::new(world(), policies::guard::Guards::default());
+    governed(&guards, GuardPolicy { breaker: breaker(), ..GuardPolicy::default() });
+    let guard = guards.get("model");
+    fail(&guard, 2).await;
+    let rate = Some(Rate { count: 1, per: SECOND });
+    governed(&guards, GuardPolicy { rate, deadline: Span::from_secs(7), ..GuardPolicy::default() });
+    assert!(matches!(guard.state().breaker, BreakerState::Open { .. }));
+    assert_eq!(guard.policy().deadline, Span::from_secs(7));
+    tokio::time::advance(10 * SECOND).await;
+    admit(&guard).await.unwrap().finish(ended(None));
+    assert!(guard.try_admit().is_none(), "the bucket holds one");
+    governed(&guards, GuardPolicy { rate, ..GuardPolicy::default() });
+    assert!(guard.try_admit().is_none(), "the same rate fills no bucket");
+}

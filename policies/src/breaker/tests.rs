@@ -264,3 +264,21 @@ proptest! {
         prop_assert_eq!(breaker.admit(now + at(30)), Admission::Go);
     }
 }
+
+#[test]
+fn another_policy_leaves_it_where_it_stands() {
+    let mut breaker = Breaker::new(BreakerPolicy { failures: 1, ..BreakerPolicy::default() });
+    breaker.record(breaker.epoch(), Outcome::Failed, Duration::ZERO, Duration::ZERO);
+    let open = breaker.state();
+    assert!(matches!(open, BreakerState::Open { .. }));
+    breaker.govern(BreakerPolicy { failures: 9, open: Span::from_secs(1), ..BreakerPolicy::default() });
+    assert_eq!(breaker.state(), open);
+    assert_eq!(breaker.admit(Duration::from_secs(10)), Admission::Go);
+    breaker.record(breaker.epoch(), Outcome::Succeeded, Duration::ZERO, Duration::from_secs(10));
+    for _ in 0..8 {
+        breaker.record(breaker.epoch(), Outcome::Failed, Duration::ZERO, Duration::from_secs(11));
+    }
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    breaker.record(breaker.epoch(), Outcome::Failed, Duration::ZERO, Duration::from_secs(11));
+    assert!(matches!(breaker.state(), BreakerState::Open { .. }));
+}

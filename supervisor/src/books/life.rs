@@ -137,6 +137,16 @@ impl Child {
         }
     }
 
+    /// Holds it to other rules; the restarts that it had still count.
+    pub(super) fn amend(&mut self, rules: Rules) {
+        match (rules.allowance.map(Allowance::intensity), &mut self.spent) {
+            (Some(intensity), Some(spent)) => spent.govern(intensity),
+            (Some(intensity), spent @ None) => *spent = Some(Window::new(intensity)),
+            (None, spent) => *spent = None,
+        }
+        self.rules = rules;
+    }
+
     pub(super) fn view(&self) -> View {
         let state = match self.life {
             Life::Waiting => NodeState::Waiting,

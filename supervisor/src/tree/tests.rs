@@ -1,5 +1,6 @@
 mod classes;
 mod dynamic;
+mod governed;
 mod pitfalls;
 mod random;
 mod yard;
