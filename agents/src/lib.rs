@@ -15,7 +15,7 @@ pub mod scripted;
 pub mod secret;
 pub mod workflow;
 
-mod record;
+pub mod record;
 mod tether;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use storage::journal::{AppendError, Appended, Batch, Journal, NewEvent, RecordId
 const REPEATS_MAX: u32 = 3;
 
 /// Writes under one principal.
-pub(crate) struct Recorder {
+pub struct Recorder {
     world: World,
     journal: Journal,
     principal: String,
@@ -18,13 +18,18 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(world: World, journal: Journal, principal: &str) -> Self {
+    /// One who writes under this name.
+    #[must_use]
+    pub fn new(world: World, journal: Journal, principal: &str) -> Self {
         let chance = world.chance(principal);
         Self { world, journal, principal: principal.to_owned(), chance }
     }
 
     /// An event whose payload is `payload` as JSON.
-    pub(crate) fn event(
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn event(
         &mut self,
         kind: &str,
         subject: Option<String>,
@@ -43,7 +48,10 @@ impl Recorder {
     }
 
     /// Appends the events to one stream, which must be at `expected` if given.
-    pub(crate) async fn append(
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append(
         &mut self,
         stream: StreamId,
         expected: Option<Version>,

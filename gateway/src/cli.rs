@@ -31,7 +31,7 @@ pub enum Command {
     Runs(SystemArgs),
     /// Show the supervision tree of a server that runs
     Tree(TreeArgs),
-    /// Explain the policies, and describe their files to editors
+    /// Explain the policies, describe their files to editors, and change them while a server runs
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Say yes to what a run of a server asks
@@ -118,6 +118,36 @@ pub enum PolicyCommand {
         /// Of what
         of: SchemaOf,
     },
+    /// Have a server read its policy files again, and show what that changes
+    Reload(ReloadArgs),
+    /// List the versions of the policies that a server had in force, the newest first
+    History(ServerArgs),
+    /// Have a server put an earlier version of the policies in force again
+    Rollback(RollbackArgs),
+}
+
+/// `callboard policy reload`.
+#[derive(Args, Debug)]
+pub struct ReloadArgs {
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard policy rollback`.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    /// The version (default: the one before that in force)
+    pub version: Option<u64>,
+    /// Only show what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// `callboard policy explain`.

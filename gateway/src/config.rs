@@ -207,6 +207,8 @@ pub struct PolicyFiles {
     pub prices: Option<PathBuf>,
     /// What may be spent.
     pub budget: Option<PathBuf>,
+    /// Whether a server takes changed files up by itself.
+    pub watch: bool,
 }
 
 /// Faults on purpose in the running system.

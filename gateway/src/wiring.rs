@@ -20,7 +20,7 @@ use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
 use agents_local::{LanguageModel, LocalModel, Pool, WordLlama, pins};
 use anyhow::Context;
-use policies::span::Span;
+use policies::document;
 use policies::tokens::Tokens;
 use storage::disk::Disk;
 use storage::disk::files::FileDisk;
@@ -34,8 +34,8 @@ use storage_qdrant::ServerIndex;
 use crate::config::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
 use crate::crash::CrashPoints;
 use crate::live::Live;
-use crate::policy::Policies;
-use crate::system::{Parts, publishers};
+use crate::policy::{Documents, Policies};
+use crate::system::{Governed, Parts, publishers};
 
 /// What sled may keep in memory.
 pub(crate) const VIEWS_CACHE_BYTES: u64 = 32 << 20;
@@ -61,11 +61,12 @@ pub type Progress = Arc<dyn Fn(FetchProgress) + Send + Sync>;
 /// Whatever cannot be opened, read or fetched, with what to do.
 pub async fn parts(
     config: &Config,
-    policies: Policies,
+    documents: Documents,
     world: &World,
     crash: &CrashPoints,
     progress: Progress,
 ) -> anyhow::Result<Parts> {
+    let policies = Policies::of(config, &documents).map_err(|faults| anyhow::anyhow!(document::lines(&faults)))?;
     let Stores { disk, shelves } = stores(config, world).await?;
     let embedder = embedder(config, world, &progress).await?;
     let index = index(config, world, embedder.as_ref()).await?;
@@ -92,6 +93,7 @@ pub async fn parts(
         agents,
         publishers: platforms,
         policies,
+        governed: Some(Governed { config: config.clone(), documents }),
         journal: journal::Options { bytes_max: config.journal.bytes_max, ..journal::Options::default() },
         workspace: config.workspace.clone(),
         observer: None,
@@ -217,9 +219,7 @@ impl Models<'_> {
         let chosen = own.unwrap_or(&self.config.model);
         let model = self.model(chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
         let guard = chosen.guard();
-        let timeout = self.policies.guards.get(&guard).timeout.duration();
-        let liveness = self.policies.tree.worker(name).and_then(|worker| worker.liveness);
-        let silence_max = liveness.and_then(|liveness| liveness.calling_within).map(Span::duration);
+        let (timeout, silence_max) = (self.policies.timeout(&guard), self.policies.silence_max(name));
         Ok(AgentSpec {
             name: name.to_owned(),
             model,

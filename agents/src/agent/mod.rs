@@ -7,7 +7,7 @@ mod actor;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actors::guard::Permit;
@@ -91,7 +91,8 @@ pub enum JobOutcome {
 /// An agent, whichever of its generations is up.
 #[derive(Clone)]
 pub struct AgentHandle {
-    spec: Arc<AgentSpec>,
+    /// What its next life is started with.
+    spec: Arc<Mutex<Arc<AgentSpec>>>,
     front: Front<AgentMsg>,
 }
 
@@ -99,13 +100,18 @@ impl AgentHandle {
     /// The handle of an agent that is yet to be started.
     #[must_use]
     pub fn new(spec: AgentSpec) -> Self {
-        Self { spec: Arc::new(spec), front: Front::new(JOBS_MAX) }
+        Self { spec: Arc::new(Mutex::new(Arc::new(spec))), front: Front::new(JOBS_MAX) }
     }
 
     /// What it is.
     #[must_use]
-    pub fn spec(&self) -> &Arc<AgentSpec> {
-        &self.spec
+    pub fn spec(&self) -> Arc<AgentSpec> {
+        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes it another from its next life on; calls that are under way go on.
+    pub fn respecify(&self, spec: AgentSpec) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
     }
 
     /// Where its factory publishes each generation.

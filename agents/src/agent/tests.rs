@@ -50,7 +50,7 @@ fn job(agent: &AgentHandle, prompt: &str) -> Job {
 }
 
 async fn start(world: &World, agent: &AgentHandle) -> ActorRef<AgentMsg> {
-    fixture::start(agent.front(), AgentActor::new(world.clone()), Arc::clone(agent.spec())).await
+    fixture::start(agent.front(), AgentActor::new(world.clone()), agent.spec()).await
 }
 
 fn world() -> World {

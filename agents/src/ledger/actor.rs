@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::latest::Watcher;
 use actors::world::World;
 use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
@@ -80,8 +81,8 @@ pub enum LedgerMsg {
 pub struct LedgerArguments {
     /// Whose ledger.
     pub workspace: String,
-    /// Its limits.
-    pub policy: BudgetPolicy,
+    /// Its limits, which may become others while it is up.
+    pub policy: Watcher<BudgetPolicy>,
     /// What it is a fold of.
     pub journal: Journal,
     /// Where its fold is kept between starts.
@@ -121,9 +122,13 @@ impl Actor for LedgerActor {
     type State = Open;
     type Arguments = LedgerArguments;
 
-    async fn pre_start(&self, me: ActorRef<LedgerMsg>, arguments: LedgerArguments) -> Result<Open, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<LedgerMsg>,
+        mut arguments: LedgerArguments,
+    ) -> Result<Open, ActorProcessingErr> {
         let mut recorder = Recorder::new(self.world.clone(), arguments.journal.clone(), "system/ledger");
-        let mut book = Book::new(&arguments.workspace, arguments.policy.clone());
+        let mut book = Book::new(&arguments.workspace, arguments.policy.see());
         let mut snapshot_at = Seq::default();
         let (name, snapshots) = (stream(&arguments.workspace), Arc::clone(&arguments.snapshots));
         let kept = self.world.blocking("ledger/snapshot", move || snapshots.get(name.as_str(), FOLD_VERSION)).await??;
@@ -146,6 +151,9 @@ impl Actor for LedgerActor {
         open: &mut Open,
     ) -> Result<(), ActorProcessingErr> {
         let _turn = self.world.turn(NAME).await?;
+        if let Some(policy) = open.arguments.policy.see_new() {
+            open.book.govern(policy);
+        }
         match message {
             LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
             LedgerMsg::Reserve { reserve, reply } => {

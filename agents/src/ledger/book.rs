@@ -121,6 +121,13 @@ impl Book {
         &self.accounts
     }
 
+    /// Holds every scope to the limits of another policy from now on. What is spent and reserved stays.
+    pub(super) fn govern(&mut self, policy: BudgetPolicy) {
+        self.policy = policy;
+        let scopes: Vec<_> = self.accounts.iter().map(|(scope, _)| scope.clone()).collect();
+        self.limit(&scopes);
+    }
+
     /// Grants are of this generation from now on. Holds of older ones go once the
     /// fold reaches its opening, behind which no intent of theirs can follow.
     pub(super) fn open(&mut self, generation: Version) {

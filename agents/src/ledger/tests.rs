@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actors::latest::{Latest, Watcher};
 use policies::budget::{BudgetPolicy, ScopeId};
 use policies::failure::FailureClass;
 use policies::money::Money;
@@ -35,10 +36,14 @@ fn ask(key: &str, run: &str, nanos: u64) -> Reserve {
 }
 
 async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRef<LedgerMsg>) {
+    governed(ground, Latest::new(policy.clone()).watch()).await
+}
+
+async fn governed(ground: &Ground, policy: Watcher<BudgetPolicy>) -> (LedgerHandle, ActorRef<LedgerMsg>) {
     let handle = LedgerHandle::new();
     let arguments = LedgerArguments {
         workspace: "main".to_owned(),
-        policy: policy.clone(),
+        policy,
         journal: ground.journal.clone(),
         snapshots: ground.snapshots.clone(),
     };
@@ -345,4 +350,20 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(law_holds(steps));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_limits_hold_from_the_next_question_on_and_forget_nothing() {
+    let ground = Ground::new(1);
+    let limits = Latest::new(policy(100, 50));
+    let (ledger, _) = governed(&ground, limits.watch()).await;
+    ledger.reserve(ask("a", "x", 40)).await.unwrap();
+    assert!(ledger.reserve(ask("b", "x", 20)).await.is_err());
+    limits.set(policy(100, 60));
+    ledger.reserve(ask("b", "x", 20)).await.unwrap();
+    limits.set(policy(50, 60));
+    let refused = ledger.reserve(ask("c", "y", 1)).await.unwrap_err();
+    assert!(refused.to_string().contains("workspace/main"), "{refused}");
+    let account = ledger.accounts().await.unwrap().account(&ScopeId::Workspace("main".to_owned()));
+    assert_eq!((account.limit, account.reserved), (Some(Money::from_nanos(50)), Money::from_nanos(60)));
 }

@@ -106,6 +106,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         agents,
         publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
         policies,
+        governed: None,
         journal: journal::Options::default(),
         workspace: "main".to_owned(),
         observer: None,

@@ -23,7 +23,7 @@ use policies::document::{self, Error};
 use crate::cli::SystemArgs;
 use crate::config::Config;
 use crate::crash::CrashPoints;
-use crate::policy::Policies;
+use crate::policy::{Documents, Policies};
 use crate::system::System;
 use crate::terminal::Downloads;
 use crate::wiring;
@@ -47,7 +47,8 @@ fn faults(found: &[Error]) -> anyhow::Error {
 
 /// The whole system, as configured.
 async fn start(config: &Config, crash: &CrashPoints, fancy: bool) -> anyhow::Result<Arc<System>> {
-    let policies = Policies::load(config).map_err(|found| faults(&found))?;
+    let documents = Documents::read(config).map_err(|found| faults(&found))?;
+    Policies::of(config, &documents).map_err(|found| faults(&found))?;
     // Before anything is fetched or opened, so that a fault costs nothing.
     let missing = config.secrets_missing();
     if !missing.is_empty() {
@@ -56,7 +57,7 @@ async fn start(config: &Config, crash: &CrashPoints, fancy: bool) -> anyhow::Res
     let world = World::real(WorldOptions::default())?;
     let downloads = Downloads::new(fancy);
     let progress = Arc::new(move |at| downloads.show(at));
-    let parts = wiring::parts(config, policies, &world, crash, progress).await?;
+    let parts = wiring::parts(config, documents, &world, crash, progress).await?;
     let system = System::start(parts).await.context("Callboard cannot start")?;
     if let Some(torn) = &system.opened().torn {
         eprintln!(

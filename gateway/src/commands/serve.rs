@@ -8,7 +8,7 @@ use super::{config, is_fancy, start, stop};
 use crate::cli::ServeArgs;
 use crate::crash::CrashPoints;
 use crate::http;
-use crate::system::System;
+use crate::system::{System, watch};
 use crate::terminal::tree;
 
 /// Serves until the process is asked to end, or the tree has ended.
@@ -33,6 +33,12 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let app = crash.router(http::router(Arc::clone(&system)), system.world());
     let server = axum::serve(listener, app);
     system.world().spawn("hindrances", say_what_holds_up(Arc::clone(&system)));
+    println!("{}", in_force(&system));
+    if config.policies.watch {
+        system
+            .world()
+            .spawn("policy.watch", watch(Arc::clone(&system), config.policies.clone(), |said| eprintln!("{said}")));
+    }
     let outcome = tokio::select! {
         biased;
         () = asked_to_end() => Ok(()),
@@ -42,6 +48,17 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     println!("stopping");
     stop(&system).await;
     outcome
+}
+
+/// Which policies are in force, and whether they are those of the files.
+fn in_force(system: &System) -> String {
+    let version = system.policy_version();
+    let from = if system.follows_its_files() {
+        "as its files say"
+    } else {
+        "which was put in force after its files were read; `callboard policy reload` reads them again"
+    };
+    format!("version {version} of the policies is in force, {from}")
 }
 
 /// Says what holds runs up, and when it no longer does.

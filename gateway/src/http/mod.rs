@@ -6,6 +6,7 @@ mod events;
 mod faults;
 mod health;
 mod origin;
+mod policy;
 mod problem;
 mod runs;
 
@@ -37,6 +38,9 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/v1/runs/{id}/resume", post(desk::resume))
         .route("/v1/runs/{id}/cancel", post(desk::cancel))
         .route("/v1/tree", get(tree))
+        .route("/v1/policy", get(policy::history))
+        .route("/v1/policy/reload", post(policy::reload))
+        .route("/v1/policy/rollback", post(policy::rollback))
         .route("/feed.atom", get(feed))
         .route("/health", get(health::all))
         .route("/health/live", get(health::live))

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use actors::guard::Guard;
 use actors::world::World;
 use agents::agent::{AgentActor, AgentHandle};
 use agents::aggregator::{AggregatorActor, AggregatorArguments};
@@ -43,15 +43,16 @@ pub(super) fn all(stage: &Arc<Stage>, makings: Makings) -> BTreeMap<String, Fact
     for (name, platform) in publishers {
         if let Some(handle) = stage.publishers.get(&name) {
             let guard = stage.guards.get(&format!("{PUBLISHER_GUARD}/{name}"));
-            publisher_factory(&mut factories, &world, &name, handle, platform, guard.policy().timeout.duration());
+            publisher_factory(&mut factories, &world, &name, handle, platform, guard);
         }
     }
     factories
 }
 
 fn agent_factory(factories: &mut BTreeMap<String, Factory>, world: &World, name: &str, agent: &AgentHandle) {
-    let (world, spec) = (world.clone(), Arc::clone(agent.spec()));
-    add(factories, name, agent.front(), move |_| (AgentActor::new(world.clone()), Arc::clone(&spec)));
+    let (world, agent) = (world.clone(), agent.clone());
+    let front = agent.front().clone();
+    add(factories, name, &front, move |_| (AgentActor::new(world.clone()), agent.spec()));
 }
 
 fn publisher_factory(
@@ -60,10 +61,13 @@ fn publisher_factory(
     name: &str,
     handle: &PublisherHandle,
     platform: Arc<dyn Publisher>,
-    timeout: Duration,
+    guard: Guard,
 ) {
     let (world, actor) = (world.clone(), name.to_owned());
-    let make = move |_: &StartContext| (PublisherActor::new(world.clone(), &actor, timeout), Arc::clone(&platform));
+    let make = move |_: &StartContext| {
+        let timeout = guard.policy().timeout.duration();
+        (PublisherActor::new(world.clone(), &actor, timeout), Arc::clone(&platform))
+    };
     add(factories, name, handle.front(), make);
 }
 

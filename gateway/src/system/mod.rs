@@ -11,6 +11,7 @@ mod follow;
 mod hindrance;
 mod order;
 mod parts;
+mod policy;
 mod prospects;
 mod reading;
 mod start;
@@ -40,6 +41,7 @@ pub use follow::Follower;
 pub use hindrance::{Hindrance, Hindrances};
 pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
+pub use policy::{Cause, Edition, Governed, HISTORY_MAX, ReloadError, Reloaded, Wanted, watch};
 pub use reading::Readiness;
 pub(crate) use start::STREAMS;
 pub use start::StartError;
@@ -89,6 +91,8 @@ pub struct System {
     /// The built-in workflow, once it was asked for.
     announce: OnceLock<Result<Pinned, Vec<document::Error>>>,
     folds: folds::Folds,
+    workspace: String,
+    in_force: Arc<policy::InForce>,
     feed: Option<PathBuf>,
     live: Option<Live>,
     /// Cancelled when the committer has ended.

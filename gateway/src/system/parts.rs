@@ -16,6 +16,7 @@ use supervisor::Observer;
 
 use crate::live::Live;
 use crate::policy::Policies;
+use crate::system::Governed;
 
 /// A system's parts, ready to be put together.
 pub struct Parts {
@@ -35,6 +36,8 @@ pub struct Parts {
     pub publishers: BTreeMap<String, Arc<dyn Publisher>>,
     /// What is allowed.
     pub policies: Policies,
+    /// What that was read from; none where it is never read again.
+    pub governed: Option<Governed>,
     /// The journal's bounds.
     pub journal: journal::Options,
     /// The workspace that pays.

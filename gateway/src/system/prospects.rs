@@ -51,7 +51,8 @@ impl Outlook {
         let publishers = stage.publishers.keys().map(|name| (name.clone(), format!("{PUBLISHER_GUARD}/{name}")));
         let context = [("context".to_owned(), CONTEXT_GUARD.to_owned())];
         let purse = |(name, agent): (&String, &agents::agent::AgentHandle)| {
-            let key = agent.spec().model.price_key();
+            let spec = agent.spec();
+            let key = spec.model.price_key();
             // What has no price is refused by the ledger, whoever restarts.
             let least = stage.prices.worst_case(key, Tokens(1), Tokens(1), Span::ZERO).unwrap_or(Money::ZERO);
             let scopes = [ScopeId::Agent(name.clone()), ScopeId::Workspace(stage.workspace.clone())];

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
 use super::folds::Folds;
+use super::policy::{self, InForce, Settled};
 use super::prospects::Outlook;
 use super::waking::Waker;
 use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The tree ended before it was up.
     #[error("the supervision tree did not come up: {0}")]
     NotUp(String),
+    /// The version of the policies in force cannot be told.
+    #[error("the policies in force cannot be read from the journal: {0}")]
+    Policies(String),
     /// The views could not be read.
     #[error("the list of runs cannot be read: {0}")]
     Runs(String),
@@ -75,10 +79,11 @@ impl System {
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
         let world = parts.world.clone();
         let Opening { journal, committer, opened, snapshots } = open(&parts).await?;
         let committed = commit(&world, committer)?;
+        let in_force = Arc::new(in_force(&mut parts, &journal).await?);
         let metrics = Metrics::new();
         let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
         let stage = Arc::new(stage(&parts, &spine));
@@ -88,7 +93,7 @@ impl System {
             world: world.clone(),
             ledger: LedgerArguments {
                 workspace: parts.workspace.clone(),
-                policy: parts.policies.budget.clone(),
+                policy: in_force.budget(),
                 journal: journal.clone(),
                 snapshots: Arc::clone(&snapshots),
             },
@@ -102,20 +107,21 @@ impl System {
         };
         let known = Known::new(stage.agents.keys().cloned(), stage.publishers.keys().cloned());
         let slot = TreeSlot::default();
-        let runs = directory(&world, &stage, &slot, &parts.policies.tree);
+        let runs = directory(&world, &stage, &slot, in_force.tree());
         let factories = factories::all(&stage, makings);
         let outlook = Arc::new(Outlook::new(&world, &stage));
         let (tree, mut runs_up) =
             grow(&spine, parts.policies.tree.clone(), factories, parts.observer.clone(), outlook).await?;
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
-        world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), parts.policies.tree.clone()));
+        world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), in_force.tree()));
         runs_up.see();
         let waker = Waker { journal: journal.clone(), reports: reports.clone(), runs: runs.clone() };
         world.spawn("waker", waker.clone().stay(tree.clone(), runs_up));
         if let Some(live) = &parts.live {
             live.attach(journal.clone(), &tree);
         }
+        let Parts { feed, live, workspace, .. } = parts;
         let system = Self {
             world,
             journal,
@@ -128,13 +134,29 @@ impl System {
             known,
             announce: OnceLock::new(),
             folds: Folds::default(),
-            feed: parts.feed.clone(),
-            live: parts.live.clone(),
+            workspace,
+            in_force,
+            feed,
+            live,
             committed,
         };
         waker.wake().await.map_err(StartError::Runs)?;
         Ok(system)
     }
+}
+
+/// The policies in force, which are the last version's where the files say nothing new.
+async fn in_force(parts: &mut Parts, journal: &Journal) -> Result<InForce, StartError> {
+    let Some(governed) = parts.governed.take() else { return Ok(InForce::new(&parts.policies, None, 0, None)) };
+    let Settled { version, past, policies } =
+        policy::settle(&parts.world, journal, &parts.workspace, &governed).await?;
+    if let Some(policies) = policies {
+        for spec in &mut parts.agents {
+            *spec = policy::held_to(spec, &spec.name, &policies);
+        }
+        parts.policies = policies;
+    }
+    Ok(InForce::new(&parts.policies, Some(governed.config), version, Some(past)))
 }
 
 async fn open(parts: &Parts) -> Result<Opening, StartError> {
@@ -184,19 +206,20 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
 
 /// The live runs: each a child of the tree's dynamic supervisor, which starts
 /// it again when it fails.
-fn directory(world: &World, stage: &Arc<Stage>, tree: &TreeSlot, policy: &TreePolicy) -> Directory<Run> {
-    let policy = policy.dynamic(RUNS).cloned().unwrap_or_default();
-    let mailbox_max = usize::try_from(policy.child.mailbox).unwrap_or(usize::MAX);
-    let rest_after = Some(policy.rest_after.duration());
-    let options = durable::Options { mailbox_max, rest_after, ..durable::Options::default() };
+fn directory(
+    world: &World,
+    stage: &Arc<Stage>,
+    tree: &TreeSlot,
+    policy: latest::Watcher<Arc<TreePolicy>>,
+) -> Directory<Run> {
     let (stage, tree) = (Arc::clone(stage), Arc::clone(tree));
     let spawner = move |directory: Directory<Run>, id: String| {
-        let (stage, tree) = (Arc::clone(&stage), Arc::clone(&tree));
+        let (stage, tree, policy) = (Arc::clone(&stage), Arc::clone(&tree), policy.clone());
         let spawning = async move {
             let runs = tree.get().and_then(|tree| tree.dynamic(RUNS));
             let runs = runs.ok_or_else(|| WakeError::Failed("the tree has no dynamic supervisor `runs`".to_owned()))?;
             let name = format!("run/{id}");
-            let factory = run_factory(&stage, &directory, &id, options);
+            let factory = run_factory(&stage, &directory, &id, policy);
             match runs.spawn_child(name, factory).await {
                 // The factory has published it.
                 Ok(_) | Err(supervisor::SpawnError::NameTaken { .. }) => Err(WakeError::Elsewhere),
@@ -208,10 +231,23 @@ fn directory(world: &World, stage: &Arc<Stage>, tree: &TreeSlot, policy: &TreePo
     Directory::new(world.clone(), Arc::new(spawner))
 }
 
-fn run_factory(stage: &Arc<Stage>, directory: &Directory<Run>, id: &str, options: durable::Options) -> Factory {
+/// What a run is started with, as the policy has it now.
+fn run_options(policy: &TreePolicy) -> durable::Options {
+    let policy = policy.dynamic(RUNS).cloned().unwrap_or_default();
+    let mailbox_max = usize::try_from(policy.child.mailbox).unwrap_or(usize::MAX);
+    durable::Options { mailbox_max, rest_after: Some(policy.rest_after.duration()), ..durable::Options::default() }
+}
+
+fn run_factory(
+    stage: &Arc<Stage>,
+    directory: &Directory<Run>,
+    id: &str,
+    policy: latest::Watcher<Arc<TreePolicy>>,
+) -> Factory {
     let (stage, directory, id) = (Arc::clone(stage), directory.clone(), id.to_owned());
     Arc::new(move |context| {
         let (stage, directory, id) = (Arc::clone(&stage), directory.clone(), id.clone());
+        let options = run_options(&policy.get());
         Box::pin(async move {
             let handle = stage
                 .start(&id, options, Some(context.supervisor))

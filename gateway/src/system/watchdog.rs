@@ -2,8 +2,10 @@
 //! what it is doing, and has it counted as hung. Invariant: an actor that waits for its next message,
 //! a person, a timer or a rate limit is never taken for hung, however long it waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use actors::latest::Watcher;
 use actors::world::{Pulse, World};
 use policies::liveness::Liveness;
 use policies::tree::TreePolicy;
@@ -15,7 +17,7 @@ use super::RUNS;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches until the tree has ended.
-pub(super) async fn watch(world: World, tree: Tree, policy: TreePolicy) {
+pub(super) async fn watch(world: World, tree: Tree, policy: Watcher<Arc<TreePolicy>>) {
     let mut killed: Vec<Pulse> = Vec::new();
     loop {
         tokio::select! {
@@ -26,7 +28,7 @@ pub(super) async fn watch(world: World, tree: Tree, policy: TreePolicy) {
         let busy = world.busy();
         // What runs on after its kill blocks; its supervisor reports that, and to kill it again is of no use.
         killed.retain(|pulse| busy.contains(pulse));
-        for pulse in hung(&policy, &busy, world.elapsed()) {
+        for pulse in hung(&policy.get(), &busy, world.elapsed()) {
             if killed.contains(pulse) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! `callboard policy`, one command a file.
 
+mod change;
 mod explain;
 
 use crate::cli::PolicyCommand;
@@ -14,6 +15,9 @@ pub async fn run(command: &PolicyCommand) -> anyhow::Result<()> {
             print!("{}", of.text());
             Ok(())
         }
+        PolicyCommand::Reload(arguments) => change::reload(arguments).await,
+        PolicyCommand::History(server) => change::history(server).await,
+        PolicyCommand::Rollback(arguments) => change::rollback(arguments).await,
         PolicyCommand::Explain(arguments) => explain::run(arguments, &mut std::io::stdout().lock()),
     }
 }

@@ -1,0 +1,112 @@
+//! `callboard policy reload`, `history` and `rollback`: what a server decides by. Invariant: the server
+//! reads its own files; nothing is sent but the wish.
+
+use std::fmt::Write;
+
+use policies::plan::{Change, Effect};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cli::{ReloadArgs, RollbackArgs, ServerArgs};
+use crate::commands::server::Server;
+
+/// What the server answers.
+#[derive(Deserialize)]
+struct Answer {
+    version: u64,
+    applied: bool,
+    changes: Vec<Change>,
+}
+
+/// Has the server read its policy files again.
+pub(super) async fn reload(arguments: &ReloadArgs) -> anyhow::Result<()> {
+    let path = format!("/v1/policy/reload?dry_run={}", arguments.dry_run);
+    ask(&arguments.server, &path, arguments.dry_run).await
+}
+
+/// Has the server put an earlier version in force.
+pub(super) async fn rollback(arguments: &RollbackArgs) -> anyhow::Result<()> {
+    let version = arguments.version.map(|version| format!("&version={version}")).unwrap_or_default();
+    let path = format!("/v1/policy/rollback?dry_run={}{version}", arguments.dry_run);
+    ask(&arguments.server, &path, arguments.dry_run).await
+}
+
+async fn ask(server: &ServerArgs, path: &str, on_trial: bool) -> anyhow::Result<()> {
+    let answer: Answer = Server::new(&server.url)?.post(path, &json!({})).await?;
+    print!("{}", told(&answer, on_trial));
+    Ok(())
+}
+
+/// Prints the versions, the newest first.
+pub(super) async fn history(server: &ServerArgs) -> anyhow::Result<()> {
+    let answer: Value = Server::new(&server.url)?.get("/v1/policy").await?;
+    for version in answer["versions"].as_array().into_iter().flatten() {
+        let mark = if version["version"] == answer["in_force"] { "in force" } else { "" };
+        let cause = match version["to"].as_u64() {
+            Some(to) => format!("rollback to {to}"),
+            None => version["cause"].as_str().unwrap_or("?").to_owned(),
+        };
+        let (at, principal) = (version["at"].as_str().unwrap_or("?"), version["principal"].as_str().unwrap_or("?"));
+        println!("{:>5}  {at}  {cause:<16}  {principal:<13}  {mark}", version["version"]);
+    }
+    Ok(())
+}
+
+fn told(answer: &Answer, on_trial: bool) -> String {
+    let mut text = String::new();
+    for change in &answer.changes {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        let effect = match &change.effect {
+            Effect::InPlace => "at once".to_owned(),
+            Effect::NextLife { children } if children.is_empty() => "at the next start of whoever uses it".to_owned(),
+            Effect::NextLife { children } => format!("needs a restart of {}", children.join(", ")),
+            Effect::NextStart => "from the next start of the server".to_owned(),
+            Effect::Refused { why } => format!("refused: {why}"),
+        };
+        // Writing into a text cannot fail.
+        let _ = writeln!(text, "  {}: {} → {}  ({effect})", change.key, value(&change.from), value(&change.to));
+    }
+    let refused = answer.changes.iter().any(Change::is_refused);
+    let version = answer.version;
+    text.push_str(&match (answer.applied, on_trial) {
+        (true, _) => format!("version {version} of the policies is in force\n"),
+        (false, true) if refused => format!("it would be refused; version {version} is in force\n"),
+        (false, true) if !answer.changes.is_empty() => format!("nothing was applied; version {version} is in force\n"),
+        (false, _) => format!("nothing has changed; version {version} is in force\n"),
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::plan::Of;
+
+    use super::*;
+
+    #[test]
+    fn each_change_says_what_it_does() {
+        let change = |key: &str, effect| Change {
+            of: Of::Tree,
+            key: key.to_owned(),
+            from: Some("1".to_owned()),
+            to: None,
+            effect,
+        };
+        let changes = vec![
+            change("a", Effect::InPlace),
+            change("b", Effect::NextLife { children: vec!["feed".to_owned()] }),
+            change("c", Effect::NextStart),
+        ];
+        let mut answer = Answer { version: 3, applied: true, changes };
+        assert_eq!(
+            told(&answer, false),
+            "  a: 1 → none  (at once)\n  b: 1 → none  (needs a restart of feed)\n  \
+             c: 1 → none  (from the next start of the server)\nversion 3 of the policies is in force\n"
+        );
+        answer.applied = false;
+        assert!(told(&answer, true).ends_with("nothing was applied; version 3 is in force\n"));
+        answer.changes.push(change("d", Effect::Refused { why: "it stays".to_owned() }));
+        let said = told(&answer, true);
+        assert!(said.contains("(refused: it stays)") && said.contains("it would be refused"), "{said}");
+    }
+}
