@@ -10,7 +10,7 @@ use agents::workflow::ANNOUNCE;
 use chaos::simulation::{brief, parts, provider};
 use gateway::config::Config;
 use gateway::policy::Documents;
-use gateway::system::{Governed, NewRun, ReloadError, Reloaded, System, Wanted, run_id};
+use gateway::system::{Governed, NewRun, ReloadError, Reloaded, System, Wanted, run_id, watch};
 use storage::disk::sim::SimDisk;
 use storage::journal::Version;
 
@@ -25,9 +25,12 @@ async fn start(disk: &SimDisk, documents: Documents) -> Arc<System> {
 
 /// The same; each life on one disk needs a seed of its own, which its ids are drawn from.
 async fn start_seeded(seed: u64, disk: &SimDisk, documents: Documents) -> Arc<System> {
+    start_configured(seed, disk, Config::default(), documents).await
+}
+
+async fn start_configured(seed: u64, disk: &SimDisk, config: Config, documents: Documents) -> Arc<System> {
     let world = World::simulated(seed, provider(seed));
     let mut parts = parts(&world, disk).unwrap();
-    let config = Config::default();
     parts.policies = gateway::policy::Policies::of(&config, &documents).unwrap();
     parts.governed = Some(Governed { config, documents });
     Arc::new(System::start(parts).await.unwrap())
@@ -170,5 +173,29 @@ async fn a_lowered_limit_holds_runs_up_and_a_raised_one_lets_new_ones_through() 
     let mut follower = system.follow(&free, Version::NONE);
     while follower.next().await.is_some() {}
     assert!(matches!(system.state(&free).await.unwrap().end, Some(End::Finished { .. })));
+    system.shutdown().await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_changed_file_is_taken_up_and_a_bad_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("budget.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("run = \"$1.00\"\n");
+    let mut config = Config::default();
+    config.policies.budget = Some(file.clone());
+    let documents = Documents::read(&config).unwrap();
+    let system = start_configured(7, &SimDisk::new(), config.clone(), documents).await;
+    drop(system.world().spawn("watch", watch(Arc::clone(&system), config.policies, |_| {})));
+    for (text, version) in [
+        ("run = \"$1.00\"\n", 1),
+        ("run = \"$1.50\"\nagent = \"$2.00\"\n", 2),
+        ("run = \"$1.50\nagent\n", 2),
+        ("run = \"$3.00\"\n", 3),
+    ] {
+        write(text);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(system.policy_version(), version, "{text}");
+    }
     system.shutdown().await;
 }

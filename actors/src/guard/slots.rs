@@ -4,15 +4,17 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::lock;
 
 /// The places.
-pub(super) struct Slots {
-    semaphore: Arc<Semaphore>,
-    shared: Arc<Mutex<Count>>,
+pub(super) struct Slots(Arc<Places>);
+
+struct Places {
+    free: Semaphore,
+    count: Mutex<Count>,
 }
 
 struct Count {
@@ -23,59 +25,57 @@ struct Count {
 }
 
 /// One of them.
-pub(super) struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
-    shared: Arc<Mutex<Count>>,
-}
+pub(super) struct Slot(Arc<Places>);
 
 impl Slots {
     pub(super) fn new(concurrency: u32) -> Self {
         let max = most(concurrency);
-        let shared = Arc::new(Mutex::new(Count { max, taken: 0, excess: 0 }));
-        Self { semaphore: Arc::new(Semaphore::new(max)), shared }
+        let count = Mutex::new(Count { max, taken: 0, excess: 0 });
+        Self(Arc::new(Places { free: Semaphore::new(max), count }))
     }
 
     /// Makes it so many.
     pub(super) fn resize(&self, concurrency: u32) {
-        let mut count = lock(&self.shared);
+        let Places { free, count } = self.0.as_ref();
+        let mut count = lock(count);
         let max = most(concurrency);
         if max > count.max {
             let more = max - count.max;
             // What was to go may stay.
             let kept = more.min(count.excess);
             count.excess -= kept;
-            self.semaphore.add_permits(more - kept);
+            free.add_permits(more - kept);
         } else {
             let fewer = count.max - max;
-            count.excess += fewer - self.semaphore.forget_permits(fewer);
+            count.excess += fewer - free.forget_permits(fewer);
         }
         count.max = max;
     }
 
     pub(super) fn try_take(&self) -> Option<Slot> {
-        let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
-        Some(self.taken(permit))
+        Some(self.taken(self.0.free.try_acquire().ok()?))
     }
 
     /// A place, unless none comes free until the deadline.
     pub(super) async fn take(&self, deadline: Instant) -> Option<Slot> {
-        let permit = Arc::clone(&self.semaphore).acquire_owned();
         // The semaphore is never closed, so only the deadline can end this wait early.
-        let permit = tokio::time::timeout_at(deadline, permit).await.ok()?.ok()?;
+        let permit = tokio::time::timeout_at(deadline, self.0.free.acquire()).await.ok()?.ok()?;
         Some(self.taken(permit))
     }
 
-    fn taken(&self, permit: OwnedSemaphorePermit) -> Slot {
-        lock(&self.shared).taken += 1;
-        Slot { permit: Some(permit), shared: Arc::clone(&self.shared) }
+    fn taken(&self, permit: SemaphorePermit<'_>) -> Slot {
+        // It comes back when the place does.
+        permit.forget();
+        lock(&self.0.count).taken += 1;
+        Slot(Arc::clone(&self.0))
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        lock(&self.shared).taken
+        lock(&self.0.count).taken
     }
 
     pub(super) fn max(&self) -> usize {
-        lock(&self.shared).max
+        lock(&self.0.count).max
     }
 }
 
@@ -85,12 +85,13 @@ fn most(concurrency: u32) -> usize {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut count = lock(&self.shared);
+        let Places { free, count } = self.0.as_ref();
+        let mut count = lock(count);
         count.taken -= 1;
-        let Some(permit) = self.permit.take() else { return };
         if count.excess > 0 {
             count.excess -= 1;
-            permit.forget();
+        } else {
+            free.add_permits(1);
         }
     }
 }

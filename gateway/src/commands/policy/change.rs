@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use policies::plan::{Change, Effect};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::{ReloadArgs, RollbackArgs, ServerArgs};
 use crate::commands::server::Server;
+use crate::system::{Cause, Edition};
 
 /// What the server answers.
 #[derive(Deserialize)]
@@ -16,6 +17,13 @@ struct Answer {
     version: u64,
     applied: bool,
     changes: Vec<Change>,
+}
+
+/// The versions, as the server lists them.
+#[derive(Deserialize)]
+struct Listed {
+    in_force: u64,
+    versions: Vec<Edition>,
 }
 
 /// Has the server read its policy files again.
@@ -39,17 +47,22 @@ async fn ask(server: &ServerArgs, path: &str, on_trial: bool) -> anyhow::Result<
 
 /// Prints the versions, the newest first.
 pub(super) async fn history(server: &ServerArgs) -> anyhow::Result<()> {
-    let answer: Value = Server::new(&server.url)?.get("/v1/policy").await?;
-    for version in answer["versions"].as_array().into_iter().flatten() {
-        let mark = if version["version"] == answer["in_force"] { "in force" } else { "" };
-        let cause = match version["to"].as_u64() {
-            Some(to) => format!("rollback to {to}"),
-            None => version["cause"].as_str().unwrap_or("?").to_owned(),
-        };
-        let (at, principal) = (version["at"].as_str().unwrap_or("?"), version["principal"].as_str().unwrap_or("?"));
-        println!("{:>5}  {at}  {cause:<16}  {principal:<13}  {mark}", version["version"]);
+    let listed: Listed = Server::new(&server.url)?.get("/v1/policy").await?;
+    for edition in &listed.versions {
+        println!("{}", line(edition, listed.in_force));
     }
     Ok(())
+}
+
+fn line(edition: &Edition, in_force: u64) -> String {
+    let Edition { version, at, principal, cause } = edition;
+    let cause = match cause {
+        Cause::Start => "start".to_owned(),
+        Cause::Reload => "reload".to_owned(),
+        Cause::Rollback { to } => format!("rollback to {to}"),
+    };
+    let mark = if *version == in_force { "  in force" } else { "" };
+    format!("{version:>5}  {at}  {cause:<16}  {principal}{mark}")
 }
 
 fn told(answer: &Answer, on_trial: bool) -> String {
@@ -82,6 +95,18 @@ mod tests {
     use policies::plan::Of;
 
     use super::*;
+
+    #[test]
+    fn a_version_is_told_in_a_line() {
+        let text = r#"{ "version": 7, "at": 0, "principal": "http", "cause": "rollback", "to": 5 }"#;
+        let edition: Edition = serde_json::from_str(text).unwrap();
+        let said = line(&edition, 7);
+        assert!(
+            said.starts_with("    7  1970-01-01T00:00:00") && said.ends_with("rollback to 5     http  in force"),
+            "{said}"
+        );
+        assert!(!line(&edition, 8).contains("in force"));
+    }
 
     #[test]
     fn each_change_says_what_it_does() {

@@ -35,7 +35,7 @@ pub enum Cause {
 }
 
 /// A version, as it is listed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Edition {
     /// Its number.
     pub version: u64,
