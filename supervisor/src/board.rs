@@ -7,13 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use actors::world::World;
+use policies::document::closest;
 use policies::instant::Timestamp;
+use policies::span::Span;
 use ractor::ActorCell;
 use tokio::sync::Notify;
 
+use crate::books::History;
 use crate::child::Gauge;
-use crate::prospects::Hold;
-use crate::snapshot::{LastFailure, NodeKind, NodeSnapshot, NodeState};
+use crate::gate::Gate;
+use crate::prospects::{Hold, Standing};
+use crate::snapshot::{Duty, LastFailure, NodeKind, NodeSnapshot, NodeState, Work};
 use crate::stop::Forced;
 
 /// A node of the tree; ids grow in start order.
@@ -39,6 +43,19 @@ pub(crate) struct View {
     pub(crate) restarts: u64,
     /// What its start is put off by.
     pub(crate) held_by: Option<Hold>,
+    /// An operator stopped it.
+    pub(crate) stopped: bool,
+    pub(crate) duty: Duty,
+    /// Whether new work may begin, as far as its own supervisor knows.
+    pub(crate) takes_work: bool,
+}
+
+impl View {
+    /// A node that nobody said anything of, in this state.
+    pub(crate) fn of(state: NodeState, generation: u64) -> Self {
+        let (stopped, duty, takes_work) = (false, Duty::Open, true);
+        Self { state, generation, restarts: 0, held_by: None, stopped, duty, takes_work }
+    }
 }
 
 struct Entry {
@@ -50,6 +67,8 @@ struct Entry {
     last_failure: Option<LastFailure>,
     since: Timestamp,
     gauge: Arc<OnceLock<Gauge>>,
+    /// Open while this node and all above it take work.
+    gate: Gate,
     cell: Option<ActorCell>,
 }
 
@@ -88,18 +107,21 @@ impl Board {
         let id = NodeId(nodes.added);
         nodes.added += 1;
         nodes.names.insert(name.to_owned(), id);
+        let gate = Gate::default();
         if let Some(parent) = parent.and_then(|parent| nodes.entries.get_mut(&parent)) {
             parent.children.insert(id);
+            gate.set_open(parent.gate.is_open());
         }
         let entry = Entry {
             name: name.to_owned(),
             kind,
             parent,
             children: BTreeSet::new(),
-            view: View { state: NodeState::Waiting, generation: 0, restarts: 0, held_by: None },
+            view: View::of(NodeState::Waiting, 0),
             last_failure: None,
             since,
             gauge: Arc::default(),
+            gate,
             cell: None,
         };
         nodes.entries.insert(id, entry);
@@ -125,21 +147,31 @@ impl Board {
         below.into_iter().for_each(|id| self.remove(id));
     }
 
-    /// The generations and restarts that a node has been through.
-    pub(crate) fn history(&self, id: NodeId) -> (u64, u64) {
+    /// What a node has been through, and what an operator said of it.
+    pub(crate) fn history(&self, id: NodeId) -> History {
         let nodes = self.nodes();
-        nodes.entries.get(&id).map_or((0, 0), |entry| (entry.view.generation, entry.view.restarts))
+        nodes.entries.get(&id).map_or_else(History::default, |entry| {
+            let View { generation, restarts, stopped, duty, .. } = entry.view;
+            // What was to drain has ended with its supervisor.
+            let drained = duty == Duty::Draining;
+            let duty = if drained { Duty::Open } else { duty };
+            History { generation, restarts, stopped: stopped || drained, duty }
+        })
     }
 
     pub(crate) fn record(&self, id: NodeId, view: View) {
         let now = self.world.now();
-        if let Some(entry) = self.nodes().entries.get_mut(&id)
-            && entry.view != view
-        {
-            entry.view = view;
+        let nodes = &mut *self.nodes();
+        let Some(entry) = nodes.entries.get_mut(&id).filter(|entry| entry.view != view) else { return };
+        let turns = entry.view.takes_work != view.takes_work;
+        if entry.view.state != view.state || entry.view.generation != view.generation {
             entry.since = now;
-            self.changed.notify_one();
         }
+        entry.view = view;
+        if turns {
+            nodes.turn_gates(id);
+        }
+        self.changed.notify_one();
     }
 
     pub(crate) fn record_failure(&self, id: NodeId, failure: &crate::Failure) {
@@ -178,6 +210,42 @@ impl Board {
         let entry = nodes.entries.get(&id)?;
         let supervisor = entry.parent.and_then(|parent| nodes.entries.get(&parent)?.cell.clone());
         Some((id, entry.kind, supervisor))
+    }
+
+    /// The name of the node that is meant: its own, or that behind the names of some that are above it,
+    /// as in `agents.writer`; else the nearest name that there is.
+    pub(crate) fn meant(&self, path: &str) -> Result<String, Option<String>> {
+        let nodes = self.nodes();
+        if nodes.names.contains_key(path) {
+            return Ok(path.to_owned());
+        }
+        let (above, name) = path.rsplit_once('.').map_or(("", path), |(above, name)| (above, name));
+        let is_below = |id: &NodeId| above.rsplit('.').all(|part| nodes.names_above(*id).any(|name| name == part));
+        match nodes.names.get(name).filter(|id| is_below(id)) {
+            Some(_) => Ok(name.to_owned()),
+            None => Err(closest(name, nodes.names.keys().map(String::as_str)).map(str::to_owned)),
+        }
+    }
+
+    /// The node above all others: the first that was added.
+    pub(crate) fn root(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// The gate of a node.
+    pub(crate) fn gate(&self, id: NodeId) -> Gate {
+        self.nodes().entries.get(&id).map_or_else(Gate::default, |entry| entry.gate.clone())
+    }
+
+    /// Whether this node and all below it have nothing under way and no message waiting.
+    pub(crate) fn is_quiet(&self, id: NodeId) -> bool {
+        let nodes = self.nodes();
+        let mut all = nodes.below(id);
+        all.push(id);
+        all.iter().filter_map(|id| nodes.entries.get(id)).all(|entry| {
+            let queued = entry.gauge.get().map_or(0, |gauge| gauge().queued);
+            queued == 0 && entry.gate.is_idle()
+        })
     }
 
     /// Kills every actor below a supervisor that has ended, which ractor does not do for
@@ -248,15 +316,38 @@ impl Entry {
             generation: self.view.generation,
             restarts: self.view.restarts,
             held_by: self.view.held_by,
+            duty: self.view.duty,
             last_failure: self.last_failure.clone(),
             since: self.since,
             mailbox: self.gauge.get().map(|gauge| gauge()),
+            work: self.gate.shown().into_iter().map(|(what, lasts)| Work { what, lasts: Span(lasts) }).collect(),
+            standing: Standing::default(),
             children: Vec::new(),
         }
     }
 }
 
 impl Nodes {
+    /// Opens and closes the gates from this node downwards, as those above it and its own say.
+    fn turn_gates(&mut self, id: NodeId) {
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let above = entry.parent.and_then(|parent| self.entries.get(&parent));
+            entry.gate.set_open(entry.view.takes_work && above.is_none_or(|above| above.gate.is_open()));
+            open.extend(entry.children.iter().rev());
+        }
+    }
+
+    /// The names of a node's supervisor, of that one's, and so on.
+    fn names_above(&self, id: NodeId) -> impl Iterator<Item = &str> {
+        let mut at = self.entries.get(&id);
+        std::iter::from_fn(move || {
+            at = at?.parent.and_then(|parent| self.entries.get(&parent));
+            at.map(|entry| entry.name.as_str())
+        })
+    }
+
     /// Every node below this one, elder first.
     fn below(&self, id: NodeId) -> Vec<NodeId> {
         let mut found = Vec::new();

@@ -9,6 +9,7 @@ mod consequence;
 mod life;
 mod order;
 mod pending;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use crate::observer::SupervisionEvent;
 use crate::tree::Fault;
 use advance::Held;
 use life::{After, Life};
-pub(crate) use life::{Asks, Child, Rules};
+pub(crate) use life::{Asks, Child, History, Rules};
 pub(crate) use order::{End, Moment, Order, Regime, Report};
 use pending::Pending;
 
@@ -82,10 +83,11 @@ impl Books {
         }
     }
 
-    /// Adds a child after its elder siblings, to be started in its turn.
+    /// Adds a child after its elder siblings, to be started in its turn unless an operator stopped it.
     pub(crate) fn add(&mut self, id: NodeId, child: Child) {
+        let life = if child.stopped { Life::Parked } else { Life::Waiting };
         self.children.insert(id, child);
-        self.set(id, Life::Waiting);
+        self.set(id, life);
     }
 
     /// What is to be done after the events so far. A restart that has to wait for what the child
@@ -231,32 +233,6 @@ impl Books {
         };
         self.set(id, life);
         true
-    }
-
-    /// Stops a child until it is resumed, wherever it is in its life; false when it has left the
-    /// tree for good, or is about to.
-    pub(crate) fn park(&mut self, id: NodeId) -> bool {
-        let Some(child) = self.children.get(&id).filter(|_| self.closing.is_none()) else { return false };
-        let life = match child.life {
-            Life::Done { .. } => return false,
-            Life::Condemned { after: After::Retire, .. } | Life::Stopping { after: After::Retire, .. } => return false,
-            Life::Waiting | Life::Backoff | Life::Held | Life::Parked => Life::Parked,
-            _ => child.life.ending(After::Park),
-        };
-        self.set(id, life);
-        true
-    }
-
-    /// Has a parked or held child start in its turn, whatever it was held by; false when it is neither.
-    pub(crate) fn resume(&mut self, id: NodeId) -> bool {
-        match self.children.get_mut(&id) {
-            Some(child) if matches!(child.life, Life::Parked | Life::Held) => {
-                child.begin_anew();
-                self.set(id, Life::Waiting);
-                true
-            }
-            _ => false,
-        }
     }
 
     /// A kill of the child has had no effect in time.

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, SpawnErr};
 
 use crate::failure::Failure;
+use crate::gate::Gate;
 use crate::slot::Slot;
 use crate::snapshot::Depth;
 
@@ -30,12 +31,23 @@ pub struct StartContext {
     /// Its supervisor; spawn linked to it.
     pub supervisor: ActorCell,
     gauge: Arc<OnceLock<Gauge>>,
+    gate: Gate,
 }
 
 impl StartContext {
     /// A context for a child of this supervisor.
     pub fn new(name: impl Into<String>, generation: u64, supervisor: ActorCell) -> Self {
-        Self { name: name.into(), generation, supervisor, gauge: Arc::default() }
+        Self { name: name.into(), generation, supervisor, gauge: Arc::default(), gate: Gate::default() }
+    }
+
+    /// The same, behind the gate of the child.
+    pub(crate) fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
+    }
+
+    /// The child's gate, the same for every generation: whoever gives it work asks there first.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Lets the tree's picture show this generation's mailbox. The first gauge given stays.
@@ -85,6 +97,7 @@ where
 {
     Arc::new(move |context| {
         let slot = slot.clone();
+        slot.attach(context.gate());
         let (actor, arguments) = make(&context);
         Box::pin(async move {
             let (actor, _) = Actor::spawn_linked(None, actor, arguments, context.supervisor).await?;

@@ -25,9 +25,10 @@ use crate::observer::Observer;
 use crate::plan::{ChildPlan, Maker, SupervisorPlan};
 use crate::plans::{Edition, Plans};
 use crate::prospects::{self, Prospects};
-use crate::snapshot::NodeKind;
+use crate::snapshot::{NodeKind, NodeState};
 use crate::stop::Manner;
 use crate::tree::Fault;
+use crate::word::Word;
 pub(crate) use message::Message;
 
 /// What all supervisors of one tree share.
@@ -74,6 +75,8 @@ pub(crate) struct State {
     timers: BTreeMap<NodeId, Task>,
     /// Children that were killed, and are waited for.
     kills: BTreeMap<NodeId, Task>,
+    /// Children that finish what is under way.
+    drains: BTreeMap<NodeId, Task>,
     stage: Latest<Stage>,
     spawned: BTreeMap<NodeId, oneshot::Sender<Result<ActorCell, SpawnError>>>,
     terminated: BTreeMap<NodeId, Vec<oneshot::Sender<()>>>,
@@ -140,8 +143,8 @@ impl State {
             shared.board.remove_below(plan.node);
         }
         for child in &plan.children {
-            let (generation, restarts) = shared.board.history(child.node);
-            books.add(child.node, Child::new(&child.name, child.rules.clone(), generation, restarts));
+            let history = shared.board.history(child.node);
+            books.add(child.node, Child::after(history, &child.name, child.rules.clone()));
             children.insert(child.node, Arc::clone(child));
         }
         Self {
@@ -155,6 +158,7 @@ impl State {
             stops: BTreeMap::new(),
             timers: BTreeMap::new(),
             kills: BTreeMap::new(),
+            drains: BTreeMap::new(),
             stage,
             spawned: BTreeMap::new(),
             terminated: BTreeMap::new(),
@@ -212,8 +216,8 @@ impl State {
             }
             // An asker who has gone needs no answer.
             Message::Fault { node, fault, reply } => drop(reply.send(self.kill(me, node, fault))),
-            Message::Park { node, parked: true, reply } => drop(reply.send(self.books.park(node))),
-            Message::Park { node, parked: false, reply } => drop(reply.send(self.books.resume(node))),
+            Message::Told { node, word, reply } => drop(reply.send(self.told(me, node, word))),
+            Message::Drained { node, generation } => self.books.drained(node, generation),
             Message::Spawn { name, factory, reply } => match self.admit(&name, Maker::Worker(factory)) {
                 Ok(node) => drop(self.spawned.insert(node, reply)),
                 Err(refused) => drop(reply.send(Err(refused))),
@@ -235,6 +239,18 @@ impl State {
         let watch = || tasks::watch_kill(&self.shared, me, child, generation, cell);
         self.kills.entry(node).or_insert_with(watch);
         true
+    }
+
+    /// Does as an operator says; else where the child is.
+    fn told(&mut self, me: &ActorRef<Message>, node: NodeId, word: Word) -> Result<(), NodeState> {
+        self.drains.remove(&node);
+        if !self.books.told(node, word) {
+            return Err(self.books.view(node).map_or(NodeState::Done, |view| view.state));
+        }
+        if let Some(generation) = self.books.draining(node) {
+            self.drains.insert(node, tasks::watch_drain(&self.shared, me, node, generation));
+        }
+        Ok(())
     }
 
     fn start_reported(
@@ -325,6 +341,7 @@ impl State {
     fn start(&mut self, me: &ActorRef<Message>, node: NodeId, generation: u64) {
         self.timers.remove(&node);
         self.kills.remove(&node);
+        self.drains.remove(&node);
         self.shared.board.clear_cell(node);
         if let Some(child) = self.children.get(&node) {
             self.starts.insert(node, tasks::start(&self.shared, me, child, generation));
@@ -348,6 +365,7 @@ impl State {
     fn forget(&mut self, node: NodeId) {
         self.timers.remove(&node);
         self.kills.remove(&node);
+        self.drains.remove(&node);
         self.children.remove(&node);
         self.shared.board.remove(node);
         if let Some(reply) = self.spawned.remove(&node) {

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::board::{Board, NodeId};
-use crate::snapshot::{NodeSnapshot, TreeSnapshot};
+use policies::span::Span;
+
+use crate::board::NodeId;
+use crate::keeper::Shared;
+use crate::snapshot::{NodeSnapshot, TreeSnapshot, Work};
 
 /// How many nodes are drawn in one go.
 const PART: usize = 64;
@@ -18,13 +21,15 @@ const EVERY: Duration = Duration::from_millis(50);
 const EVERY_NODE: Duration = Duration::from_micros(100);
 
 /// The picture of the whole tree, drawn now.
-pub(crate) fn draw(board: &Board) -> TreeSnapshot {
+pub(crate) fn draw(shared: &Shared) -> TreeSnapshot {
+    let board = &shared.board;
     let drawn = board.order().chunks(PART).flat_map(|part| board.draw(part)).collect();
-    assemble(board, drawn)
+    assemble(shared, drawn)
 }
 
 /// The same, with room for others between the parts; and how long to wait before the next.
-pub(crate) async fn draw_between(board: &Board) -> (TreeSnapshot, Duration) {
+pub(crate) async fn draw_between(shared: &Shared) -> (TreeSnapshot, Duration) {
+    let board = &shared.board;
     let order = board.order();
     let mut drawn = Vec::with_capacity(order.len());
     for part in order.chunks(PART) {
@@ -34,19 +39,33 @@ pub(crate) async fn draw_between(board: &Board) -> (TreeSnapshot, Duration) {
         drawn.extend(board.draw(part));
     }
     let nodes = u32::try_from(drawn.len()).unwrap_or(u32::MAX);
-    (assemble(board, drawn), EVERY.max(EVERY_NODE.saturating_mul(nodes)))
+    (assemble(shared, drawn), EVERY.max(EVERY_NODE.saturating_mul(nodes)))
 }
 
 /// Puts each node under its parent; whose parent is gone is gone too.
-fn assemble(board: &Board, drawn: Vec<(NodeId, Option<NodeId>, NodeSnapshot)>) -> TreeSnapshot {
-    let at = board.now();
+fn assemble(shared: &Shared, drawn: Vec<(NodeId, Option<NodeId>, NodeSnapshot)>) -> TreeSnapshot {
+    let at = shared.board.now();
+    let mut doing = doing(shared);
     let mut below: BTreeMap<Option<NodeId>, Vec<NodeSnapshot>> = BTreeMap::new();
     // From the last to the first, so that a node comes after all that is below it.
     for (id, parent, mut node) in drawn.into_iter().rev() {
         node.children = below.remove(&Some(id)).unwrap_or_default();
         node.children.reverse();
+        node.work.extend(doing.remove(&node.name).unwrap_or_default());
+        node.standing = shared.prospects.standing(&node.name);
         below.entry(parent).or_default().push(node);
     }
     let root = below.remove(&None).and_then(|mut roots| roots.pop());
     TreeSnapshot { at, root: root.unwrap_or_else(|| NodeSnapshot::absent(at)) }
+}
+
+/// What the actors at work are doing, by their names.
+fn doing(shared: &Shared) -> BTreeMap<String, Vec<Work>> {
+    let now = shared.world.elapsed();
+    let mut doing: BTreeMap<String, Vec<Work>> = BTreeMap::new();
+    for pulse in shared.world.busy() {
+        let lasts = Span(now.saturating_sub(pulse.since));
+        doing.entry(pulse.actor).or_default().push(Work { what: pulse.doing.as_str().to_owned(), lasts });
+    }
+    doing
 }

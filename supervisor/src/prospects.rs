@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use policies::breaker::BreakerState;
+use policies::money::Money;
+use policies::span::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::books::Asks;
@@ -23,6 +26,56 @@ pub trait Prospects: Send + Sync {
 
     /// Whether a budget could pay the child's next attempt.
     fn can_pay(&self, child: &str) -> bool;
+
+    /// The breaker and the budget of a node, for the picture.
+    fn standing(&self, _node: &str) -> Standing {
+        Standing::default()
+    }
+}
+
+/// The breaker of what a node calls, and what is left of its budget.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The breaker in front of what it calls, if it calls anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerView>,
+    /// The least that is left in the budgets that limit it, in nano-dollars; none when nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<Money>,
+}
+
+/// A breaker, for the picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// The guard that it is part of.
+    pub guard: String,
+    /// Where it stands.
+    pub state: BreakerWord,
+    /// How long it lets nothing through, while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+}
+
+/// Where a breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerWord {
+    /// Calls go through.
+    Closed,
+    /// None does.
+    Open,
+    /// A few do, to see how they end.
+    HalfOpen,
+}
+
+impl From<BreakerState> for BreakerWord {
+    fn from(state: BreakerState) -> Self {
+        match state {
+            BreakerState::Closed => Self::Closed,
+            BreakerState::Open { .. } => Self::Open,
+            BreakerState::HalfOpen { .. } => Self::HalfOpen,
+        }
+    }
 }
 
 /// Prospects that are always good.

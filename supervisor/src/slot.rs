@@ -3,11 +3,13 @@
 //! Invariant: a slot outlives every generation of its actor, and [`Slot::current`] never
 //! hands out a reference to an actor that has begun to end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::latest::Latest;
 use ractor::{ActorRef, ActorStatus, Message};
+
+use crate::gate::{Gate, UnderWay};
 
 /// The worker did not come up in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +22,36 @@ pub struct NotUp {
 /// A typed place that a worker's factory fills at each start. Cheap to clone.
 pub struct Slot<M: Message> {
     generations: Arc<Latest<Option<ActorRef<M>>>>,
+    /// Known from the first start on.
+    gate: Arc<OnceLock<Gate>>,
 }
 
 impl<M: Message> Slot<M> {
     /// An empty slot.
     pub fn new() -> Self {
-        Self { generations: Arc::new(Latest::new(None)) }
+        Self { generations: Arc::new(Latest::new(None)), gate: Arc::default() }
+    }
+
+    /// Puts the worker's gate in front of the slot; the first one stays.
+    pub fn attach(&self, gate: &Gate) {
+        let _ = self.gate.set(gate.clone());
+    }
+
+    /// Whether the worker takes new work, as far as operators say.
+    pub fn is_open(&self) -> bool {
+        self.gate.get().is_none_or(Gate::is_open)
+    }
+
+    /// Resolves when the worker takes new work, as far as operators say.
+    pub async fn opened(&self) {
+        if let Some(gate) = self.gate.get() {
+            gate.opened().await;
+        }
+    }
+
+    /// Notes that the worker was given this work; it is done when what this returns is dropped.
+    pub fn begin(&self, what: impl Into<String>) -> Option<UnderWay> {
+        self.gate.get().map(|gate| gate.begin(what))
     }
 
     /// Makes this the current generation.
@@ -59,7 +85,7 @@ fn takes_messages<M: Message>(actor: &ActorRef<M>) -> bool {
 
 impl<M: Message> Clone for Slot<M> {
     fn clone(&self) -> Self {
-        Self { generations: Arc::clone(&self.generations) }
+        Self { generations: Arc::clone(&self.generations), gate: Arc::clone(&self.gate) }
     }
 }
 

@@ -4,9 +4,10 @@
 
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
+use policies::span::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::prospects::Hold;
+use crate::prospects::{Hold, Standing};
 
 /// The whole tree at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,12 +41,21 @@ pub struct NodeSnapshot {
     /// What its restart is put off by, while it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<Hold>,
+    /// Whether it takes new work, as an operator said.
+    #[serde(default, skip_serializing_if = "Duty::is_open")]
+    pub duty: Duty,
     /// Its latest failure, if it ever failed.
     pub last_failure: Option<LastFailure>,
     /// Since when it has been in this state.
     pub since: Timestamp,
     /// Its mailbox, where its factory gave a gauge.
     pub mailbox: Option<Depth>,
+    /// What it is at, the eldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<Work>,
+    /// The breaker of what it calls and what is left of its budget.
+    #[serde(flatten)]
+    pub standing: Standing,
     /// Its children in start order.
     pub children: Vec<NodeSnapshot>,
 }
@@ -60,9 +70,12 @@ impl NodeSnapshot {
             generation: 0,
             restarts: 0,
             held_by: None,
+            duty: Duty::Open,
             last_failure: None,
             since,
             mailbox: None,
+            work: Vec::new(),
+            standing: Standing::default(),
             children: Vec::new(),
         }
     }
@@ -117,6 +130,36 @@ pub enum NodeState {
     Stopping,
     /// Down for good.
     Done,
+}
+
+/// Whether a node takes new work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// It does.
+    #[default]
+    Open,
+    /// It does not until it is resumed; what is under way goes on.
+    Paused,
+    /// It does not; it is stopped when what is under way is finished.
+    Draining,
+}
+
+impl Duty {
+    /// Whether nothing is said against it.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+}
+
+/// Something that a node is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// A step, or a word for what it is doing.
+    pub what: String,
+    /// For how long so far; of a word, since it last got on.
+    pub lasts: Span,
 }
 
 /// A node's latest failure.

@@ -29,6 +29,7 @@ use crate::plans::Plans;
 use crate::prospects::{Bright, Prospects};
 use crate::snapshot::{NodeState, TreeSnapshot};
 use crate::stop::{self, Manner, ShutdownReport};
+use crate::word::{NotFollowed, Word};
 
 /// The tree could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +150,7 @@ impl Tree {
         let node = plan.node;
         let plans = Plans::new(&plan);
         let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects, plans });
-        let picture = Latest::new(picture::draw(&shared.board));
+        let picture = Latest::new(picture::draw(&shared));
         let stage = Latest::new(Stage::Starting);
         let reached = stage.watch();
         let launch = Launch { shared: Arc::clone(&shared), plan, stage };
@@ -199,7 +200,7 @@ impl Tree {
 
     /// The picture as of now, mailboxes included.
     pub fn draw(&self) -> TreeSnapshot {
-        picture::draw(&self.shared.board)
+        picture::draw(&self.shared)
     }
 
     /// The dynamic supervisor of this name.
@@ -228,19 +229,36 @@ impl Tree {
     /// Stops a node until it is resumed, wherever it is in its life; it is not brought back meanwhile.
     /// False when there is none of this name, it has ended for good, or it is the root.
     pub async fn park(&self, name: &str) -> bool {
-        self.set_parked(name, true).await
+        self.operate(name, Word::Stop).await.is_ok()
     }
 
     /// Has a node start that was parked, or that is paused: whatever held it back is not asked
     /// again. False when it is neither.
     pub async fn resume(&self, name: &str) -> bool {
-        self.set_parked(name, false).await
+        self.operate(name, Word::Resume).await.is_ok()
     }
 
-    async fn set_parked(&self, name: &str, parked: bool) -> bool {
-        let Some((node, _, Some(supervisor))) = self.shared.board.find(name) else { return false };
+    /// Does to a child or a branch as an operator says, and returns its name. It may be named with some
+    /// that are above it, as in `agents.writer`. What takes time goes on after this has returned.
+    ///
+    /// # Errors
+    /// See [`NotFollowed`]; nothing was changed then.
+    pub async fn operate(&self, name: &str, word: Word) -> Result<String, NotFollowed> {
+        let board = &self.shared.board;
+        let unknown = |closest| NotFollowed::Unknown { name: name.to_owned(), closest };
+        let name = board.meant(name).map_err(unknown)?;
+        let (node, _, supervisor) = board.find(&name).ok_or_else(|| unknown(None))?;
+        if node == board.root() {
+            return Err(NotFollowed::Root { name, word });
+        }
         let (reply, answer) = oneshot::channel();
-        supervisor.send_message(Message::Park { node, parked, reply }).is_ok() && answer.await.unwrap_or(false)
+        // A supervisor that is down, or goes down meanwhile, drops the reply.
+        drop(supervisor.map(|supervisor| supervisor.send_message(Message::Told { node, word, reply })));
+        match answer.await {
+            Ok(Ok(())) => Ok(name),
+            Ok(Err(state)) => Err(NotFollowed::Unfit { name, word, state }),
+            Err(_) => Err(NotFollowed::Down { name }),
+        }
     }
 
     /// Stops every child in reverse start order, each within its time, and returns who had
@@ -307,7 +325,7 @@ impl Guardian {
         stop::wait_killed(&board.kill_below(self.node)).await;
         drop(painter);
         self.show(NodeState::Done);
-        self.picture.set(picture::draw(board));
+        self.picture.set(picture::draw(&self.tree.shared));
         self.tree.shared.observer.event(SupervisionEvent::Stopped);
         let ended = match stage.get() {
             Stage::Ended(End::Closed) => Ended::Shutdown(ShutdownReport { forced: board.take_forced() }),
@@ -319,7 +337,7 @@ impl Guardian {
     }
 
     fn show(&self, state: NodeState) {
-        self.tree.shared.board.record(self.node, View { state, generation: 1, restarts: 0, held_by: None });
+        self.tree.shared.board.record(self.node, View::of(state, 1));
     }
 
     /// Publishes the picture when it has changed, but not too often.
@@ -328,7 +346,7 @@ impl Guardian {
         AbortOnDropHandle::new(self.tree.shared.world.spawn("supervisor.picture", async move {
             loop {
                 shared.board.changed().await;
-                let (drawn, rest) = picture::draw_between(&shared.board).await;
+                let (drawn, rest) = picture::draw_between(&shared).await;
                 published.set(drawn);
                 tokio::time::sleep(rest).await;
             }

@@ -14,6 +14,7 @@ use super::{Asks, Books, End, Moment, Order, Regime};
 use crate::board::NodeId;
 use crate::failure::Failure;
 use crate::observer::SupervisionEvent;
+use crate::snapshot::Duty;
 
 /// Whether a restart is within what is allowed.
 enum Spent {
@@ -30,6 +31,11 @@ impl Books {
         if self.closing.is_some() || !child.rules.restart.restarts_after(exit) {
             let returns = child.rules.restart != RestartKind::Temporary;
             return self.end_for_good(id, returns);
+        }
+        if child.duty == Duty::Draining {
+            // What was under way ended with it, so there is nothing left to wait for.
+            (child.stopped, child.duty) = (true, Duty::Open);
+            return self.set(id, Life::Parked);
         }
         // A permanent child that ends has not failed, so no class says what that leads to.
         let reaction = failure.as_ref().map_or(Reaction::RESTART, |failure| child.rules.reactions.to(failure.class));

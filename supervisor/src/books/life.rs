@@ -17,7 +17,7 @@ use super::Moment;
 use crate::board::View;
 use crate::failure::{Exit, Failure};
 use crate::prospects::Hold;
-use crate::snapshot::NodeState;
+use crate::snapshot::{Duty, NodeState};
 use crate::tree::Fault;
 
 /// What the policy says of a child's restarts.
@@ -94,6 +94,15 @@ pub(crate) enum Asks {
     BreakerAndBudget,
 }
 
+/// What a child went through under earlier lives of its supervisor, and what an operator said of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    pub(crate) generation: u64,
+    pub(crate) restarts: u64,
+    pub(crate) stopped: bool,
+    pub(crate) duty: Duty,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
     pub(super) name: String,
@@ -111,14 +120,22 @@ pub(crate) struct Child {
     pub(super) held_by: Option<Hold>,
     /// A kill has had no effect in time.
     pub(super) stuck: bool,
+    /// An operator stopped it.
+    pub(super) stopped: bool,
+    pub(super) duty: Duty,
     spent: Option<Window>,
     /// Failures in a row without a healthy time between them.
     attempt: u32,
 }
 
 impl Child {
-    /// A child that went through so many generations and restarts under earlier lives of
-    /// its supervisor.
+    /// A child that went through this under earlier lives of its supervisor.
+    pub(crate) fn after(history: History, name: &str, rules: Rules) -> Self {
+        let History { generation, restarts, stopped, duty } = history;
+        Self { stopped, duty, ..Self::new(name, rules, generation, restarts) }
+    }
+
+    /// A child that went through so many generations and restarts.
     pub(crate) fn new(name: &str, rules: Rules, generation: u64, restarts: u64) -> Self {
         Self {
             name: name.to_owned(),
@@ -133,6 +150,8 @@ impl Child {
             asks: None,
             held_by: None,
             stuck: false,
+            stopped: false,
+            duty: Duty::Open,
             attempt: 0,
         }
     }
@@ -159,7 +178,19 @@ impl Child {
             Life::Condemned { .. } | Life::Stopping { .. } => NodeState::Stopping,
             Life::Done { .. } => NodeState::Done,
         };
-        View { state, generation: self.generation, restarts: self.restarts, held_by: self.held_by }
+        let stops = matches!(
+            self.life,
+            Life::Parked | Life::Condemned { after: After::Park, .. } | Life::Stopping { after: After::Park, .. }
+        );
+        View {
+            state,
+            generation: self.generation,
+            restarts: self.restarts,
+            held_by: self.held_by,
+            stopped: self.stopped,
+            duty: self.duty,
+            takes_work: !stops && self.duty == Duty::Open,
+        }
     }
 
     /// Counts a restart and gives the delay before it. A time up of at least `healthy_after`

@@ -1,6 +1,7 @@
 mod laws;
 mod otp;
 mod reactions;
+mod words;
 
 use std::sync::Arc;
 

@@ -6,8 +6,10 @@ use tokio::sync::oneshot;
 use crate::board::NodeId;
 use crate::child::{Factory, StartError};
 use crate::dynamic::SpawnError;
+use crate::snapshot::NodeState;
 use crate::stop::Manner;
 use crate::tree::Fault;
+use crate::word::Word;
 
 pub(crate) enum Message {
     /// A start task has ended.
@@ -25,8 +27,10 @@ pub(crate) enum Message {
     Close { manner: Manner },
     /// Kill a child on purpose; answered with whether it was up.
     Fault { node: NodeId, fault: Fault, reply: oneshot::Sender<bool> },
-    /// Stop a child until it is resumed, or resume it; answered with whether it could be.
-    Park { node: NodeId, parked: bool, reply: oneshot::Sender<bool> },
+    /// Do as an operator says; answered with where the child is when it does not fit that.
+    Told { node: NodeId, word: Word, reply: oneshot::Sender<Result<(), NodeState>> },
+    /// A child that is to drain has nothing under way any more.
+    Drained { node: NodeId, generation: u64 },
     /// Take in a child at run time.
     Spawn { name: String, factory: Factory, reply: oneshot::Sender<Result<ActorCell, SpawnError>> },
     /// Stop a child that was taken in at run time; answered when it has left the books.

@@ -46,6 +46,22 @@ pub(super) fn watch_kill(
     }))
 }
 
+/// Between two looks at what a child that is to drain has under way.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until nothing is under way at a child and below it, and reports that.
+pub(super) fn watch_drain(shared: &Arc<Shared>, me: &ActorRef<Message>, node: NodeId, generation: u64) -> Task {
+    let (watched, me) = (Arc::clone(shared), me.clone());
+    AbortOnDropHandle::new(shared.world.spawn("supervisor.drain", async move {
+        // What passed the gate before it closed is seen by the first look at the latest.
+        tokio::time::sleep(LOOK_EVERY).await;
+        while !watched.board.is_quiet(node) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        report(&me, Message::Drained { node, generation });
+    }))
+}
+
 /// Runs the child's factory, or starts the supervisor that it is.
 pub(super) fn start(shared: &Arc<Shared>, me: &ActorRef<Message>, child: &Arc<ChildPlan>, generation: u64) -> Task {
     let (starting, me, child) = (Arc::clone(shared), me.clone(), Arc::clone(child));
@@ -69,7 +85,8 @@ async fn start_worker(
     factory: &Factory,
     generation: u64,
 ) -> Result<ActorCell, StartError> {
-    let context = StartContext::new(child.name.clone(), generation, me.get_cell());
+    let gate = shared.board.gate(child.node);
+    let context = StartContext::new(child.name.clone(), generation, me.get_cell()).behind(gate);
     let gauge = context.gauge();
     let cell = factory(context).await?;
     adopt(me, &cell)?;

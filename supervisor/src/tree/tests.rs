@@ -3,6 +3,7 @@ mod dynamic;
 mod governed;
 mod pitfalls;
 mod random;
+mod words;
 mod yard;
 
 use std::time::Duration;
