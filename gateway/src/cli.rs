@@ -29,7 +29,7 @@ pub enum Command {
     Check(CheckArgs),
     /// List the runs that the journal knows
     Runs(SystemArgs),
-    /// Show the supervision tree of a server that runs
+    /// Show the supervision tree of a server that runs, or restart, stop, pause, resume or drain a part of it
     Tree(TreeArgs),
     /// Explain the policies, describe their files to editors, and change them while a server runs
     #[command(subcommand)]
@@ -102,7 +102,43 @@ pub struct CheckArgs {
 
 /// `callboard tree`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct TreeArgs {
+    /// What to do to a part of it.
+    #[command(subcommand)]
+    pub command: Option<TreeCommand>,
+    /// Draw it again whenever it changes, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// No colours; with --watch, one tree below the other
+    #[arg(long)]
+    pub plain: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// An operator's word to a child or a branch of the tree.
+#[derive(Debug, Subcommand)]
+pub enum TreeCommand {
+    /// Stop it in order and start it again
+    Restart(NodeArgs),
+    /// Stop it; it stays down until it is resumed or restarted
+    Stop(NodeArgs),
+    /// Let it begin nothing new until it is resumed; what is under way goes on
+    Pause(NodeArgs),
+    /// Let it take work again, and start it if it is down
+    Resume(NodeArgs),
+    /// Let it begin nothing new and finish what is under way, and then stop it
+    Drain(NodeArgs),
+}
+
+/// A child or a branch of the tree.
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    /// Its name, as the tree shows it, if you like with those above it: agents.writer
+    #[arg(value_name = "NAME")]
+    pub node: String,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

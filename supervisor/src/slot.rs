@@ -37,16 +37,9 @@ impl<M: Message> Slot<M> {
         let _ = self.gate.set(gate.clone());
     }
 
-    /// Whether the worker takes new work, as far as operators say.
-    pub fn is_open(&self) -> bool {
-        self.gate.get().is_none_or(Gate::is_open)
-    }
-
-    /// Resolves when the worker takes new work, as far as operators say.
-    pub async fn opened(&self) {
-        if let Some(gate) = self.gate.get() {
-            gate.opened().await;
-        }
+    /// The worker's gate, once it was started.
+    pub fn gate(&self) -> Option<&Gate> {
+        self.gate.get()
     }
 
     /// Notes that the worker was given this work; it is done when what this returns is dropped.

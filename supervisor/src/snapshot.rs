@@ -147,7 +147,6 @@ pub enum Duty {
 
 impl Duty {
     /// Whether nothing is said against it.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Open)
     }

@@ -10,6 +10,7 @@ mod kill;
 mod kill9;
 mod live;
 mod money;
+mod operators;
 mod reload;
 mod restart;
 mod rooms;

@@ -48,11 +48,11 @@ impl Server {
         assert!(self.child.wait().unwrap().success());
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.send("GET", path, "", "")
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.get(path).1).unwrap()
     }
 }
@@ -64,7 +64,7 @@ impl Drop for Server {
     }
 }
 
-fn order(approval: &str) -> String {
+pub(crate) fn order(approval: &str) -> String {
     let inputs = chaos::simulation::brief();
     serde_json::json!({ "workflow": "announce", "approval": approval, "inputs": inputs }).to_string()
 }
@@ -218,7 +218,7 @@ fn bad_requests_get_a_problem_each() {
 }
 
 /// Waits for something outside this process.
-fn eventually(mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
     const TRIES: u32 = 600;
     for _ in 0..TRIES {
         if condition() {

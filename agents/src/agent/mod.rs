@@ -122,6 +122,7 @@ impl AgentHandle {
 
     /// Has the job done under `permit`; `progress` is shared with the model.
     pub async fn perform(&self, job: Job, permit: Permit, progress: Progress) -> JobOutcome {
+        let _under_way = self.front.slot().begin(format!("{} of run {}", job.path, job.run));
         let shared = progress.clone();
         let asked = self.front.ask(|reply| AgentMsg::Perform { job, permit, progress: shared, reply }).await;
         match asked {

@@ -7,6 +7,7 @@ use actors::guard::{Guard, Permit, Refused};
 use policies::money::Money;
 use policies::span::Span;
 use storage::journal::{StreamId, Version};
+use supervisor::Gate;
 
 use super::host::Conductor;
 use crate::front::FrontError;
@@ -87,6 +88,10 @@ impl Conductor {
         let account = self.reopen_account(&run, state, command).await;
         let mut grants = Vec::new();
         for due in Run::after(state, command) {
+            if self.closed(&due.action).is_some() {
+                self.wait_for_place(due, Duration::ZERO);
+                continue;
+            }
             if account.is_err() {
                 self.wait_for_place(due, LOOK_AGAIN);
                 continue;
@@ -166,13 +171,19 @@ impl Conductor {
         }
     }
 
+    /// A gate that an operator has closed in front of an action: the run's own, or that of who carries it out.
+    fn closed(&self, action: &Action) -> Option<Gate> {
+        let gates = std::iter::once(self.gate.clone()).chain(self.stage.gates(action));
+        gates.into_iter().find(|gate| !gate.is_open())
+    }
+
     /// The guard around an action.
     pub(super) fn guard(&self, action: &Action) -> Guard {
         self.stage.guard(action)
     }
 
     /// Waits, in a task, until the guard lets a due attempt pass, but for `rest`
-    /// at least, and has the run start it then. An open breaker pauses the step;
+    /// at least, and has the run start it then. An open breaker or a closed gate pauses the step;
     /// it fails nothing.
     pub(super) fn wait_for_place(&self, due: Due, rest: Duration) {
         let attempt = Attempt { key: due.key.clone(), number: due.attempt };
@@ -183,6 +194,9 @@ impl Conductor {
         let (this, host) = (self.clone(), context.clone());
         self.task(&context, "run.wait", async move {
             tokio::time::sleep(rest).await;
+            while let Some(gate) = this.closed(&due.action) {
+                gate.opened().await;
+            }
             let permit = this.place(&due.action).await;
             this.keep(attempt.clone(), Prepared::new(permit));
             this.end_waiting(&attempt);

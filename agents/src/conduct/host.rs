@@ -10,6 +10,7 @@ use actors::durable::{AskError, Context, Host, Origin};
 use actors::world::World;
 use async_trait::async_trait;
 use policies::instant::Timestamp;
+use supervisor::Gate;
 
 use super::Stage;
 use super::admit::Prepared;
@@ -24,6 +25,8 @@ pub(super) struct Conductor(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) stage: Arc<Stage>,
+    /// Whether the run may begin steps, as operators say, and those under way.
+    pub(super) gate: Gate,
     /// The actor, once this life of it has folded its stream.
     context: OnceLock<Context<Run>>,
     /// What was gathered for intents that are not durable yet.
@@ -91,9 +94,10 @@ impl Host<Run> for Conductor {
 }
 
 impl Conductor {
-    pub(super) fn new(stage: Arc<Stage>) -> Self {
+    pub(super) fn new(stage: Arc<Stage>, gate: Gate) -> Self {
         Self(Arc::new(Inner {
             stage,
+            gate,
             context: OnceLock::new(),
             prepared: Mutex::default(),
             waiting: Mutex::default(),

@@ -19,6 +19,7 @@ use actors::guard::{Guard, Guards};
 use policies::budget::ScopeId;
 use policies::price::PriceTable;
 use ractor::ActorCell;
+use supervisor::Gate;
 
 use crate::agent::AgentHandle;
 use crate::context::ContextHandle;
@@ -53,7 +54,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the actor of a run, with a conductor for this life of it.
+    /// Starts the actor of a run, with a conductor for this life of it; it begins no step while its gate is
+    /// closed.
     ///
     /// # Errors
     /// [`StartError`] when its stream cannot be folded, or it was stopped.
@@ -62,8 +64,9 @@ impl Stage {
         id: &str,
         options: Options,
         supervisor: Option<ActorCell>,
+        gate: Gate,
     ) -> Result<Handle<Run>, StartError> {
-        let conductor = Arc::new(host::Conductor::new(Arc::clone(self)));
+        let conductor = Arc::new(host::Conductor::new(Arc::clone(self), gate));
         Durable::start(&self.spine, id, conductor, options, supervisor).await
     }
 
@@ -77,6 +80,22 @@ impl Stage {
             Action::Tool(_) | Action::Approve(_) => self.guards.get(CONTEXT_GUARD),
             Action::Publish(post) => self.guards.get(&format!("{PUBLISHER_GUARD}/{}", post.publisher)),
         }
+    }
+
+    /// The gates of those that carry an action out: it waits while one of them is closed.
+    fn gates(&self, action: &Action) -> Vec<Gate> {
+        let (worker, payer) = match action {
+            Action::Agent(call) => {
+                let agent = self.agents.get(&call.agent);
+                (agent.and_then(|agent| agent.front().slot().gate()), self.ledger.front().slot().gate())
+            }
+            Action::Publish(post) => {
+                let publisher = self.publishers.get(&post.publisher);
+                (publisher.and_then(|publisher| publisher.front().slot().gate()), None)
+            }
+            Action::Tool(_) | Action::Approve(_) => (self.context.front().slot().gate(), None),
+        };
+        worker.into_iter().chain(payer).cloned().collect()
     }
 
     /// Who pays for a call that `agent` makes for `run`.

@@ -49,6 +49,7 @@ impl Conductor {
     pub(super) fn perform(&self, context: &Context<Run>, intent: Intended, prepared: Prepared) {
         let (this, host) = (self.clone(), context.clone());
         self.task(context, "run.perform", async move {
+            let _under_way = this.gate.begin(intent.path.to_string());
             let started = host.world().elapsed();
             let (permit, fault) = prepared.intended();
             let ended = match fault {

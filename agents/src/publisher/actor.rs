@@ -131,6 +131,7 @@ impl PublisherHandle {
     /// # Errors
     /// [`PublishError`]; a publisher that went away may have posted.
     pub async fn publish(&self, post: Post, permit: Permit) -> Result<Published, PublishError> {
+        let _under_way = self.front.slot().begin(format!("post {}", post.key));
         self.front.ask(|reply| PublisherMsg::Publish { post, permit, reply }).await.map_err(unanswered)?
     }
 

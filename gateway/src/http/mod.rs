@@ -9,6 +9,7 @@ mod origin;
 mod policy;
 mod problem;
 mod runs;
+mod tree;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,10 +38,12 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/v1/runs/{id}/settlements", post(desk::settle))
         .route("/v1/runs/{id}/resume", post(desk::resume))
         .route("/v1/runs/{id}/cancel", post(desk::cancel))
-        .route("/v1/tree", get(tree))
         .route("/v1/policy", get(policy::history))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/v1/policy/rollback", post(policy::rollback))
+        .route("/v1/tree", get(tree::show))
+        .route("/v1/tree/{name}/{action}", post(tree::tell))
+        .route("/v1/audit", get(tree::audit))
         .route("/feed.atom", get(feed))
         .route("/health", get(health::all))
         .route("/health/live", get(health::live))
@@ -66,10 +69,6 @@ pub fn allowed(address: SocketAddr) -> Result<(), String> {
         "{address} is reachable from other machines, and there are no keys yet; listen on 127.0.0.1 or [::1], \
          and put a proxy that authenticates in front of it"
     ))
-}
-
-async fn tree(State(system): State<Arc<System>>) -> Response {
-    axum::Json(system.picture()).into_response()
 }
 
 async fn feed(State(system): State<Arc<System>>) -> Result<Response, Problem> {

@@ -9,6 +9,7 @@ mod factories;
 mod folds;
 mod follow;
 mod hindrance;
+mod operate;
 mod order;
 mod parts;
 mod policy;
@@ -39,6 +40,7 @@ pub use archive::{Archive, ArchiveError};
 pub use desk::{Fate, Word};
 pub use follow::Follower;
 pub use hindrance::{Hindrance, Hindrances};
+pub use operate::Deed;
 pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
 pub use policy::{Cause, Edition, Governed, HISTORY_MAX, ReloadError, Reloaded, Wanted, watch};
@@ -85,6 +87,7 @@ pub struct System {
     tree: Tree,
     stage: Arc<Stage>,
     runs: Directory<Run>,
+    outlook: Arc<prospects::Outlook>,
     reports: Reports,
     metrics: Metrics,
     known: Known,
@@ -138,6 +141,12 @@ impl System {
 
     /// The tree's picture, as of now.
     pub fn picture(&self) -> TreeSnapshot {
+        self.tree.draw()
+    }
+
+    /// The same for operators who look again and again: what is left of budgets is that of their last look.
+    pub fn picture_for_operators(&self) -> TreeSnapshot {
+        self.outlook.look();
         self.tree.draw()
     }
 

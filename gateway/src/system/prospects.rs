@@ -16,7 +16,7 @@ use policies::budget::{Accounts, ScopeId};
 use policies::money::Money;
 use policies::span::Span;
 use policies::tokens::Tokens;
-use supervisor::Prospects;
+use supervisor::{BreakerView, Prospects, Standing};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -90,6 +90,26 @@ impl Prospects for Outlook {
         // For whoever asks next.
         self.look();
         purse.is_enough(&self.sums.lock())
+    }
+
+    fn standing(&self, node: &str) -> Standing {
+        let breaker = self.needs.get(node).map(|guard| {
+            let guard = self.guards.get(guard);
+            let (state, wait) = (guard.state().breaker.into(), guard.open_for().map(Span));
+            BreakerView { guard: guard.name().to_owned(), state, wait }
+        });
+        Standing { breaker, budget_left: self.budget_left(node) }
+    }
+}
+
+impl Outlook {
+    /// The least that is left in the budgets of an agent or a run; nothing when none limits it.
+    fn budget_left(&self, node: &str) -> Option<Money> {
+        let run = || node.strip_prefix("run/").map(|id| ScopeId::Run(id.to_owned()));
+        let scopes = self.purses.get(node).map_or_else(|| run().into_iter().collect(), |purse| purse.scopes.to_vec());
+        let accounts = self.sums.lock();
+        let limited = scopes.iter().map(|scope| accounts.account(scope)).filter(|account| account.limit.is_some());
+        limited.map(|account| account.left()).min()
     }
 }
 

@@ -21,7 +21,7 @@ use policies::tree::TreePolicy;
 use storage::journal::{Committer, INDEX_VERSION, Journal, OpenError, Opened};
 use storage::snapshots::{SnapshotError, Snapshots};
 use storage::views::{Fold, ShelfError};
-use supervisor::{Ended, Factory, Observer, Tree, TreeError};
+use supervisor::{Depth, Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
@@ -111,7 +111,8 @@ impl System {
         let factories = factories::all(&stage, makings);
         let outlook = Arc::new(Outlook::new(&world, &stage));
         let (tree, mut runs_up) =
-            grow(&spine, parts.policies.tree.clone(), factories, parts.observer.clone(), outlook).await?;
+            grow(&spine, parts.policies.tree.clone(), factories, parts.observer.clone(), Arc::clone(&outlook)).await?;
+        outlook.look();
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
         world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), in_force.tree()));
@@ -129,6 +130,7 @@ impl System {
             tree,
             stage,
             runs,
+            outlook,
             reports,
             metrics,
             known,
@@ -249,11 +251,14 @@ fn run_factory(
         let (stage, directory, id) = (Arc::clone(&stage), directory.clone(), id.clone());
         let options = run_options(&policy.get());
         Box::pin(async move {
+            let gate = context.gate().clone();
             let handle = stage
-                .start(&id, options, Some(context.supervisor))
+                .start(&id, options, Some(context.supervisor.clone()), gate)
                 .await
                 .map_err(|error| supervisor::StartError::of(&error))?;
             directory.publish(&id, handle.clone());
+            let shown = handle.clone();
+            context.show_mailbox(Arc::new(move || Depth { queued: shown.depth(), max: options.mailbox_max }));
             Ok(handle.cell())
         })
     })

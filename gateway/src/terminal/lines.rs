@@ -5,7 +5,6 @@ use agents::run::{EffectOutcome, Event, Hold, Then};
 use agents::workflow::{Action, StepPath};
 use policies::instant::Timestamp;
 use policies::money::Money;
-use supervisor::{NodeKind, NodeSnapshot, NodeState};
 
 use crate::system::Hindrance;
 
@@ -22,8 +21,9 @@ pub struct Painter {
     start: Timestamp,
 }
 
+/// How a word is meant.
 #[derive(Clone, Copy)]
-enum Tone {
+pub(super) enum Tone {
     Plain,
     Good,
     Quiet,
@@ -69,7 +69,7 @@ impl Painter {
 }
 
 impl Tone {
-    fn paint(self, text: &str) -> String {
+    pub(super) fn paint(self, text: &str) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),
             Self::Good => "32",
@@ -163,39 +163,6 @@ pub(super) fn clip(text: &str) -> String {
     match flat.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", flat.get(..end).unwrap_or_default()),
         None => flat.to_owned(),
-    }
-}
-
-/// The tree, one node a line.
-#[must_use]
-pub fn tree(root: &NodeSnapshot, colours: bool) -> String {
-    let mut text = String::new();
-    branch(root, "", "", colours, &mut text);
-    text
-}
-
-fn branch(node: &NodeSnapshot, lead: &str, below: &str, colours: bool, text: &mut String) {
-    let (sign, tone) = match node.state {
-        NodeState::Up => ("●", Tone::Good),
-        NodeState::Waiting | NodeState::Starting => ("○", Tone::Plain),
-        NodeState::Backoff | NodeState::Paused | NodeState::Parked => ("◌", Tone::Bad),
-        NodeState::Stuck => ("✗", Tone::Bad),
-        NodeState::Stopping | NodeState::Done => ("·", Tone::Quiet),
-    };
-    let sign = if colours { tone.paint(sign) } else { sign.to_owned() };
-    let kind = match node.kind {
-        NodeKind::Supervisor | NodeKind::Dynamic => " (supervisor)",
-        NodeKind::Worker => "",
-    };
-    let restarts = if node.restarts > 0 { format!(", {} restarts", node.restarts) } else { String::new() };
-    let depth = node.mailbox.filter(|m| m.queued > 0).map_or_else(String::new, |m| format!(", {} waiting", m.queued));
-    let failure =
-        node.last_failure.as_ref().map_or_else(String::new, |f| format!(", last failure: {}", clip(&f.reason)));
-    text.push_str(&format!("{lead}{sign} {}{kind}{restarts}{depth}{failure}\n", node.name));
-    for (place, child) in node.children.iter().enumerate() {
-        let last = place + 1 == node.children.len();
-        let (lead, next) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        branch(child, &format!("{below}{lead}"), &format!("{below}{next}"), colours, text);
     }
 }
 

@@ -4,7 +4,9 @@
 mod download;
 mod lines;
 mod report;
+mod tree;
 
 pub use download::Downloads;
-pub use lines::{Painter, tree};
+pub use lines::Painter;
 pub use report::report;
+pub use tree::{Look, tree};

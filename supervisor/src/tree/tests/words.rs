@@ -36,7 +36,7 @@ async fn a_branch_restarts_in_order() {
 async fn a_paused_branch_begins_nothing_new_until_it_is_resumed() {
     let yard = Yard::new(NESTED);
     let tree = yard.up().await;
-    let takes = || ["a", "b", "c", "z"].map(|name| yard.slots[name].is_open());
+    let takes = || ["a", "b", "c", "z"].map(|name| yard.slots[name].gate().unwrap().is_open());
     tree.operate("c", Word::Pause).await.unwrap();
     tree.operate("mid", Word::Pause).await.unwrap();
     assert_eq!(takes(), [true, false, false, true]);
@@ -63,13 +63,13 @@ async fn a_drained_branch_finishes_what_is_under_way_and_stops_then() {
     let shown = &picture.find("c").unwrap().work[0];
     assert_eq!((shown.what.as_str(), shown.lasts.0), ("a long step", 60 * SECOND));
     assert_eq!((state(&picture, "mid"), picture.find("mid").unwrap().duty), (NodeState::Up, Duty::Draining));
-    assert!(!yard.slots["b"].is_open(), "it begins nothing new");
+    assert!(!yard.slots["b"].gate().unwrap().is_open(), "it begins nothing new");
     drop(work);
     until(&tree, "drained", |picture| state(picture, "mid") == NodeState::Parked).await;
     assert_eq!((yard.take_log().as_str(), yard.live()), ("-c -b", vec!["a".to_owned(), "z".to_owned()]));
     tree.operate("mid", Word::Restart).await.unwrap();
     up_again(&tree, "c", 2).await;
-    assert!(yard.slots["b"].is_open());
+    assert!(yard.slots["b"].gate().unwrap().is_open());
 }
 
 #[tokio::test(start_paused = true)]

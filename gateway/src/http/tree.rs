@@ -1,0 +1,74 @@
+//! The supervision tree over HTTP, and the record of what operators did to it. Invariant: whoever only
+//! looks asks no actor.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use policies::document::closest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use supervisor::{NodeSnapshot, NotFollowed, TreeSnapshot, Word};
+
+use super::problem::Problem;
+use super::runs::PRINCIPAL;
+use crate::system::System;
+
+/// Deeds on a page that names no number.
+const PAGE: usize = 50;
+/// The most deeds on a page.
+const PAGE_MAX: usize = 200;
+
+/// `GET /v1/tree`
+pub(super) async fn show(State(system): State<Arc<System>>) -> Json<TreeSnapshot> {
+    Json(system.picture_for_operators())
+}
+
+/// `POST /v1/tree/{name}/{action}`
+pub(super) async fn tell(
+    State(system): State<Arc<System>>,
+    Path((name, action)): Path<(String, String)>,
+) -> Result<Json<NodeSnapshot>, Problem> {
+    let known = Word::ALL.map(Word::as_str);
+    let word = Word::ALL.into_iter().find(|word| word.as_str() == action).ok_or_else(|| {
+        let nearest = closest(&action, known).map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        Problem::not_found(format!("there is no action `{action}`{nearest} Known: {}", known.join(", ")))
+    })?;
+    system.operate(PRINCIPAL, &name, word).await.map(Json).map_err(problem)
+}
+
+fn problem(error: NotFollowed) -> Problem {
+    let text = error.to_string();
+    match error {
+        NotFollowed::Unknown { .. } => Problem::not_found(text),
+        NotFollowed::Root { .. } => Problem::unprocessable(text),
+        NotFollowed::Unfit { .. } => Problem::conflict(text),
+        NotFollowed::Down { .. } => Problem::unavailable(text),
+    }
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    #[serde(default)]
+    before: Option<u64>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// `GET /v1/audit`
+pub(super) async fn audit(
+    State(system): State<Arc<System>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(which) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let limit = which.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is {limit}; give a number from 1 to {PAGE_MAX}")));
+    }
+    let deeds = system.deeds(which.before, limit).await.map_err(Problem::internal)?;
+    let next = deeds.last().map(|deed| deed.id).filter(|id| *id > 1);
+    Ok(Json(json!({ "deeds": deeds, "next": next })))
+}
