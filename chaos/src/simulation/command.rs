@@ -24,7 +24,7 @@ const CALM: &str = include_str!("calm.toml");
 /// `sim`
 #[derive(Args)]
 pub(crate) struct SimArguments {
-    /// The experiment's file; without one, a few runs in which nothing goes wrong
+    /// The experiment's file, or a folder for all that are in it; without one, a few runs in which nothing goes wrong
     experiment: Option<PathBuf>,
     /// How many seeds (default: as the experiment says)
     #[arg(long)]
@@ -35,7 +35,7 @@ pub(crate) struct SimArguments {
     /// Processes at once
     #[arg(long, default_value_t = 2)]
     processes: usize,
-    /// The folder of the reports (default: as the experiment says)
+    /// The folder of the reports (default: as the experiment says); of a folder's, each has one in it
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Only a share of the campaign: what must happen at some time need not have happened in it
@@ -117,23 +117,57 @@ fn read_plan(file: &Path) -> anyhow::Result<Plan> {
     serde_json::from_str(&text).with_context(|| format!("{} is not a plan", file.display()))
 }
 
+/// The files of one kind in a folder, in the order of their names.
+pub(super) fn files(folder: &Path, kind: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == kind));
+    files.sort();
+    Ok(files)
+}
+
 pub(super) fn campaign(processes: usize) -> anyhow::Result<Campaign> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     Ok(Campaign { program, processes })
 }
 
-/// Plays the seeds of an experiment, and reports.
+/// Plays the seeds of an experiment, or of each in a folder, and reports.
 ///
 /// # Errors
 /// When a play failed, differed from itself, or what had to happen did not.
 pub(crate) async fn sim(arguments: &SimArguments) -> anyhow::Result<()> {
-    let experiment = read(arguments.experiment.as_deref())?;
+    match arguments.experiment.as_deref() {
+        Some(folder) if folder.is_dir() => sim_all(arguments, folder).await,
+        file => sim_one(arguments, file, arguments.out.clone()).await,
+    }
+}
+
+/// One that fails keeps none of the others from being played.
+async fn sim_all(arguments: &SimArguments, folder: &Path) -> anyhow::Result<()> {
+    let files = files(folder, "toml")?;
+    // Each has a folder of its own, or the last one's report would be the only one.
+    let reports = arguments.out.clone().unwrap_or_else(|| PathBuf::from("reports/campaign"));
+    anyhow::ensure!(!files.is_empty(), "{} holds no experiment (.toml)", folder.display());
+    let mut failed = Vec::new();
+    for file in &files {
+        let out = reports.join(file.file_stem().unwrap_or_default());
+        if let Err(error) = sim_one(arguments, Some(file), Some(out)).await {
+            failed.push(format!("{}: {error:#}", file.display()));
+        }
+    }
+    println!("{} of {} experiments passed", files.len() - failed.len(), files.len());
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+async fn sim_one(arguments: &SimArguments, file: Option<&Path>, out: Option<PathBuf>) -> anyhow::Result<()> {
+    let experiment = read(file)?;
     let name = &experiment.name;
     anyhow::ensure!(experiment.modes.contains(&Mode::Sim), "{name} is not for the simulator; add \"sim\" to its modes");
     let first = arguments.first.unwrap_or(experiment.seed);
     let seeds = arguments.seeds.unwrap_or(experiment.seeds);
-    let out = arguments.out.clone().unwrap_or_else(|| experiment.report.out.clone());
-    let asks = (first..first + seeds).map(|seed| Ask::Seed { experiment: arguments.experiment.clone(), seed });
+    let out = out.unwrap_or_else(|| experiment.report.out.clone());
+    let asks = (first..first + seeds).map(|seed| Ask::Seed { experiment: file.map(Path::to_owned), seed });
     let told = campaign(arguments.processes)?
         .run(asks.collect(), |_, told| {
             if told.verdict.is_failure() {
@@ -339,12 +373,7 @@ pub(crate) async fn make_small(arguments: &ShrinkArguments) -> anyhow::Result<()
 /// # Errors
 /// When one fails again.
 pub(crate) async fn regressions(arguments: &RegressionsArguments) -> anyhow::Result<()> {
-    let folder = &arguments.folder;
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut plans: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    plans.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
-    plans.sort();
-    let asks: Vec<Ask> = plans.into_iter().map(Ask::Plan).collect();
+    let asks: Vec<Ask> = files(&arguments.folder, "json")?.into_iter().map(Ask::Plan).collect();
     let count = asks.len();
     let mut failed = 0;
     campaign(arguments.processes)?

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::campaign::{Ask, Campaign};
+use super::command::files;
 use super::sabotage::Sabotage;
 use crate::checkers::score::score;
 use crate::experiment;
@@ -79,11 +80,7 @@ async fn hunt(campaign: &Campaign, sabotage: Sabotage, draft: &Path) -> anyhow::
 }
 
 async fn histories(campaign: &Campaign, arguments: &MutantsArguments, draft: &Path) -> anyhow::Result<Vec<History>> {
-    let folder = &arguments.folder;
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|path| path.extension().is_some_and(|kind| kind == "toml"));
-    files.sort();
+    let files = files(&arguments.folder, "toml")?;
     let mut histories = Vec::new();
     for seed in 1..=arguments.each {
         for file in &files {
