@@ -92,10 +92,10 @@ fn a_full_journal_is_said_once_while_the_run_waits() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
     let desk = Desk::new(&provider.url);
-    // Room for the run's acceptance, and not for all of the rest.
-    desk.configure(&provider.url, "journal.bytes_max = \"20KiB\"");
+    // Room for the policies in force and the run's acceptance, and not for all of the rest.
+    desk.configure(&provider.url, "journal.bytes_max = \"27KiB\"");
     let said = line(&desk, &desk.brief("one").display().to_string(), &["the journal is full"]);
-    assert!(said.contains("20KiB") && said.contains("nothing is lost"), "{said}");
+    assert!(said.contains("27KiB") && said.contains("nothing is lost"), "{said}");
     desk.configure(&provider.url, "");
     desk.callboard(&["run", &desk.brief("one").display().to_string(), "--plain"]).good();
     assert_eq!(desk.feed().len(), 3);
