@@ -99,7 +99,7 @@ impl Engine {
 
 /// Opens the database, waiting a little for one that was just closed: sled's own
 /// threads let go of the lock some time after the last handle is dropped.
-fn unlocked(path: &Path, config: &::sled::Config) -> Result<::sled::Db, ShelfError> {
+pub(super) fn unlocked(path: &Path, config: &::sled::Config) -> Result<::sled::Db, ShelfError> {
     for _ in 0..LOCK_TRIES_MAX {
         match caught(path, "all", || config.open()) {
             Err(ShelfError::Locked { .. }) => std::thread::sleep(LOCK_TRY_EVERY),

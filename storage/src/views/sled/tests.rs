@@ -269,7 +269,8 @@ fn data_that_does_not_add_up_is_deleted_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     {
-        let db = ::sled::open(folder.path()).unwrap();
+        let config = ::sled::Config::new().path(folder.path());
+        let db = engine::unlocked(folder.path(), &config).unwrap();
         let mut key = vec![engine::ENTRY];
         key.extend(entry(7).0);
         db.open_tree("runs").unwrap().remove(key).unwrap().unwrap();
