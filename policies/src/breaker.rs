@@ -157,24 +157,31 @@ impl Breaker {
         self.epoch
     }
 
+    /// What [`Breaker::admit`] would say now; nothing is let through by it.
+    pub fn foresee(&self, now: Duration) -> Admission {
+        match self.state {
+            BreakerState::Closed => Admission::Go,
+            BreakerState::Open { until } if now < until => Admission::Wait(until - now),
+            BreakerState::Open { .. } => Admission::Go,
+            BreakerState::HalfOpen { in_flight, passed } if in_flight + passed >= self.policy.probes.max(1) => {
+                Admission::Refused
+            }
+            BreakerState::HalfOpen { .. } => Admission::Go,
+        }
+    }
+
     /// Asks for one call to be let through. After [`Admission::Go`], read
     /// [`Breaker::epoch`] and hand it to [`Breaker::record`] with the outcome.
     pub fn admit(&mut self, now: Duration) -> Admission {
-        match &mut self.state {
-            BreakerState::Closed => Admission::Go,
-            BreakerState::Open { until } if now < *until => Admission::Wait(*until - now),
-            BreakerState::Open { .. } => {
-                self.enter(BreakerState::HalfOpen { in_flight: 1, passed: 0 });
-                Admission::Go
-            }
-            BreakerState::HalfOpen { in_flight, passed } => {
-                if *in_flight + *passed >= self.policy.probes.max(1) {
-                    return Admission::Refused;
-                }
-                *in_flight += 1;
-                Admission::Go
+        let foreseen = self.foresee(now);
+        if foreseen == Admission::Go {
+            match &mut self.state {
+                BreakerState::Closed => {}
+                BreakerState::Open { .. } => self.enter(BreakerState::HalfOpen { in_flight: 1, passed: 0 }),
+                BreakerState::HalfOpen { in_flight, .. } => *in_flight += 1,
             }
         }
+        foreseen
     }
 
     /// How long it still lets nothing through; nothing when a call could go, now or once a probe

@@ -11,6 +11,7 @@ pub mod budget;
 pub mod document;
 pub mod explain;
 pub mod failure;
+pub mod fallback;
 pub mod guard;
 pub mod instant;
 pub mod intensity;
