@@ -3,6 +3,7 @@
 //! an abandoned one as saying nothing about the other side.
 
 mod limit;
+mod line;
 mod slots;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::latest::{self, Latest};
 use crate::telemetry::Metrics;
 use crate::world::World;
 use limit::RateLimit;
+pub use line::{Blocked, Line};
 use slots::{Slot, Slots};
 
 /// All guards by name; a cheap clone that shares their state.
@@ -223,13 +225,18 @@ impl Guard {
         self.pass_breaker(slot)
     }
 
+    /// A permit for who has its place, past the breaker only if that is about the call.
+    fn pass(&self, slot: Slot, breaks: bool) -> Result<Permit, Refused> {
+        if breaks { self.pass_breaker(slot) } else { Ok(Permit::of(self, None, slot)) }
+    }
+
     fn pass_breaker(&self, slot: Slot) -> Result<Permit, Refused> {
         let (admission, epoch) = self.with_breaker(|breaker, now| {
             let admission = breaker.admit(now);
             (admission, breaker.epoch())
         });
         match admission {
-            Admission::Go => Ok(Permit { guard: self.clone(), epoch, recorded: false, _slot: slot }),
+            Admission::Go => Ok(Permit::of(self, Some(epoch), slot)),
             Admission::Wait(wait) => Err(Refused::Open(Some(wait))),
             Admission::Refused => Err(Refused::Open(None)),
         }
@@ -247,6 +254,11 @@ impl Guard {
     /// How long its breaker lets nothing through; nothing when a call could go.
     pub fn open_for(&self) -> Option<Duration> {
         lock(&self.0.breaker).open_for(self.0.world.elapsed())
+    }
+
+    /// What its breaker would say to a call now.
+    pub fn foresee(&self) -> Admission {
+        lock(&self.0.breaker).foresee(self.0.world.elapsed())
     }
 
     /// Feeds the breaker, and reports its move if it made one.
@@ -280,27 +292,44 @@ impl Guard {
 /// back, and so does a probe's.
 pub struct Permit {
     guard: Guard,
-    epoch: Epoch,
-    recorded: bool,
+    /// When the breaker let it through; none where that is not about this call.
+    epoch: Option<Epoch>,
+    /// That of the caller's own guard, which hears the same of the call.
+    front: Option<Box<Permit>>,
     _slot: Slot,
 }
 
 impl Permit {
+    fn of(guard: &Guard, epoch: Option<Epoch>, slot: Slot) -> Self {
+        Self { guard: guard.clone(), epoch, front: None, _slot: slot }
+    }
+
+    fn behind(mut self, front: Self) -> Self {
+        self.front = Some(Box::new(front));
+        self
+    }
+
     /// Records how the call ended and gives its place back.
     pub fn finish(mut self, outcome: CallOutcome) {
-        self.recorded = true;
-        let guard = &self.guard;
-        guard.with_breaker(|breaker, now| breaker.record(self.epoch, verdict(outcome.class), outcome.took, now));
-        guard.0.metrics.effect_ended(guard.name(), outcome.class, outcome.took);
+        self.record(verdict(outcome.class), outcome.took);
+        if let Some(front) = &mut self.front {
+            front.record(verdict(outcome.class), outcome.took);
+        }
+        // Once for the call, by the guard that others share.
+        self.guard.0.metrics.effect_ended(self.guard.name(), outcome.class, outcome.took);
+    }
+
+    /// Once: what is recorded has no epoch any more.
+    fn record(&mut self, outcome: Outcome, took: Duration) {
+        if let Some(epoch) = self.epoch.take() {
+            self.guard.with_breaker(|breaker, now| breaker.record(epoch, outcome, took, now));
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.recorded {
-            let epoch = self.epoch;
-            self.guard.with_breaker(|breaker, now| breaker.record(epoch, Outcome::Unclear, Duration::ZERO, now));
-        }
+        self.record(Outcome::Unclear, Duration::ZERO);
     }
 }
 

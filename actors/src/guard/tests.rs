@@ -223,3 +223,83 @@ async fn another_policy_keeps_an_open_breaker_open_and_takes_the_new_rate() {
     governed(&guards, GuardPolicy { rate, ..GuardPolicy::default() });
     assert!(guard.try_admit().is_none(), "the same rate fills no bucket");
 }
+
+/// A caller's own guard, and the shared one behind it.
+fn line(own: GuardPolicy, shared: GuardPolicy) -> (Line, Guard, Guard) {
+    let mut policies = policies::guard::Guards::default();
+    policies.set("agent/writer", own);
+    policies.set("model/x", shared);
+    let guards = Guards::new(world(), policies);
+    let (own, shared) = (guards.get("agent/writer"), guards.get("model/x"));
+    (Line::new(shared.clone()).behind(own.clone(), true), own, shared)
+}
+
+async fn fail_line(line: &Line, times: u32) {
+    for _ in 0..times {
+        let permit = line.admit(within(SECOND)).await.unwrap();
+        permit.finish(ended(Some(FailureClass::ProviderDown)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_through_two_guards_counts_in_both_and_either_breaker_stops_it() {
+    let late = BreakerPolicy { failures: 3, ..breaker() };
+    let (line, own, shared) = line(
+        GuardPolicy { breaker: breaker(), ..GuardPolicy::default() },
+        GuardPolicy { breaker: late, ..GuardPolicy::default() },
+    );
+    fail_line(&line, 2).await;
+    let is_open = |guard: &Guard| matches!(guard.state().breaker, BreakerState::Open { .. });
+    assert!(is_open(&own) && !is_open(&shared));
+    assert_eq!(line.blocked(), Some(Blocked { guard: "agent/writer".into(), wait: Some(SECOND * 10) }));
+    assert!(line.try_admit().is_none());
+    fail(&shared, 1).await;
+    assert!(is_open(&shared), "the two failures of the line counted here too");
+    tokio::time::advance(SECOND * 10).await;
+    let trial = line.admit(within(SECOND)).await.unwrap();
+    assert_eq!(line.blocked().map(|blocked| blocked.wait), Some(None), "one trial call at a time");
+    trial.finish(ended(None));
+    assert!(!is_open(&own) && !is_open(&shared) && line.blocked().is_none());
+    assert_eq!((own.state().in_flight, shared.state().in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_shared_breaker_refuses_gives_the_own_trial_call_back() {
+    let (line, own, shared) = line(
+        GuardPolicy { breaker: breaker(), ..GuardPolicy::default() },
+        GuardPolicy { breaker: BreakerPolicy { open: Span::from_secs(60), ..breaker() }, ..GuardPolicy::default() },
+    );
+    fail_line(&line, 2).await;
+    tokio::time::advance(SECOND * 20).await;
+    assert_eq!(line.admit(within(SECOND)).await.err(), Some(Refused::Open(Some(SECOND * 40))));
+    assert_eq!(own.state().breaker, BreakerState::HalfOpen { in_flight: 0, passed: 0 });
+    tokio::time::advance(SECOND * 40).await;
+    line.try_admit().unwrap().finish(ended(None));
+    assert_eq!((own.state().breaker, shared.state().breaker), (BreakerState::Closed, BreakerState::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_own_rate_holds_whatever_the_shared_one_allows() {
+    let rate = |count| Some(Rate { count, per: SECOND * 10 });
+    let (line, ..) = line(
+        GuardPolicy { rate: rate(1), ..GuardPolicy::default() },
+        GuardPolicy { rate: rate(9), ..GuardPolicy::default() },
+    );
+    drop(line.try_admit().unwrap());
+    assert!(line.try_admit().is_none());
+    let start = Instant::now();
+    drop(line.admit(within(SECOND * 60)).await.unwrap());
+    assert_eq!(start.elapsed(), SECOND * 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_the_own_breaker_is_not_about_passes_it_and_leaves_it_as_it_is() {
+    let (line, own, shared) =
+        line(GuardPolicy { breaker: breaker(), ..GuardPolicy::default() }, GuardPolicy::default());
+    fail_line(&line, 2).await;
+    let aside = Line::new(shared).behind(own.clone(), false);
+    assert!(line.blocked().is_some() && aside.blocked().is_none());
+    let before = own.state().breaker;
+    aside.try_admit().unwrap().finish(ended(None));
+    assert_eq!(own.state().breaker, before);
+}

@@ -1,0 +1,112 @@
+//! The guards that one call passes: its caller's own, if it has one, in front of the shared one.
+//! Invariant: the places are taken first, then the rates, then the breakers, and each the caller's own
+//! before the shared one; a call is recorded in both or in neither.
+
+use std::time::Duration;
+
+use policies::breaker::Admission;
+use tokio::time::Instant;
+
+use super::{Guard, Permit, Refused, Waiting};
+
+/// The way of a call through its guards; a cheap clone that shares their state.
+#[derive(Clone)]
+pub struct Line {
+    own: Option<Own>,
+    shared: Guard,
+}
+
+#[derive(Clone)]
+struct Own {
+    guard: Guard,
+    /// Whether its breaker is about this call; its rate is about all of the caller's.
+    breaks: bool,
+}
+
+/// What a breaker says that lets no call through now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The guard that it is part of.
+    pub guard: String,
+    /// How long until a trial call may go; none while those under way decide.
+    pub wait: Option<Duration>,
+}
+
+impl Line {
+    /// The way through one guard.
+    pub fn new(shared: Guard) -> Self {
+        Self { own: None, shared }
+    }
+
+    /// The way through the caller's own guard first; through its breaker, if `breaks`.
+    #[must_use]
+    pub fn behind(self, guard: Guard, breaks: bool) -> Self {
+        Self { own: Some(Own { guard, breaks }), ..self }
+    }
+
+    /// The guard that others share.
+    pub fn shared(&self) -> &Guard {
+        &self.shared
+    }
+
+    /// The guards whose breakers it passes, in order.
+    pub fn breakers(&self) -> impl Iterator<Item = &Guard> {
+        self.own.iter().filter(|own| own.breaks).map(|own| &own.guard).chain([&self.shared])
+    }
+
+    /// The breaker that would let no call through now, if there is one: of two, the one that does so
+    /// for longer.
+    pub fn blocked(&self) -> Option<Blocked> {
+        let blocked = self.breakers().filter_map(|guard| {
+            let wait = match guard.foresee() {
+                Admission::Go => return None,
+                Admission::Wait(wait) => Some(wait),
+                Admission::Refused => None,
+            };
+            Some(Blocked { guard: guard.name().to_owned(), wait })
+        });
+        blocked.max_by_key(|blocked| blocked.wait)
+    }
+
+    /// How long its breakers let nothing through; nothing when a call could go, now or once a trial
+    /// call under way has ended.
+    pub fn open_for(&self) -> Option<Duration> {
+        self.breakers().filter_map(Guard::open_for).max()
+    }
+
+    /// A permit, if a call may be made at once. Where only the shared rate says no, one call is gone
+    /// from the caller's own: its rate is kept, and not always used up.
+    pub fn try_admit(&self) -> Option<Permit> {
+        let Some(own) = &self.own else { return self.shared.try_admit() };
+        let (front, slot) = (own.guard.0.slots.try_take()?, self.shared.0.slots.try_take()?);
+        for guard in [&own.guard, &self.shared] {
+            if guard.rate().is_some_and(|rate| rate.check().is_err()) {
+                return None;
+            }
+        }
+        let front = own.guard.pass(front, own.breaks).ok()?;
+        self.shared.pass_breaker(slot).ok().map(|permit| permit.behind(front))
+    }
+
+    /// A permit, once there is one. It waits for places and rates until the deadline; at an open
+    /// breaker it does not wait.
+    ///
+    /// # Errors
+    /// The first of them, in their order, that does not let the call through.
+    pub async fn admit(&self, deadline: Instant) -> Result<Permit, Refused> {
+        let Some(own) = &self.own else { return self.shared.admit(deadline).await };
+        if deadline <= Instant::now() {
+            return Err(Refused::Deadline(Waiting::Nothing));
+        }
+        let full = Refused::Deadline(Waiting::Concurrency);
+        let front = own.guard.0.slots.take(deadline).await.ok_or(full)?;
+        let slot = self.shared.0.slots.take(deadline).await.ok_or(full)?;
+        for guard in [&own.guard, &self.shared] {
+            if let Some(rate) = guard.rate() {
+                rate.pass(deadline).await?;
+            }
+        }
+        let front = own.guard.pass(front, own.breaks)?;
+        self.shared.pass_breaker(slot).map(|permit| permit.behind(front))
+    }
+}
