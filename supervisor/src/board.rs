@@ -51,6 +51,16 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Whether an operator said that it is to begin nothing.
+    const fn is_held(&self) -> bool {
+        self.stopped || !self.duty.is_open()
+    }
+
+    /// What its gate and those below it depend on.
+    const fn turns(&self) -> (bool, bool, bool) {
+        (self.takes_work, self.is_held(), self.state.is_down())
+    }
+
     /// A node that nobody said anything of, in this state.
     pub(crate) fn of(state: NodeState, generation: u64) -> Self {
         let (stopped, duty, takes_work) = (false, Duty::Open, true);
@@ -163,7 +173,7 @@ impl Board {
         let now = self.world.now();
         let nodes = &mut *self.nodes();
         let Some(entry) = nodes.entries.get_mut(&id).filter(|entry| entry.view != view) else { return };
-        let turns = entry.view.takes_work != view.takes_work;
+        let turns = entry.view.turns() != view.turns();
         if entry.view.state != view.state || entry.view.generation != view.generation {
             entry.since = now;
         }
@@ -328,13 +338,17 @@ impl Entry {
 }
 
 impl Nodes {
-    /// Opens and closes the gates from this node downwards, as those above it and its own say.
+    /// Opens and closes the gates from this node downwards, as those above it and its own say, and notes
+    /// which of them no operator closed.
     fn turn_gates(&mut self, id: NodeId) {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(entry) = self.entries.get(&id) else { continue };
             let above = entry.parent.and_then(|parent| self.entries.get(&parent));
             entry.gate.set_open(entry.view.takes_work && above.is_none_or(|above| above.gate.is_open()));
+            let held_above = above.is_some_and(|above| !above.gate.is_open() && !above.gate.is_down());
+            let down = entry.view.state.is_down() || above.is_some_and(|above| above.gate.is_down());
+            entry.gate.set_down(down && !entry.view.is_held() && !held_above);
             open.extend(entry.children.iter().rev());
         }
     }

@@ -3,6 +3,7 @@
 //! Invariant: a gate outlives every generation of its worker; closing it ends nothing that is under way.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     open: Latest<bool>,
+    /// Whether the policy keeps the worker down.
+    down: AtomicBool,
     works: Mutex<Works>,
 }
 
@@ -38,7 +41,7 @@ pub struct UnderWay {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(Arc::new(Inner { open: Latest::new(true), works: Mutex::default() }))
+        Self(Arc::new(Inner { open: Latest::new(true), down: AtomicBool::new(false), works: Mutex::default() }))
     }
 }
 
@@ -46,6 +49,12 @@ impl Gate {
     /// Whether new work may begin.
     pub fn is_open(&self) -> bool {
         self.0.open.get()
+    }
+
+    /// Whether the worker, or a supervisor above it, is parked or down for good, and by policy: it does not
+    /// come back by itself, and no operator wanted that.
+    pub fn is_down(&self) -> bool {
+        self.0.down.load(Ordering::Relaxed)
     }
 
     /// Resolves when new work may begin.
@@ -76,6 +85,10 @@ impl Gate {
 
     pub(crate) fn set_open(&self, open: bool) {
         self.0.open.set_if(|is| std::mem::replace(is, open) != open);
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.0.down.store(down, Ordering::Relaxed);
     }
 
     /// A panic elsewhere cannot leave the map half changed, so a poisoned lock is still good.

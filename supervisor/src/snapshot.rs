@@ -132,6 +132,13 @@ pub enum NodeState {
     Done,
 }
 
+impl NodeState {
+    /// Whether it is down and does not come back by itself.
+    pub(crate) const fn is_down(self) -> bool {
+        matches!(self, Self::Parked | Self::Done)
+    }
+}
+
 /// Whether a node takes new work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -81,6 +81,23 @@ async fn an_operator_resumes_what_is_paused_and_what_is_parked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_policy_keeps_down_is_told_apart_from_what_an_operator_stopped() {
+    let yard = Yard::new(AGENTS);
+    let tree = yard.up().await;
+    let is_down = |name: &str| yard.slots[name].gate().unwrap().is_down();
+    let parked = |picture: &TreeSnapshot, name: &str| picture.find(name).unwrap().state == NodeState::Parked;
+    yard.tell("reviewer", Do::Fail(FailureClass::Poison));
+    until(&tree, "parked", |picture| parked(picture, "reviewer")).await;
+    assert!(is_down("reviewer") && !is_down("writer"));
+    assert!(tree.resume("reviewer").await);
+    up_again(&tree, "reviewer", 2).await;
+    assert!(!is_down("reviewer"));
+    assert!(tree.park("writer").await);
+    until(&tree, "stopped", |picture| parked(picture, "writer")).await;
+    assert!(!is_down("writer") && !yard.slots["writer"].gate().unwrap().is_open());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_neither_for_a_breaker_nor_for_an_operator() {
     let yard = Yard::new(AGENTS);
     let tree = yard.up().await;
