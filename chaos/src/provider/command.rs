@@ -30,6 +30,9 @@ pub struct ProviderArguments {
     /// Answer every n-th call with 429
     #[arg(long, default_value_t = 0)]
     refuse_every: u64,
+    /// Answer every call with 503 while this file is there
+    #[arg(long, value_name = "FILE")]
+    down_while: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -48,7 +51,11 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// When the ledger cannot be opened, or the address cannot be listened on.
 pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
-    let options = Options { think: Duration::from_millis(arguments.think_ms), refuse_every: arguments.refuse_every };
+    let options = Options {
+        think: Duration::from_millis(arguments.think_ms),
+        refuse_every: arguments.refuse_every,
+        down_while: arguments.down_while.clone(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let ledger = Ledger::open(&arguments.ledger, World::real(WorldOptions::default())?)?;

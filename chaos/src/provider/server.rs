@@ -1,7 +1,7 @@
 //! The scripted model as an HTTP server in a process of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Options {
     pub think: Duration,
     /// Every n-th call is answered 429 with `Retry-After: 0`; 0 for none.
     pub refuse_every: u64,
+    /// Every call is answered 503 while this file is there.
+    pub down_while: Option<PathBuf>,
 }
 
 /// One line of the provider's ledger.
@@ -76,6 +78,24 @@ struct Server {
     calls: std::sync::atomic::AtomicU64,
 }
 
+impl Server {
+    /// What a call is answered that is not served.
+    fn refusal(&self, call: u64) -> Option<Response> {
+        let error = |message: &str, kind: &str| {
+            axum::Json(json!({ "error": { "message": message, "type": kind, "param": null, "code": null }}))
+        };
+        if self.options.down_while.as_ref().is_some_and(|file| file.exists()) {
+            let body = error("down for maintenance", "server_error");
+            return Some((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+        }
+        let every = self.options.refuse_every;
+        (every > 0 && call.is_multiple_of(every)).then(|| {
+            let body = error("slow down", "rate_limit_error");
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], body).into_response()
+        })
+    }
+}
+
 /// The server's routes.
 pub fn app(options: Options, ledger: Ledger) -> Router {
     let server = Arc::new(Server { options, ledger, calls: 0.into() });
@@ -92,15 +112,9 @@ async fn models() -> axum::Json<Value> {
 async fn complete(State(server): State<Arc<Server>>, body: Bytes) -> Response {
     let call = server.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
     let reply = reply(&body);
-    let every = server.options.refuse_every;
-    if every > 0 && call.is_multiple_of(every) {
-        if let Err(error) = server.ledger.write(Entry::Refused { call, id: reply.id }) {
-            return unwritten(&error);
-        }
-        let refusal = json!({ "error": {
-            "message": "slow down", "type": "rate_limit_error", "param": null, "code": "rate_limit_exceeded",
-        }});
-        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], axum::Json(refusal)).into_response();
+    if let Some(refusal) = server.refusal(call) {
+        let written = server.ledger.write(Entry::Refused { call, id: reply.id });
+        return written.err().map_or(refusal, |error| unwritten(&error));
     }
     let served = Entry::Served {
         call,
