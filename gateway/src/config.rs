@@ -44,7 +44,9 @@ pub struct Config {
     /// The workspace that pays.
     pub workspace: String,
     /// The model that agents use unless they name another.
-    pub model: ModelConfig,
+    pub model: ModelChoice,
+    /// Models by name.
+    pub named: BTreeMap<String, ModelConfig>,
     /// Agents with a model of their own.
     pub agents: BTreeMap<String, AgentConfig>,
     /// Where the context index is.
@@ -69,7 +71,8 @@ impl Default for Config {
             cache: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             workspace: "main".to_owned(),
-            model: ModelConfig::default(),
+            model: ModelChoice::default(),
+            named: BTreeMap::new(),
             agents: BTreeMap::new(),
             context: ContextConfig::default(),
             feed: FeedConfig::default(),
@@ -111,19 +114,38 @@ pub enum ModelConfig {
     },
 }
 
+/// The local model as it is where nothing is said of it.
+static LOCAL_MODEL: ModelConfig = ModelConfig::Local { path: None, cpu_second: None };
+/// The name of the local model, which is there without being configured.
+pub const LOCAL: &str = "local";
+
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self::Local { path: None, cpu_second: None }
+        LOCAL_MODEL.clone()
+    }
+}
+
+/// Which model is used.
+#[derive(Clone, Debug)]
+pub enum ModelChoice {
+    /// The one of that name.
+    Named(String),
+    /// One that is described where it is used.
+    Own(ModelConfig),
+}
+
+impl Default for ModelChoice {
+    fn default() -> Self {
+        Self::Own(ModelConfig::default())
     }
 }
 
 impl ModelConfig {
-    /// The name of the guard around its calls.
-    #[must_use]
-    pub fn guard(&self) -> String {
+    /// The name that it goes by where it was given none.
+    fn own_name(&self) -> &str {
         match self {
-            Self::Local { .. } => "model/local".to_owned(),
-            Self::OpenAi { name, .. } => format!("model/{name}"),
+            Self::Local { .. } => LOCAL,
+            Self::OpenAi { name, .. } => name,
         }
     }
 }
@@ -132,7 +154,7 @@ impl ModelConfig {
 #[derive(Clone, Debug, Default)]
 pub struct AgentConfig {
     /// Its model; the general one without it.
-    pub model: Option<ModelConfig>,
+    pub model: Option<ModelChoice>,
 }
 
 /// Where the context index is, by its `kind`.
@@ -239,16 +261,59 @@ impl Config {
         Ok(config)
     }
 
-    /// The models that agents use, each once: the way to it in the configuration, and the agents.
+    /// The models that agents use and those that have a name, each once.
     #[must_use]
     pub fn models(&self) -> Vec<ModelInUse<'_>> {
-        let own = |name: &str| self.agents.get(name).and_then(|agent| agent.model.as_ref());
-        let (with, without): (Vec<&str>, Vec<&str>) = agents(self).partition(|name| own(name).is_some());
-        let general = ModelInUse { model: &self.model, way: vec!["model"], agents: without };
-        let each = with.into_iter().filter_map(|name| {
-            Some(ModelInUse { model: own(name)?, way: vec!["agents", name, "model"], agents: vec![name] })
-        });
-        std::iter::once(general).filter(|general| !general.agents.is_empty()).chain(each).collect()
+        let mut found: Vec<ModelInUse<'_>> = Vec::new();
+        for agent in agents(self) {
+            let used = self.model_of(agent);
+            match found.iter_mut().find(|known| known.way == used.way && known.name == used.name) {
+                Some(known) => known.agents.push(agent),
+                None => found.push(used),
+            }
+        }
+        for name in self.named.keys().filter_map(|name| self.named_model(name)) {
+            if found.iter().all(|known| known.name != name.name) {
+                found.push(name);
+            }
+        }
+        found
+    }
+
+    /// The model of an agent.
+    #[must_use]
+    pub fn model_of<'a>(&'a self, agent: &'a str) -> ModelInUse<'a> {
+        let own = self.agents.get(agent).and_then(|agent| agent.model.as_ref());
+        let way = if own.is_some() { vec!["agents", agent, "model"] } else { vec!["model"] };
+        let used = match own.unwrap_or(&self.model) {
+            ModelChoice::Own(model) => ModelInUse { name: None, model, way, agents: Vec::new() },
+            // A name that nobody has is refused where it is read.
+            ModelChoice::Named(name) => self.named_model(name).unwrap_or(ModelInUse {
+                name: Some(name),
+                model: &LOCAL_MODEL,
+                way,
+                agents: Vec::new(),
+            }),
+        };
+        ModelInUse { agents: vec![agent], ..used }
+    }
+
+    /// The model of that name. The local one has its name without being configured.
+    #[must_use]
+    pub fn named_model<'a>(&'a self, name: &'a str) -> Option<ModelInUse<'a>> {
+        let found = |model, way| Some(ModelInUse { name: Some(name), model, way, agents: Vec::new() });
+        match (self.named.get(name), &self.model) {
+            (Some(model), _) => found(model, vec!["models", name]),
+            (None, ModelChoice::Own(model @ ModelConfig::Local { .. })) if name == LOCAL => found(model, vec!["model"]),
+            (None, _) if name == LOCAL => found(&LOCAL_MODEL, Vec::new()),
+            (None, _) => None,
+        }
+    }
+
+    /// The names that models can be named by.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> + Clone {
+        let named = self.named.keys().map(String::as_str);
+        named.chain([LOCAL].into_iter().filter(|name| !self.named.contains_key(*name)))
     }
 
     /// What cannot be read of the secrets that this configuration uses. None of their words are kept.
@@ -271,8 +336,9 @@ impl Config {
         for path in optional.into_iter().flatten() {
             *path = folder.join(&*path);
         }
-        let models = std::iter::once(&mut self.model).chain(self.agents.values_mut().filter_map(|a| a.model.as_mut()));
-        for model in models {
+        let chosen = std::iter::once(&mut self.model).chain(self.agents.values_mut().filter_map(|a| a.model.as_mut()));
+        let own = chosen.filter_map(|chosen| if let ModelChoice::Own(model) = chosen { Some(model) } else { None });
+        for model in own.chain(self.named.values_mut()) {
             match model {
                 ModelConfig::Local { path: Some(path), .. } => *path = folder.join(&*path),
                 ModelConfig::OpenAi { key: Some(key), .. } => key.resolve(folder),
@@ -312,15 +378,25 @@ impl Config {
     }
 }
 
-/// A model that agents use.
+/// A model that agents use, or that has a name.
 #[derive(Clone, Debug)]
 pub struct ModelInUse<'a> {
+    /// Its name, if it was given one.
+    pub name: Option<&'a str>,
     /// The model.
     pub model: &'a ModelConfig,
     /// The keys that lead to it in the configuration.
     pub way: Vec<&'a str>,
     /// Whose it is.
     pub agents: Vec<&'a str>,
+}
+
+impl ModelInUse<'_> {
+    /// The name of the guard around its calls.
+    #[must_use]
+    pub fn guard(&self) -> String {
+        format!("model/{}", self.name.unwrap_or_else(|| self.model.own_name()))
+    }
 }
 
 /// Reads a configuration or policy file as text, within [`FILE_BYTES_MAX`].

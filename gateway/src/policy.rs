@@ -3,14 +3,16 @@
 //! anything that the configuration does not have.
 
 mod bearings;
+mod casting;
 mod documents;
 mod schema;
 
 use std::time::Duration;
 
+use agents::agent::{AGENT_GUARD, AgentTerms};
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
-use policies::guard::Guards;
+use policies::guard::{GuardPolicy, Guards};
 use policies::price::PriceTable;
 use policies::span::Span;
 use policies::tree::TreePolicy;
@@ -19,11 +21,11 @@ pub(crate) use bearings::guarded;
 pub use documents::{Document, Documents};
 pub use schema::SchemaOf;
 
-use crate::config::{Config, ModelConfig};
+use crate::config::{Config, LOCAL, ModelConfig};
 use crate::written::Written;
 
-/// The price table's key of the local model.
-const LOCAL: &str = "local";
+/// The most calls at once behind an agent's own guard, which limits none: that of its model does.
+const OWN_CALLS_MAX: u32 = 10_000;
 
 /// Everything that policy decides.
 #[derive(Clone, Debug)]
@@ -59,6 +61,10 @@ impl Policies {
         let prices = part(prices, "price table", document::read, &mut faults);
         let budget = part(budget, "budget", document::read, &mut faults);
         faults.extend(tree.iter().flat_map(|(tree, written)| bearings::tree(config, tree, written)));
+        faults.extend(tree.iter().flat_map(|(tree, written)| {
+            let prices = prices.as_ref().map(|(prices, _)| prices);
+            casting::faults(config, tree, prices, written)
+        }));
         faults.extend(guards.iter().flat_map(|(guards, written)| bearings::guards(config, guards, written)));
         faults.extend(prices.iter().flat_map(|(prices, _)| bearings::prices(config, prices)));
         faults.extend(budget.iter().flat_map(|(budget, written)| bearings::budget(config, budget, written)));
@@ -78,6 +84,34 @@ impl Policies {
         self.guards.get(guard).timeout.duration()
     }
 
+    /// The guards of effects, and those that agents have of their own.
+    #[must_use]
+    pub fn guards_in_force(&self) -> Guards {
+        let mut guards = self.guards.clone();
+        let workers = self.tree.nodes.keys().filter_map(|name| Some((name, self.tree.worker(name)?)));
+        for (name, worker) in workers.filter(|(_, worker)| worker.breaker.is_some() || worker.rate.is_some()) {
+            let own = GuardPolicy {
+                concurrency: OWN_CALLS_MAX,
+                rate: worker.rate,
+                breaker: worker.breaker.unwrap_or_default(),
+                ..GuardPolicy::default()
+            };
+            guards.set(format!("{AGENT_GUARD}/{name}"), own);
+        }
+        guards
+    }
+
+    /// How an agent's calls are made.
+    #[must_use]
+    pub fn terms(&self, agent: &str) -> AgentTerms {
+        let worker = self.tree.worker(agent);
+        AgentTerms {
+            breaks: worker.is_some_and(|worker| worker.breaker.is_some()),
+            paced: worker.is_some_and(|worker| worker.rate.is_some()),
+            fallback: self.tree.fallback(agent).to_vec(),
+        }
+    }
+
     /// How long an agent's call may give no sign of life.
     #[must_use]
     pub fn silence_max(&self, agent: &str) -> Option<Duration> {
@@ -88,10 +122,9 @@ impl Policies {
     /// A configured price for a second of CPU goes into the table, so that the
     /// local model is accounted for like any other.
     fn price_local(&mut self, config: &Config) {
-        let models = std::iter::once(&config.model).chain(config.agents.values().filter_map(|a| a.model.as_ref()));
-        for model in models {
+        for used in config.models() {
             if let (ModelConfig::Local { cpu_second: Some(price), .. }, Some(local)) =
-                (model, self.prices.models.get_mut(LOCAL))
+                (used.model, self.prices.models.get_mut(LOCAL))
             {
                 local.cpu_second = *price;
             }
@@ -119,6 +152,7 @@ mod tests {
     use policies::money::Money;
 
     use super::*;
+    use crate::config::ModelChoice;
 
     #[test]
     fn the_built_in_policies_are_sound() {
@@ -128,7 +162,7 @@ mod tests {
     #[test]
     fn a_price_for_cpu_reaches_the_table() {
         let price: Money = "$0.001".parse().unwrap();
-        let model = ModelConfig::Local { path: None, cpu_second: Some(price) };
+        let model = ModelChoice::Own(ModelConfig::Local { path: None, cpu_second: Some(price) });
         let policies = Policies::load(&Config { model, ..Config::default() }).unwrap();
         assert_eq!(policies.prices.models[LOCAL].cpu_second, price);
     }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use actors::transport::Transport;
 use actors::world::World;
-use agents::agent::AgentSpec;
+use agents::agent::{AgentSpec, AgentTerms};
+use agents::conduct::NamedModel;
 use agents::embed::Embedder;
 use agents::model::{Model, ModelId};
 use agents::openai::{self, OpenAi};
@@ -21,6 +22,7 @@ use agents_local::language::LoadOptions;
 use agents_local::{LanguageModel, LocalModel, Pool, WordLlama, pins};
 use anyhow::Context;
 use policies::document;
+use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 use storage::disk::Disk;
 use storage::disk::files::FileDisk;
@@ -31,7 +33,7 @@ use storage::views::sled::SledShelves;
 use storage_edge::EdgeIndex;
 use storage_qdrant::ServerIndex;
 
-use crate::config::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
+use crate::config::{Config, ContextConfig, LOCAL, ModelConfig, ModelInUse, PublisherConfig, SecretSource};
 use crate::crash::CrashPoints;
 use crate::live::Live;
 use crate::policy::{Documents, Policies};
@@ -72,11 +74,14 @@ pub async fn parts(
     let index = index(config, world, embedder.as_ref()).await?;
     let live = live(config, world)?;
     let http = crash.models(world.http());
-    let mut makers = Models { config, policies: &policies, world, http, live: live.as_ref(), progress, local: None };
+    let made = BTreeMap::new();
+    let mut makers =
+        Models { config, policies: &policies, world, http, live: live.as_ref(), progress, local: None, made };
     let mut agents = Vec::new();
     for name in crate::system::agents(config) {
         agents.push(makers.agent(name).await?);
     }
+    let models = makers.stand_ins().await?;
     let mut platforms = BTreeMap::new();
     for name in publishers(config) {
         let platform = crash.publisher(platform(config, name, world)?);
@@ -91,6 +96,7 @@ pub async fn parts(
         index,
         embedder,
         agents,
+        models,
         publishers: platforms,
         policies,
         governed: Some(Governed { config: config.clone(), documents }),
@@ -211,28 +217,57 @@ struct Models<'a> {
     live: Option<&'a Live>,
     progress: Progress,
     local: Option<Arc<dyn Model>>,
+    /// Those that have a name, as far as they are made.
+    made: BTreeMap<String, Arc<dyn Model>>,
 }
 
 impl Models<'_> {
     async fn agent(&mut self, name: &str) -> anyhow::Result<AgentSpec> {
-        let own = self.config.agents.get(name).and_then(|agent| agent.model.as_ref());
-        let chosen = own.unwrap_or(&self.config.model);
-        let model = self.model(chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
+        let config = self.config;
+        let chosen = config.model_of(name);
+        let model = self.used(&chosen).await.with_context(|| format!("the agent `{name}` has no model"))?;
         let guard = chosen.guard();
-        let (timeout, silence_max) = (self.policies.timeout(&guard), self.policies.silence_max(name));
+        let timeout = self.policies.timeout(&guard);
         Ok(AgentSpec {
             name: name.to_owned(),
             model,
             guard,
             timeout,
-            silence_max,
+            silence_max: None,
             output_max: OUTPUT_MAX,
             system: None,
             temperature: TEMPERATURE,
+            terms: AgentTerms::default(),
         })
     }
 
-    async fn model(&mut self, chosen: &ModelConfig) -> anyhow::Result<Arc<dyn Model>> {
+    /// The models that can stand in: all that are named in the configuration, and the local one where a
+    /// list names it.
+    async fn stand_ins(&mut self) -> anyhow::Result<BTreeMap<String, NamedModel>> {
+        let (config, tree) = (self.config, &self.policies.tree);
+        let local = StandIn::Model(LOCAL.to_owned());
+        let is_local_named = tree.nodes.keys().any(|worker| tree.fallback(worker).contains(&local));
+        let mut models = BTreeMap::new();
+        for name in config.model_names().filter(|name| config.named.contains_key(*name) || is_local_named) {
+            let Some(named) = config.named_model(name) else { continue };
+            let model = self.used(&named).await.with_context(|| format!("the model `{name}` cannot be used"))?;
+            models.insert(name.to_owned(), NamedModel { model, guard: named.guard() });
+        }
+        Ok(models)
+    }
+
+    /// A model, made once for all who use it by its name.
+    async fn used(&mut self, chosen: &ModelInUse<'_>) -> anyhow::Result<Arc<dyn Model>> {
+        let Some(name) = chosen.name else { return self.model(chosen.model, None).await };
+        if let Some(made) = self.made.get(name) {
+            return Ok(Arc::clone(made));
+        }
+        let model = self.model(chosen.model, Some(name)).await?;
+        self.made.insert(name.to_owned(), Arc::clone(&model));
+        Ok(model)
+    }
+
+    async fn model(&mut self, chosen: &ModelConfig, named: Option<&str>) -> anyhow::Result<Arc<dyn Model>> {
         match chosen {
             ModelConfig::Local { path, .. } => {
                 if let Some(local) = &self.local {
@@ -252,7 +287,9 @@ impl Models<'_> {
                     ..openai::Options::new(url.clone(), name.clone())
                 };
                 let http = Arc::clone(&self.http);
-                let http = self.live.map_or_else(|| Arc::clone(&http), |live| live.models(name, http.clone()));
+                let http = self
+                    .live
+                    .map_or_else(|| Arc::clone(&http), |live| live.models(named.unwrap_or(name), http.clone()));
                 Ok(Arc::new(OpenAi::new(options, http)?))
             }
         }

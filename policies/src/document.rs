@@ -78,15 +78,18 @@ impl Source<'_> {
     }
 
     /// Where a key stands, named by the keys that lead to it: its value, or the key itself where that is
-    /// a table. Of a way that the text does not go to its end, the last that it has.
+    /// a table. A list is gone into by the place of an item, from 0. Of a way that the text does not go
+    /// to its end, the last that it has.
     pub fn place(&self, way: &[&str]) -> Option<Range<usize>> {
         let document = parse(*self).ok()?;
-        let mut table = document.get_ref().as_table();
+        let mut at = document.get_ref();
         let mut place = None;
         for name in way {
-            let Some((key, value)) = table.and_then(|table| table.get_key_value(*name)) else { break };
-            table = value.get_ref().as_table();
-            place = Some(if table.is_some() { key.span() } else { value.span() });
+            let item = || at.as_array()?.get(name.parse::<usize>().ok()?).map(|value| (None, value));
+            let entry = at.as_table().and_then(|table| table.get_key_value(*name));
+            let Some((key, value)) = entry.map(|(key, value)| (Some(key.span()), value)).or_else(item) else { break };
+            at = value.get_ref();
+            place = key.filter(|_| at.as_table().is_some()).or_else(|| Some(value.span()));
         }
         place
     }

@@ -57,10 +57,8 @@ pub fn node(source: Source<'_>, name: &str) -> Result<Option<Vec<Setting>>, Vec<
     add_unset(
         &mut found,
         match node {
-            NodePolicy::Worker(_) => &["allowance", "breaker", "budget", "liveness", "rate"],
-            NodePolicy::Dynamic(_) => {
-                &["allowance", "child.allowance", "child.breaker", "child.budget", "child.liveness", "child.rate"]
-            }
+            NodePolicy::Worker(_) => &["allowance", "breaker", "fallback", "liveness", "rate"],
+            NodePolicy::Dynamic(_) => &["allowance", "child.allowance", "child.liveness"],
             NodePolicy::Supervisor(_) => &["allowance"],
         },
     );
@@ -245,7 +243,7 @@ on.bug.action = "park"
         assert_eq!(of(&a, "liveness.calling_within"), ("\"90s\"".to_owned(), Some(16)));
         assert_eq!(of(&a, "liveness.progress_within"), ("\"2m\"".to_owned(), Some(13)));
         assert_eq!(of(&a, "backoff.first"), ("\"50ms\"".to_owned(), None));
-        assert_eq!(of(&a, "budget"), (String::new(), None));
+        assert_eq!(of(&a, "fallback"), (String::new(), None));
     }
 
     #[test]

@@ -94,7 +94,11 @@ pub fn plan(old: Rules<'_>, new: Rules<'_>, behind: impl Fn(&str) -> Vec<String>
     for name in names {
         let (old, new) = (value(&old.guards.get(name)), value(&new.guards.get(name)));
         changes.extend(differences(Of::Guard, name, old, new, |key| match key {
-            "timeout" => Effect::NextLife { children: behind(name) },
+            // A stand-in takes it from the guard, call by call.
+            "timeout" => match behind(name) {
+                children if children.is_empty() => Effect::InPlace,
+                children => Effect::NextLife { children },
+            },
             _ => Effect::InPlace,
         }));
     }
@@ -149,9 +153,7 @@ fn effect(name: &str, node: &NodePolicy, key: &str) -> Effect {
             why: "children come and go only at a start; stop the server and start it anew".to_owned(),
         },
         // Taken when it starts.
-        "mailbox" | "rest_after" | "breaker" | "budget" | "rate" => {
-            Effect::NextLife { children: vec![name.to_owned()] }
-        }
+        "mailbox" | "rest_after" => Effect::NextLife { children: vec![name.to_owned()] },
         // An agent takes along how long its calls may be silent.
         "liveness" if own == "liveness.calling_within" && matches!(node, NodePolicy::Worker(_)) => {
             Effect::NextLife { children: vec![name.to_owned()] }
@@ -187,8 +189,7 @@ fn shown(of: Of, key: &str, value: &Value) -> String {
     let is_money = match of {
         Of::Budget => true,
         Of::Prices => last != "version",
-        Of::Tree => last == "budget",
-        Of::Guard => false,
+        Of::Tree | Of::Guard => false,
     };
     match value {
         Value::Integer(nanos) if is_money => {
@@ -287,6 +288,19 @@ mod tests {
                 "models.claude-haiku-4-5.input \"$1.00\" -> \"$1.50\" NextStart",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_in_front_of_an_agents_calls_changes_in_place() {
+        let found = changes(|texts| {
+            let more = "[worker.writer]\nbreaker = { failures = 3 }\nrate = \"9/min\"\nfallback = [\"model/local\"]\n";
+            texts.tree = texts.tree.replace("[worker.writer]\n", more);
+        });
+        assert!(found.iter().all(|change| change.effect == Effect::InPlace), "{found:?}");
+        let told = told(&found);
+        for wanted in ["breaker.failures none -> 3", "fallback none -> [\"model/local\"]", "rate none -> \"9/min\""] {
+            assert!(told.contains(&format!("worker.writer.{wanted} InPlace")), "{wanted}: {told:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod check;
 mod kin;
+mod moved;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,9 @@ use crate::{
     backoff::Backoff,
     breaker::BreakerPolicy,
     document,
+    fallback::StandIn,
     intensity::{Allowance, Intensity},
     liveness::Liveness,
-    money::Money,
     reaction::{Amendments, Reactions},
     span::{Rate, Span},
     strategy::{RestartKind, Strategy},
@@ -140,15 +141,15 @@ pub struct WorkerPolicy {
     /// When it counts as hung, or `None` for never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Liveness>,
-    /// The breaker in front of it, or `None` for none.
+    /// An agent's own breaker, in front of that of its model, or `None` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerPolicy>,
-    /// What it may spend, or `None` for no limit of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Money>,
-    /// How often it may be asked, or `None` for no limit.
+    /// How often an agent may make a call, or `None` for as often as its model's guard allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Who stands in for an agent while it cannot act, the first choice first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<StandIn>,
 }
 
 impl Default for WorkerPolicy {
@@ -163,8 +164,8 @@ impl Default for WorkerPolicy {
             significant: false,
             liveness: None,
             breaker: None,
-            budget: None,
             rate: None,
+            fallback: Vec::new(),
         }
     }
 }
@@ -227,6 +228,11 @@ impl TreePolicy {
             NodePolicy::Worker(policy) => Some(policy),
             NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => None,
         }
+    }
+
+    /// Who stands in for a worker; nobody for what is no worker.
+    pub fn fallback(&self, name: &str) -> &[StandIn] {
+        self.worker(name).map_or(&[], |policy| &policy.fallback)
     }
 
     /// The children that the policy names for a node, in start order.

@@ -5,6 +5,7 @@
 mod desk;
 mod disk;
 mod economy;
+mod fallback;
 mod going_on;
 mod kill;
 mod kill9;
@@ -16,5 +17,6 @@ mod restart;
 mod rooms;
 mod serve;
 mod simulation;
+mod standing_in;
 mod storage_faults;
 mod words;

@@ -16,7 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisor::Failure;
 use tokio::task::JoinHandle;
 
-use super::{AgentSpec, Job};
+use super::{AgentSpec, Job, Voice};
 use crate::front::Reply;
 use crate::model::{Billed, ModelError, ModelReply, Progress};
 
@@ -25,7 +25,7 @@ pub enum AgentMsg {
     /// Make this call.
     Perform {
         /// The call.
-        job: Job,
+        job: Box<Job>,
         /// The guard's permission, given back with the outcome.
         permit: Permit,
         /// Shared with the model and with whoever asked.
@@ -126,15 +126,21 @@ impl Actor for AgentActor {
             AgentMsg::Perform { job, permit, progress, reply } => {
                 let number = books.next;
                 books.next += 1;
-                let call =
-                    perform(Arc::clone(&books.spec), job.clone(), permit, progress.clone(), reply, self.world.clone());
+                let call = perform(
+                    Arc::clone(&books.spec),
+                    (*job).clone(),
+                    permit,
+                    progress.clone(),
+                    reply,
+                    self.world.clone(),
+                );
                 let task = self.world.spawn("agent/call", async move {
                     let panic =
                         AssertUnwindSafe(call).catch_unwind().await.err().map(|panic| message_of(panic.as_ref()));
                     // An agent that is gone has dropped its books already.
                     let _ = me.cast(AgentMsg::Ended { number, panic });
                 });
-                books.calls.insert(number, Call { job, progress, since: self.world.elapsed(), task });
+                books.calls.insert(number, Call { job: *job, progress, since: self.world.elapsed(), task });
             }
             AgentMsg::Ended { number, panic } => {
                 books.calls.remove(&number);
@@ -174,14 +180,17 @@ async fn perform(
     world: World,
 ) {
     job.request.output_max = job.request.output_max.min(spec.output_max);
+    let voice = job.instead.take().unwrap_or_else(|| spec.voice());
     let started = world.elapsed();
     progress.sent();
     let outcome = tokio::select! {
         biased;
-        outcome = spec.model.call(job.request, &progress) => outcome,
-        () = tokio::time::sleep(spec.timeout) => Err(hung(&spec, format!("did not finish within {:?}", spec.timeout))),
+        outcome = voice.model.call(job.request, &progress) => outcome,
+        () = tokio::time::sleep(voice.timeout) => {
+            Err(hung(&spec, &voice, format!("did not finish within {:?}", voice.timeout)))
+        }
         silent = falls_silent(&progress, spec.silence_max) => {
-            Err(hung(&spec, format!("gave no sign of life for {silent:?}")))
+            Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
         }
     };
     progress.cancel();
@@ -205,8 +214,8 @@ async fn falls_silent(progress: &Progress, silence_max: Option<Duration>) -> Dur
     }
 }
 
-fn hung(spec: &AgentSpec, how: String) -> ModelError {
-    let (model, guard, agent) = (spec.model.id(), &spec.guard, &spec.name);
+fn hung(spec: &AgentSpec, voice: &Voice, how: String) -> ModelError {
+    let (model, guard, agent) = (voice.model.id(), &voice.guard, &spec.name);
     ModelError {
         class: FailureClass::Hung,
         message: format!(

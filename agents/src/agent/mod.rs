@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actors::guard::Permit;
+use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 
 pub use actor::{AgentActor, AgentMsg, Fault, Status};
@@ -21,6 +22,9 @@ use crate::workflow::action::AgentCall;
 
 /// How many jobs may wait for one agent.
 pub const JOBS_MAX: usize = 256;
+
+/// An agent's own guard is this and its name.
+pub const AGENT_GUARD: &str = "agent";
 
 /// What an agent is.
 #[derive(Clone)]
@@ -42,9 +46,45 @@ pub struct AgentSpec {
     pub system: Option<String>,
     /// How freely it writes, where a step does not say.
     pub temperature: f32,
+    /// How the tree has its calls made.
+    pub terms: AgentTerms,
+}
+
+/// How the tree's policy has an agent's calls made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentTerms {
+    /// Whether a breaker of its own is in front of its model's.
+    pub breaks: bool,
+    /// Whether a rate of its own is in front of its model's.
+    pub paced: bool,
+    /// Who stands in for it, the first choice first.
+    pub fallback: Vec<StandIn>,
+}
+
+/// What a call is made with.
+#[derive(Clone)]
+pub struct Voice {
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// The guard that all who speak with it share.
+    pub guard: String,
+    /// For one call.
+    pub timeout: Duration,
 }
 
 impl AgentSpec {
+    /// What it speaks with unless it is given something else.
+    #[must_use]
+    pub fn voice(&self) -> Voice {
+        Voice { model: Arc::clone(&self.model), guard: self.guard.clone(), timeout: self.timeout }
+    }
+
+    /// The name of its own guard, in front of its model's.
+    #[must_use]
+    pub fn own_guard(&self) -> String {
+        format!("{AGENT_GUARD}/{}", self.name)
+    }
+
     /// The request that `call` asks this agent for; the same each time.
     #[must_use]
     pub fn request(&self, call: &AgentCall) -> ModelRequest {
@@ -65,7 +105,7 @@ impl AgentSpec {
 }
 
 /// One model call for one step of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// The run.
     pub run: String,
@@ -75,6 +115,8 @@ pub struct Job {
     pub key: String,
     /// What is asked.
     pub request: ModelRequest,
+    /// The stand-in for the agent's own model, where there is one.
+    pub instead: Option<Voice>,
 }
 
 /// How a job ended.
@@ -124,6 +166,7 @@ impl AgentHandle {
     pub async fn perform(&self, job: Job, permit: Permit, progress: Progress) -> JobOutcome {
         let _under_way = self.front.slot().begin(format!("{} of run {}", job.path, job.run));
         let shared = progress.clone();
+        let job = Box::new(job);
         let asked = self.front.ask(|reply| AgentMsg::Perform { job, permit, progress: shared, reply }).await;
         match asked {
             Ok(outcome) => JobOutcome::Done(outcome),

@@ -26,6 +26,7 @@ fn spec(model: Scripted) -> AgentSpec {
         silence_max: None,
         output_max: Tokens(50),
         system: Some("You write.".to_owned()),
+        terms: super::AgentTerms::default(),
         temperature: 0.5,
     }
 }
@@ -46,7 +47,7 @@ fn call(prompt: &str) -> AgentCall {
 
 fn job(agent: &AgentHandle, prompt: &str) -> Job {
     let request = agent.spec().request(&call(prompt));
-    Job { run: "a".to_owned(), path: "write".to_owned(), key: "k".to_owned(), request }
+    Job { run: "a".to_owned(), path: "write".to_owned(), key: "k".to_owned(), request, instead: None }
 }
 
 async fn start(world: &World, agent: &AgentHandle) -> ActorRef<AgentMsg> {

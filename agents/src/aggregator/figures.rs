@@ -53,6 +53,12 @@ pub struct StepFigures {
     pub phase: StepPhase,
     /// Attempts that were started.
     pub attempts: u32,
+    /// Who stood in for the agent at the latest attempt, such as "model/local" …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<String>,
+    /// … and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// When the first of them was started, or the question was asked.
     pub begun: Option<Timestamp>,
     /// When the last of them ended, or the question was answered.
@@ -185,6 +191,8 @@ impl RunFigures {
         let step = self.step(&intent.path);
         intent.request.target().clone_into(&mut step.target);
         step.attempts = intent.attempt;
+        step.stand_in = intent.stand_in.as_ref().map(|stand_in| stand_in.name(&step.target));
+        step.because = intent.stand_in.map(|stand_in| stand_in.because.to_string());
         step.begun.get_or_insert(intent.at);
         step.phase = StepPhase::Open;
         if let Request::Publish(draft) = intent.request {

@@ -4,40 +4,65 @@
 use std::time::Duration;
 
 use actors::guard::{Guard, Permit, Refused};
+use policies::fallback::Outage;
 use policies::money::Money;
 use policies::span::Span;
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
 
+use super::casting::{Cast, Casting, Speaker};
 use super::host::Conductor;
 use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError};
 use crate::run::{Act, Answer, Attempt, Command, Due, Grant, Run, RunId, State};
 use crate::workflow::Action;
 
-/// How long is waited when a guard or the ledger cannot say when to come back.
+/// How long is waited when a guard or the ledger cannot say when to come back, and the longest between
+/// two looks at who could stand in.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait for a breaker before it is looked who could carry the step out: the policies may
+/// have changed meanwhile.
+const RECAST_AFTER: Duration = Duration::from_secs(10);
+/// Before the next is asked of a chain whose breaker opened on the way to it.
+const ASK_NEXT: Duration = Duration::from_millis(10);
 
 /// What was gathered for one attempt.
 pub(super) struct Prepared {
-    pub(super) permit: Permit,
+    permit: Permit,
+    cast: Cast,
     hold: Option<Hold>,
     /// Why the attempt fails at once, though it has its place.
-    pub(super) fault: Option<String>,
+    fault: Option<String>,
 }
 
 impl Prepared {
-    fn new(permit: Permit) -> Self {
-        Self { permit, hold: None, fault: None }
+    fn new(permit: Permit, cast: Cast) -> Self {
+        Self { permit, cast, hold: None, fault: None }
     }
 
     /// The intent is durable: from here on the journal stands for the hold.
-    pub(super) fn intended(mut self) -> (Permit, Option<String>) {
+    pub(super) fn intended(mut self) -> (Permit, Cast, Option<String>) {
         if let Some(hold) = self.hold.take() {
             hold.keep();
         }
-        (self.permit, self.fault)
+        (self.permit, self.cast, self.fault)
     }
+
+    /// Whether it is a stand-in's, for one that may yet act itself: then a budget that does not cover it
+    /// fails nothing.
+    fn may_wait(&self) -> bool {
+        self.cast.stand_in.as_ref().is_some_and(|stand_in| !matches!(stand_in.because, Outage::Spent { .. }))
+    }
+}
+
+/// What came of asking for one attempt.
+enum Granting {
+    /// The ledger has answered; what was prepared goes with a yes.
+    Answered(Answer, Option<Box<Prepared>>),
+    /// No budget covers this stand-in; the place after it in the chain.
+    TooDear(usize),
+    /// The ledger gives no answer now.
+    Unanswered,
 }
 
 /// A hold of the ledger, released unless it is kept.
@@ -96,25 +121,43 @@ impl Conductor {
                 self.wait_for_place(due, LOOK_AGAIN);
                 continue;
             }
-            let attempt = Attempt { key: due.key.clone(), number: due.attempt };
-            let prepared = match self.take(&attempt) {
-                Some(prepared) => Some(prepared),
-                None => self.guard(&due.action).try_admit().map(Prepared::new),
-            };
-            let Some(prepared) = prepared else {
-                self.wait_for_place(due, Duration::ZERO);
-                continue;
-            };
-            let Some((answer, prepared)) = self.grant(run.as_str(), &due, prepared).await else {
-                self.wait_for_place(due, LOOK_AGAIN);
-                continue;
-            };
-            if let Some(prepared) = prepared {
-                self.keep(attempt, prepared);
+            match self.ask(run.as_str(), &due).await {
+                Ok(grant) => grants.push(grant),
+                Err(rest) => self.wait_for_place(due, rest),
             }
-            grants.push(Grant { path: due.path, attempt: due.attempt, answer });
         }
         grants
+    }
+
+    /// The grant for one attempt, by the first of its chain that has a place and that a budget covers;
+    /// else how long to rest before a place is waited for.
+    async fn ask(&self, run: &str, due: &Due) -> Result<Grant, Duration> {
+        let attempt = Attempt { key: due.key.clone(), number: due.attempt };
+        let mut prepared = self.take(&attempt).or_else(|| self.at_once(due, 0));
+        // Each round asks one that is further down a chain, which has an end.
+        while let Some(asked) = prepared.take() {
+            let stand_in = asked.cast.stand_in.clone();
+            match self.grant(run, due, asked).await {
+                Granting::Answered(answer, kept) => {
+                    if let Some(kept) = kept {
+                        self.keep(attempt.clone(), *kept);
+                    }
+                    return Ok(Grant { path: due.path.clone(), attempt: due.attempt, answer, stand_in });
+                }
+                Granting::TooDear(next) => prepared = self.at_once(due, next),
+                Granting::Unanswered => {}
+            }
+            if prepared.is_none() {
+                return Err(LOOK_AGAIN);
+            }
+        }
+        Err(Duration::ZERO)
+    }
+
+    /// Whoever can carry it out now, if there is a place at once.
+    fn at_once(&self, due: &Due, from: usize) -> Option<Prepared> {
+        let Casting::Take(cast) = self.stage.cast(&due.action, due.failures, from) else { return None };
+        cast.line.try_admit().map(|permit| Prepared::new(permit, cast))
     }
 
     /// Has the ledger take up the account of a failed run that is told to go on.
@@ -127,14 +170,14 @@ impl Conductor {
         }
     }
 
-    /// The ledger's answer for one attempt; nothing when it gives none now.
-    async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared) -> Option<(Answer, Option<Prepared>)> {
-        let free = |condition| Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), condition };
-        let (agent, amount) = match self.worst(&due.action) {
-            Worst::Free => return Some((free(None), Some(prepared))),
+    /// The ledger's answer for one attempt.
+    async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared) -> Granting {
+        let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), condition: None };
+        let (agent, amount) = match self.worst(&due.action, &prepared.cast) {
+            Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
             Worst::Fault(fault) => {
                 prepared.fault = Some(fault);
-                return Some((free(None), Some(prepared)));
+                return Granting::Answered(free, Some(Box::new(prepared)));
             }
             Worst::AtMost { agent, amount } => (agent, amount),
         };
@@ -145,28 +188,34 @@ impl Conductor {
             Ok(grant) => {
                 prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), id: Some(hold) });
                 let condition: Option<(StreamId, Version)> = Some((grant.stream, grant.generation));
-                Some((Answer::Reserved { amount: grant.reserved, scopes, condition }, Some(prepared)))
+                Granting::Answered(
+                    Answer::Reserved { amount: grant.reserved, scopes, condition },
+                    Some(Box::new(prepared)),
+                )
             }
-            Err(ReserveError::Refused(refusal)) => Some((Answer::Refused(refusal), None)),
+            Err(ReserveError::Refused(refusal)) if prepared.may_wait() => {
+                tracing::info!(run, %refusal, "a stand-in is too dear, so the step waits");
+                Granting::TooDear(prepared.cast.place + 1)
+            }
+            Err(ReserveError::Refused(refusal)) => Granting::Answered(Answer::Refused(refusal), None),
             Err(error @ ReserveError::Unanswered(_)) => {
                 tracing::warn!(run, %error, "a step waits for the ledger");
-                None
+                Granting::Unanswered
             }
         }
     }
 
-    /// The worst case of an action.
-    fn worst(&self, action: &Action) -> Worst {
+    /// The worst case of an action, by the model that will be used.
+    fn worst(&self, action: &Action, cast: &Cast) -> Worst {
         let Action::Agent(call) = action else { return Worst::Free };
-        let Some(agent) = self.stage.agents.get(&call.agent) else {
+        let Some(Speaker { spec, voice, .. }) = &cast.speaker else {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
-        let spec = agent.spec();
         let request = spec.request(call);
-        let input = spec.model.count(&request);
-        let cpu_max = Span::from(spec.timeout);
-        match self.stage.prices.worst_case(spec.model.price_key(), input, request.output_max, cpu_max) {
-            Ok(amount) => Worst::AtMost { agent: call.agent.clone(), amount },
+        let input = voice.model.count(&request);
+        let cpu_max = Span::from(voice.timeout);
+        match self.stage.prices.worst_case(voice.model.price_key(), input, request.output_max, cpu_max) {
+            Ok(amount) => Worst::AtMost { agent: spec.name.clone(), amount },
             Err(error) => Worst::Fault(error.to_string()),
         }
     }
@@ -197,8 +246,8 @@ impl Conductor {
             while let Some(gate) = this.closed(&due.action) {
                 gate.opened().await;
             }
-            let permit = this.place(&due.action).await;
-            this.keep(attempt.clone(), Prepared::new(permit));
+            let (permit, cast) = this.place(&due.action, due.failures).await;
+            this.keep(attempt.clone(), Prepared::new(permit, cast));
             this.end_waiting(&attempt);
             this.tell(&host, Act::StartReady).await;
             // Something else may have started it meanwhile; then this place goes back.
@@ -206,16 +255,34 @@ impl Conductor {
         });
     }
 
-    /// A place with the guard, however long it takes.
-    pub(super) async fn place(&self, action: &Action) -> Permit {
-        let guard = self.guard(action);
+    /// A place with whoever can carry out an action that has failed so often, however long it takes.
+    pub(super) async fn place(&self, action: &Action, failures: u32) -> (Permit, Cast) {
         loop {
-            let deadline = tokio::time::Instant::now() + guard.policy().deadline.duration();
-            match guard.admit(deadline).await {
-                Ok(permit) => return permit,
-                Err(Refused::Open(wait)) => tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN)).await,
+            let cast = match self.stage.cast(action, failures, 0) {
+                Casting::Take(cast) => cast,
+                Casting::Wait(wait) => {
+                    tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
+                    continue;
+                }
+            };
+            let deadline = tokio::time::Instant::now() + cast.line.shared().policy().deadline.duration();
+            match cast.line.admit(deadline).await {
+                Ok(permit) if self.is_still(&cast, action, failures) => return (permit, cast),
+                // The one that is named can act again, which may take its own place then.
+                Ok(_) => {}
+                Err(Refused::Open(_)) if self.stage.has_stand_ins(action) => tokio::time::sleep(ASK_NEXT).await,
+                Err(Refused::Open(wait)) => tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN).min(RECAST_AFTER)).await,
                 Err(Refused::Deadline(_)) => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
+    }
+
+    /// Whether a stand-in is needed still, after it had to wait for its place.
+    fn is_still(&self, cast: &Cast, action: &Action, failures: u32) -> bool {
+        let is_back = || match self.stage.cast(action, failures, 0) {
+            Casting::Take(now) => now.stand_in.is_none(),
+            Casting::Wait(_) => false,
+        };
+        cast.stand_in.is_none() || !is_back()
     }
 }

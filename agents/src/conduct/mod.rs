@@ -6,10 +6,14 @@
 //! to be (a place with the guard, a hold of the ledger) goes back.
 
 mod admit;
+mod casting;
 mod host;
 mod perform;
 mod recover;
 mod tool;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +28,7 @@ use supervisor::Gate;
 use crate::agent::AgentHandle;
 use crate::context::ContextHandle;
 use crate::ledger::LedgerHandle;
+use crate::model::Model;
 use crate::publisher::PublisherHandle;
 use crate::run::Run;
 use crate::workflow::Action;
@@ -47,10 +52,21 @@ pub struct Stage {
     pub prices: PriceTable,
     /// The agents by name.
     pub agents: BTreeMap<String, AgentHandle>,
+    /// The models that can stand in for an agent's own, by name.
+    pub models: BTreeMap<String, NamedModel>,
     /// The context store.
     pub context: ContextHandle,
     /// The publishers by name.
     pub publishers: BTreeMap<String, PublisherHandle>,
+}
+
+/// A model that is known by a name.
+#[derive(Clone)]
+pub struct NamedModel {
+    /// The model.
+    pub model: Arc<dyn Model>,
+    /// The guard around its calls.
+    pub guard: String,
 }
 
 impl Stage {
@@ -87,7 +103,11 @@ impl Stage {
         let (worker, payer) = match action {
             Action::Agent(call) => {
                 let agent = self.agents.get(&call.agent);
-                (agent.and_then(|agent| agent.front().slot().gate()), self.ledger.front().slot().gate())
+                // For one that the policy keeps down another may stand in; an operator's word is waited out.
+                let is_replaced =
+                    |gate: &&Gate| gate.is_down() && agent.is_some_and(|agent| !agent.spec().terms.fallback.is_empty());
+                let gate = agent.and_then(|agent| agent.front().slot().gate()).filter(|gate| !is_replaced(gate));
+                (gate, self.ledger.front().slot().gate())
             }
             Action::Publish(post) => {
                 let publisher = self.publishers.get(&post.publisher);

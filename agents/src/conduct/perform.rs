@@ -8,13 +8,15 @@ use actors::durable::Context;
 use actors::guard::Permit;
 use policies::failure::FailureClass;
 use policies::money::Money;
+use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
 use serde_json::{Value, json};
 
 use super::admit::Prepared;
+use super::casting::{Cast, Speaker};
 use super::host::Conductor;
-use crate::agent::{AgentHandle, Job, JobOutcome};
+use crate::agent::{Job, JobOutcome, Voice};
 use crate::model::{Billed, ModelError, ModelReply, Progress};
 use crate::publisher::{Landed, Post, PublishError, Published};
 use crate::run::{Act, Attempt, EffectOutcome, Intended, Outcome, Run};
@@ -51,28 +53,35 @@ impl Conductor {
         self.task(context, "run.perform", async move {
             let _under_way = this.gate.begin(intent.path.to_string());
             let started = host.world().elapsed();
-            let (permit, fault) = prepared.intended();
+            let (permit, cast, fault) = prepared.intended();
             let ended = match fault {
                 Some(fault) => Ended::failed(FailureClass::Rejected, fault),
-                None => this.act(host.id(), &intent, permit).await,
+                None => this.act(host.id(), &intent, permit, &cast).await,
             };
             let took = host.world().elapsed().saturating_sub(started);
-            this.resolve(&host, &intent, ended, took).await;
+            let retry = this.stage.retry(&intent.request, &cast);
+            this.resolve(&host, &intent, ended, took, retry).await;
         });
     }
 
-    /// Tells the run how an attempt ended.
-    pub(super) async fn resolve(&self, context: &Context<Run>, intent: &Intended, ended: Ended, took: Duration) {
+    /// Tells the run how an attempt ended, and how failed ones are made again.
+    pub(super) async fn resolve(
+        &self,
+        context: &Context<Run>,
+        intent: &Intended,
+        ended: Ended,
+        took: Duration,
+        retry: RetryPolicy,
+    ) {
         let Ended { outcome, cost, usage, remote_id } = ended;
         let of = Attempt { key: intent.key.clone(), number: intent.attempt };
-        let retry = self.guard(&intent.request).policy().retry;
         let outcome = Outcome { of, outcome, cost, usage, remote_id, took: Span::from(took), retry };
         self.tell(context, Act::Outcome(Box::new(outcome))).await;
     }
 
-    async fn act(&self, run: &str, intent: &Intended, permit: Permit) -> Ended {
+    async fn act(&self, run: &str, intent: &Intended, permit: Permit, cast: &Cast) -> Ended {
         match &intent.request {
-            Action::Agent(call) => self.ask_agent(run, intent, call, permit).await,
+            Action::Agent(call) => self.ask_agent(run, intent, call, permit, cast).await,
             Action::Tool(call) => self.use_tool(run, call, permit).await,
             Action::Publish(draft) => self.publish(intent, draft, permit).await,
             // A question is no effect, so it never has an intent.
@@ -80,33 +89,33 @@ impl Conductor {
         }
     }
 
-    async fn ask_agent(&self, run: &str, intent: &Intended, call: &AgentCall, permit: Permit) -> Ended {
-        let Some(agent) = self.stage.agents.get(&call.agent) else {
+    async fn ask_agent(&self, run: &str, intent: &Intended, call: &AgentCall, permit: Permit, cast: &Cast) -> Ended {
+        let Some(Speaker { agent, spec, voice, borrows }) = &cast.speaker else {
             return Ended::failed(FailureClass::Rejected, format!("there is no agent `{}`", call.agent));
         };
         let job = Job {
             run: run.to_owned(),
             path: intent.path.to_string(),
             key: intent.key.as_str().to_owned(),
-            request: agent.spec().request(call),
+            request: spec.request(call),
+            instead: borrows.then(|| voice.clone()),
         };
         match agent.perform(job, permit, Progress::default()).await {
-            JobOutcome::Done(Ok(reply)) => self.answered(agent, reply),
+            JobOutcome::Done(Ok(reply)) => self.answered(voice, reply),
             JobOutcome::Done(Err(error)) => refused(error, intent.reserved),
-            JobOutcome::NotSent(reason) => Ended::unknown(format!("the agent `{}`: {reason}", call.agent), Money::ZERO),
+            JobOutcome::NotSent(reason) => Ended::unknown(format!("the agent `{}`: {reason}", spec.name), Money::ZERO),
             JobOutcome::Lost => {
                 let reason =
-                    format!("the agent `{}` ended during the call; it is charged at its worst case", call.agent);
+                    format!("the agent `{}` ended during the call; it is charged at its worst case", spec.name);
                 Ended::unknown(reason, intent.reserved)
             }
         }
     }
 
-    fn answered(&self, agent: &AgentHandle, reply: ModelReply) -> Ended {
-        let price_key = agent.spec().model.price_key().to_owned();
+    fn answered(&self, voice: &Voice, reply: ModelReply) -> Ended {
         // The price was there when the worst case was reserved, and no call is
         // made without it.
-        let cost = self.stage.prices.actual(&price_key, &reply.usage).unwrap_or(Money::ZERO);
+        let cost = self.stage.prices.actual(voice.model.price_key(), &reply.usage).unwrap_or(Money::ZERO);
         Ended {
             outcome: EffectOutcome::Ok { output: json!({ "text": reply.text }) },
             cost,

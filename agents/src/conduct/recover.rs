@@ -39,7 +39,8 @@ impl Conductor {
             let reason = "the run's actor ended while the post was under way".to_owned();
             let ended = this.asked(&intent, &draft, reason).await;
             let took = host.world().elapsed().saturating_sub(started);
-            this.resolve(&host, &intent, ended, took).await;
+            let retry = this.guard(&intent.request).policy().retry;
+            this.resolve(&host, &intent, ended, took, retry).await;
         });
     }
 
@@ -58,7 +59,7 @@ impl Conductor {
         }
         if able.can_be_asked {
             for _ in 0..ASKS_MAX {
-                let permit = self.place(&intent.request).await;
+                let (permit, _) = self.place(&intent.request, 0).await;
                 match publisher.find(intent.key.as_str().to_owned(), permit).await {
                     Ok(Some(published)) => return landed(draft, published),
                     Ok(None) if able.deduplicates => return self.again(intent, draft).await,
@@ -74,7 +75,7 @@ impl Conductor {
 
     /// Posts once more under the same key, which the platform takes for the same post.
     async fn again(&self, intent: &Intended, draft: &PostDraft) -> Ended {
-        let permit = self.place(&intent.request).await;
+        let (permit, _) = self.place(&intent.request, 0).await;
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::unknown("the publisher is gone", Money::ZERO);
         };

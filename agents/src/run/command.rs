@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::event::{EffectOutcome, Terms};
+use super::event::{EffectOutcome, StandIn, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
@@ -153,6 +153,8 @@ pub struct Due {
     pub path: StepPath,
     /// Which attempt it would be, from 1.
     pub attempt: u32,
+    /// How many of those before it failed.
+    pub failures: u32,
     /// What may be done about it after a crash.
     pub class: EffectClass,
     /// What is asked.
@@ -170,6 +172,8 @@ pub struct Grant {
     pub attempt: u32,
     /// The answer.
     pub answer: Answer,
+    /// Who would carry it out, where it is not the one that the step names.
+    pub stand_in: Option<StandIn>,
 }
 
 /// What the ledger says.

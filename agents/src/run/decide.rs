@@ -20,7 +20,7 @@ use storage::journal::{StreamId, Version};
 use super::command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 use super::event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
-    Rejected, Reopened, Resolved, Resumed, Settled, Then, WhenSpent,
+    Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Then, WhenSpent,
 };
 use super::id::EffectKey;
 use super::state::{End, Phase, State};
@@ -286,15 +286,14 @@ impl Draft {
     /// Starts what is due and granted. What a budget refuses ends the run
     /// before anything else of it starts, or is parked.
     fn start(&mut self, due: Vec<Due>, grants: &[Grant]) {
-        let answers: BTreeMap<_, _> =
-            grants.iter().map(|grant| ((&grant.path, grant.attempt), &grant.answer)).collect();
+        let answers: BTreeMap<_, _> = grants.iter().map(|grant| ((&grant.path, grant.attempt), grant)).collect();
         let when_spent = self.state.order.as_ref().map(|order| order.terms.when_spent).unwrap_or_default();
         let answered = due.into_iter().filter_map(|due| {
-            let answer = *answers.get(&(&due.path, due.attempt))?;
-            Some((due, answer))
+            let grant = *answers.get(&(&due.path, due.attempt))?;
+            Some((due, grant))
         });
-        let answered: Vec<(Due, &Answer)> = answered.collect();
-        let refused = answered.iter().find_map(|(due, answer)| match answer {
+        let answered: Vec<(Due, &Grant)> = answered.collect();
+        let refused = answered.iter().find_map(|(due, grant)| match &grant.answer {
             Answer::Refused(refusal) => Some((due.path.clone(), refusal.clone())),
             Answer::Reserved { .. } => None,
         });
@@ -303,15 +302,15 @@ impl Draft {
             let class = FailureClass::BudgetSpent;
             return self.push(Event::Failed(Failed { at: self.now, path, class, message, refusal: Some(refusal) }));
         }
-        for (due, answer) in answered {
-            match answer {
+        for (due, grant) in answered {
+            match &grant.answer {
                 Answer::Refused(refusal) => {
                     let Due { key, path, .. } = due;
                     let hold = Hold::Budget { refusal: refusal.clone() };
                     self.push(Event::Parked(Parked { at: self.now, path, key, hold }));
                 }
                 Answer::Reserved { amount, scopes, condition } => {
-                    self.intend(due, *amount, scopes);
+                    self.intend(due, *amount, scopes, grant.stand_in.clone());
                     let fresh = condition.iter().filter(|condition| !self.preconditions.contains(condition));
                     let fresh: Vec<_> = fresh.cloned().collect();
                     self.preconditions.extend(fresh);
@@ -320,8 +319,8 @@ impl Draft {
         }
     }
 
-    fn intend(&mut self, due: Due, reserved: Money, scopes: &[ScopeId]) {
-        let Due { key, path, attempt, class, action, hash } = due;
+    fn intend(&mut self, due: Due, reserved: Money, scopes: &[ScopeId], stand_in: Option<StandIn>) {
+        let Due { key, path, attempt, failures: _, class, action, hash } = due;
         self.push(Event::Intended(Arc::new(Intended {
             at: self.now,
             key,
@@ -332,6 +331,7 @@ impl Draft {
             request: (*action).clone(),
             reserved,
             scopes: scopes.to_vec(),
+            stand_in,
         })));
     }
 }

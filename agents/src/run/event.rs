@@ -9,6 +9,7 @@ use std::sync::Arc;
 use policies::approval::ApprovalPolicy;
 use policies::budget::{Refusal, ScopeId};
 use policies::failure::FailureClass;
+use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -112,6 +113,34 @@ pub struct Intended {
     pub reserved: Money,
     /// In which scopes.
     pub scopes: Vec<ScopeId>,
+    /// Who carries it out, where it is not the one that the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandIn>,
+}
+
+/// Who carries an effect out instead of the one that its request names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// The agent: another one, or the same one with another model.
+    pub agent: String,
+    /// The model by its name, where it is not the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What keeps the one that is named from it.
+    pub because: Outage,
+}
+
+impl StandIn {
+    /// In the words of a policy: "model/local" for the agent that is named, else "agent/reviewer", with
+    /// its model where that is not its own.
+    #[must_use]
+    pub fn name(&self, named: &str) -> String {
+        match &self.model {
+            Some(model) if self.agent == named => format!("model/{model}"),
+            Some(model) => format!("agent/{} with model/{model}", self.agent),
+            None => format!("agent/{}", self.agent),
+        }
+    }
 }
 
 /// An attempt at an effect has ended.

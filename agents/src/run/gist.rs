@@ -12,7 +12,7 @@ use policies::tokens::Usage;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::event::{ApprovalAsked, Approved, Cancelled, Failed, Rejected, Reopened, Terms, Then};
+use super::event::{ApprovalAsked, Approved, Cancelled, Failed, Rejected, Reopened, StandIn, Terms, Then};
 use super::{EffectKey, Run, RunId};
 use crate::workflow::{PostDraft, StepPath};
 
@@ -59,6 +59,8 @@ pub(crate) struct Intended {
     pub(crate) request: Request,
     pub(crate) reserved: Money,
     pub(crate) scopes: Vec<ScopeId>,
+    #[serde(default)]
+    pub(crate) stand_in: Option<StandIn>,
 }
 
 /// What is asked, and of whom.

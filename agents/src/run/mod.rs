@@ -25,7 +25,7 @@ pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Ref
 pub use decide::{AUTOMATIC, LOSSES_MAX};
 pub use event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
-    Rejected, Reopened, Resolved, Resumed, Settled, Terms, Then, WhenSpent,
+    Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
 };
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};

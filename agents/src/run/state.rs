@@ -280,9 +280,10 @@ impl State {
                 Some(_) => return None,
             };
             let class = step.action.class()?;
+            let failures = leaf.map_or(0, |leaf| leaf.failures);
             let ReadyStep { path, action, hash } = step.clone();
             let key = EffectKey::hashed(&order.id, &path, &hash);
-            Some(Due { key, path, attempt, class, action, hash })
+            Some(Due { key, path, attempt, failures, class, action, hash })
         };
         next.ready.iter().filter_map(due).collect()
     }

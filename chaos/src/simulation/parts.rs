@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actors::transport::{self, Transport};
 use actors::world::World;
-use agents::agent::AgentSpec;
+use agents::agent::{AgentSpec, AgentTerms};
 use agents::embed::{EmbedError, Embedder};
 use agents::openai::{self, OpenAi, OptionsError};
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsError};
@@ -93,6 +93,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
             output_max: Tokens(4096),
             system: None,
             temperature: 0.4,
+            terms: AgentTerms::default(),
         });
     }
     let feed = FeedPublisher::new(world.clone(), Arc::new(disk.clone()), FeedOptions::default());
@@ -104,6 +105,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         index: Arc::new(MemoryIndex::new(DIMENSION)),
         embedder: Arc::new(Letters),
         agents,
+        models: BTreeMap::new(),
         publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
         policies,
         governed: None,

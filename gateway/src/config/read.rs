@@ -1,10 +1,12 @@
 //! Reading `callboard.toml`. Invariant: every fault of the file is found in one reading, and which keys a
 //! table may have follows from its `kind`.
 
+use std::collections::BTreeMap;
+
 use policies::document::{self, Error, Located, Mistakes, Section, Text};
 
 use super::address::{HttpAddress, Listen};
-use super::{AgentConfig, ChaosConfig, Config, ContextConfig, ModelConfig, PublisherConfig};
+use super::{AgentConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig};
 use crate::system::{PUBLISHERS, SERVICES, agents};
 use crate::written::Written;
 
@@ -30,13 +32,17 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
     let mut section = Section::of("the configuration", document, mistakes)?;
     let built_in = Config::default();
     let publishers = section.entries("publishers", mistakes);
+    let models = section.entries("models", mistakes);
+    let names: Vec<&str> = models.iter().map(|(name, _)| name.text).collect();
+    let named: BTreeMap<_, _> = models.iter().filter_map(|entry| named(entry, mistakes)).collect();
     let config = Config {
         data: section.value("data", mistakes).unwrap_or(built_in.data),
         cache: section.value("cache", mistakes),
         listen: section.value::<Listen>("listen", mistakes).map_or(built_in.listen, |listen| listen.0),
         workspace: section.value("workspace", mistakes).unwrap_or(built_in.workspace),
-        model: section.table("model", mistakes).and_then(|section| model(section, mistakes)).unwrap_or_default(),
-        agents: section.entries("agents", mistakes).iter().filter_map(|entry| agent(entry, mistakes)).collect(),
+        model: choice(&mut section, "[model]", &names, mistakes).unwrap_or_default(),
+        named,
+        agents: section.entries("agents", mistakes).iter().filter_map(|entry| agent(entry, &names, mistakes)).collect(),
         context: section.table("context", mistakes).and_then(|section| context(section, mistakes)).unwrap_or_default(),
         feed: section.or_default("feed", mistakes),
         publishers: publishers.iter().filter_map(|entry| publisher(entry, mistakes)).collect(),
@@ -86,15 +92,40 @@ fn address(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Str
     section.value::<HttpAddress>("url", mistakes).map(|address| address.0)
 }
 
-fn agent((name, value): &(Text<'_>, Located<'_>), mistakes: &mut Mistakes<'_>) -> Option<(String, AgentConfig)> {
+fn agent(
+    (name, value): &(Text<'_>, Located<'_>),
+    names: &[&str],
+    mistakes: &mut Mistakes<'_>,
+) -> Option<(String, AgentConfig)> {
     let mut section = Section::of(format!("[agents.{}]", name.text), value, mistakes)?;
-    let own = section.table("model", mistakes);
+    let own = choice(&mut section, &format!("[agents.{}.model]", name.text), names, mistakes);
     section.finish(mistakes);
-    let own = own.and_then(|mut section| {
-        section.what = format!("[agents.{}.model]", name.text);
-        model(section, mistakes)
-    });
     Some((name.text.to_owned(), AgentConfig { model: own }))
+}
+
+/// A model with a name.
+fn named((name, value): &(Text<'_>, Located<'_>), mistakes: &mut Mistakes<'_>) -> Option<(String, ModelConfig)> {
+    let section = Section::of(format!("[models.{}]", name.text), value, mistakes)?;
+    Some((name.text.to_owned(), model(section, mistakes)?))
+}
+
+/// `model`: the name of one of these, or a table that describes one.
+fn choice(section: &mut Section<'_>, what: &str, names: &[&str], mistakes: &mut Mistakes<'_>) -> Option<ModelChoice> {
+    let value = section.get("model")?;
+    if let Some(text) = Text::of(value) {
+        let known = names.iter().copied().chain([LOCAL]);
+        if !known.clone().any(|name| name == text.text) {
+            let help = match document::closest(text.text, known) {
+                Some(other) => format!("did you mean `{other}`? If not, describe it as [models.{}]", text.text),
+                None => format!("describe it as [models.{}]", text.text),
+            };
+            mistakes.add(text.span.clone(), format!("there is no model `{}`", text.text), help);
+        }
+        return Some(ModelChoice::Named(text.text.to_owned()));
+    }
+    let mut own = section.table("model", mistakes)?;
+    what.clone_into(&mut own.what);
+    model(own, mistakes).map(ModelChoice::Own)
 }
 
 fn context(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ContextConfig> {

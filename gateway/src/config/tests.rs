@@ -14,7 +14,7 @@ fn an_empty_file_is_the_default() {
     let (dir, path) = written("");
     let config = Config::load(Some(&path)).unwrap();
     assert_eq!(config.data, dir.path().join(".callboard"));
-    assert!(matches!(config.model, ModelConfig::Local { .. }));
+    assert!(matches!(config.model, ModelChoice::Own(ModelConfig::Local { .. })));
 }
 
 #[test]
@@ -23,7 +23,8 @@ fn a_model_server_is_a_few_lines() {
         "[model]\nkind = \"openai\"\nurl = \"http://127.0.0.1:11434/v1\"\nname = \"qwen\"\nkey = { env = \"SOME_KEY\" }\n",
     );
     let config = Config::load(Some(&path)).unwrap();
-    assert!(matches!(config.model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
+    let ModelChoice::Own(model) = config.model else { panic!("{:?}", config.model) };
+    assert!(matches!(model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
 }
 
 #[test]
@@ -34,9 +35,13 @@ fn paths_are_relative_to_the_file() {
     );
     let config = Config::load(Some(&path)).unwrap();
     assert_eq!(config.policies.tree, Some(dir.path().join("tree.toml")));
-    let ModelConfig::Local { path: Some(model), .. } = &config.model else { panic!("{:?}", config.model) };
+    let ModelChoice::Own(ModelConfig::Local { path: Some(model), .. }) = &config.model else {
+        panic!("{:?}", config.model)
+    };
     assert_eq!(*model, dir.path().join("models/x.gguf"));
-    let Some(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. }) = &config.agents["writer"].model else {
+    let Some(ModelChoice::Own(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. })) =
+        &config.agents["writer"].model
+    else {
         panic!("{:?}", config.agents)
     };
     assert_eq!(*key, dir.path().join("key"));
@@ -148,4 +153,35 @@ fn a_secret_written_into_the_file_is_not_repeated() {
     let (_dir, path) = written("[model]\nkind = \"openai\"\nurl = \"http://a\"\nname = \"b\"\nkey = \"sk-plain\"\n");
     let error = document::lines(&Config::load(Some(&path)).unwrap_err());
     assert!(!error.contains("sk-plain") && error.contains("env"), "{error}");
+}
+
+const TWO: &str = "[models.claude]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"haiku\"\n\
+                   [models.spare]\nkind = \"openai\"\nurl = \"http://b/v1\"\nname = \"haiku\"\n";
+
+#[test]
+fn models_have_names_and_each_name_a_guard_of_its_own() {
+    let (_dir, path) = written(&format!("model = \"claude\"\n{TWO}[agents.writer]\nmodel = \"local\"\n"));
+    let config = Config::load(Some(&path)).unwrap();
+    let used: Vec<_> = config.models().into_iter().map(|used| (used.guard(), used.way, used.agents)).collect();
+    let others = vec!["researcher", "reviewer"];
+    assert_eq!(
+        used,
+        [
+            ("model/claude".to_owned(), vec!["models", "claude"], others),
+            ("model/local".to_owned(), vec![], vec!["writer"]),
+            ("model/spare".to_owned(), vec!["models", "spare"], vec![]),
+        ]
+    );
+    assert_eq!(config.model_names().collect::<Vec<_>>(), ["claude", "spare", "local"]);
+    assert_eq!(Config::default().model_of("writer").guard(), "model/local");
+}
+
+#[test]
+fn a_model_that_nobody_described_is_told_where_it_is_named() {
+    let (_dir, path) = written(&format!("model = \"claud\"\n{TWO}[agents.writer]\nmodel = \"gpt\"\n"));
+    let faults: Vec<String> = Config::load(Some(&path)).unwrap_err().iter().map(ToString::to_string).collect();
+    let has = |place: &str, words: &str| faults.iter().any(|fault| fault.contains(place) && fault.ends_with(words));
+    let meant = "there is no model `claud`; did you mean `claude`? If not, describe it as [models.claud]";
+    assert!(has(":1:9: ", meant), "{faults:?}");
+    assert!(has(":11:9: ", "there is no model `gpt`; describe it as [models.gpt]"), "{faults:?}");
 }

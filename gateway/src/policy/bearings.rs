@@ -10,8 +10,7 @@ use policies::guard::Guards;
 use policies::price::PriceTable;
 use policies::tree::{NodePolicy, TreePolicy};
 
-use super::LOCAL;
-use crate::config::{Config, ModelConfig};
+use crate::config::{Config, LOCAL, ModelConfig};
 use crate::system::{SERVICES, agents, publishers};
 use crate::written::Written;
 
@@ -48,9 +47,9 @@ pub(super) fn prices(config: &Config, prices: &PriceTable) -> Vec<Error> {
             return None;
         }
         let agents = used.agents.join(", ");
-        let message = format!(
-            "the price table has no model `{name}`, and budgets cannot be kept without its price (for {agents})"
-        );
+        let for_whom = if agents.is_empty() { String::new() } else { format!(" (for {agents})") };
+        let message =
+            format!("the price table has no model `{name}`, and budgets cannot be kept without its price{for_whom}");
         let meant = document::closest(name, prices.models.keys().map(String::as_str));
         let meant = meant.map(|other| format!("did you mean `{other}`? If not, ")).unwrap_or_default();
         let set = if key == "kind" {
@@ -92,7 +91,7 @@ pub(super) fn guards(config: &Config, guards: &Guards, written: &Written) -> Vec
 /// The guards that effects have under this configuration, with those that they inherit from.
 pub(crate) fn guarded(config: &Config) -> BTreeSet<String> {
     let models = config.models();
-    let models = models.iter().map(|used| used.model.guard());
+    let models = models.iter().map(crate::config::ModelInUse::guard);
     let publishers = publishers(config).map(|name| format!("{PUBLISHER_GUARD}/{name}"));
     let own = models.chain(publishers).chain([CONTEXT_GUARD.to_owned(), format!("model/{LOCAL}")]);
     let above = |name: String| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::latest::Watcher;
+use agents::run::Due;
 use agents::workflow::StepPath;
 use policies::breaker::BreakerState;
 use policies::instant::Timestamp;
@@ -82,12 +83,13 @@ impl System {
     }
 
     /// The steps of a run that are not under way and whose next call is one that this guard stands
-    /// around.
+    /// around, and for which nobody stands in.
     pub async fn waiting_for(&self, run: &str, guard: &str) -> Vec<StepPath> {
         let Ok(state) = self.state(run).await else { return Vec::new() };
         // A retry that is not due yet waits for it as well.
         let due = state.due(Timestamp::from_micros(i64::MAX)).unwrap_or_default();
-        due.into_iter().filter(|due| self.stage.guard(&due.action).name() == guard).map(|due| due.path).collect()
+        let waits = |due: &Due| self.stage.waits_for(&due.action, guard);
+        due.into_iter().filter(waits).map(|due| due.path).collect()
     }
 }
 

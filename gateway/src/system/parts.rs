@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use actors::world::World;
 use agents::agent::AgentSpec;
+use agents::conduct::NamedModel;
 use agents::embed::Embedder;
 use agents::publisher::Publisher;
 use storage::disk::Disk;
@@ -30,8 +31,10 @@ pub struct Parts {
     pub index: Arc<dyn ContextIndex>,
     /// What makes its vectors.
     pub embedder: Arc<dyn Embedder>,
-    /// The agents.
+    /// The agents; what policy says of them is taken from `policies`.
     pub agents: Vec<AgentSpec>,
+    /// The models that can stand in for an agent's own, by name.
+    pub models: BTreeMap<String, NamedModel>,
     /// The publishers by name.
     pub publishers: BTreeMap<String, Arc<dyn Publisher>>,
     /// What is allowed.

@@ -13,7 +13,8 @@ use agents::agent::AgentSpec;
 use agents::conduct::{PUBLISHER_GUARD, Stage};
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
-use policies::plan::{Change, Rules, plan};
+use policies::fallback::StandIn;
+use policies::plan::{Change, Effect, Rules, plan};
 use policies::tree::TreePolicy;
 use serde::Serialize;
 use storage::journal::AppendError;
@@ -86,7 +87,7 @@ pub enum ReloadError {
 
 fn refusals(changes: &[Change]) -> String {
     let refused = changes.iter().filter_map(|change| match &change.effect {
-        policies::plan::Effect::Refused { why } => Some(format!("`{}` cannot change: {why}", change.key)),
+        Effect::Refused { why } => Some(format!("`{}` cannot change: {why}", change.key)),
         _ => None,
     });
     format!("nothing was applied: {}", refused.collect::<Vec<_>>().join("; "))
@@ -141,7 +142,7 @@ impl InForce {
                 // Its shape was compared before; a tree that has ended is governed by nothing.
                 tracing::error!(%error, "the tree does not take the policies; they are in force from the next start");
             }
-            stage.guards.govern(policies.guards.clone());
+            stage.guards.govern(policies.guards_in_force());
             for (name, agent) in &stage.agents {
                 agent.respecify(held_to(&agent.spec(), name, &policies));
             }
@@ -155,7 +156,24 @@ impl InForce {
 /// What an agent is under these policies.
 pub(super) fn held_to(spec: &AgentSpec, name: &str, policies: &Policies) -> AgentSpec {
     let (timeout, silence_max) = (policies.timeout(&spec.guard), policies.silence_max(name));
-    AgentSpec { timeout, silence_max, ..spec.clone() }
+    AgentSpec { timeout, silence_max, terms: policies.terms(name), ..spec.clone() }
+}
+
+/// A model that nobody needed at the start was not loaded then, so it cannot stand in before the next one.
+fn refuse_strangers(changes: &mut [Change], tree: &TreePolicy, stage: &Stage) {
+    for change in changes {
+        let Some(worker) = change.key.strip_prefix("worker.").and_then(|key| key.strip_suffix(".fallback")) else {
+            continue;
+        };
+        let stranger = tree.fallback(worker).iter().find_map(|stand_in| match stand_in {
+            StandIn::Model(name) if !stage.models.contains_key(name) => Some(name),
+            StandIn::Model(_) | StandIn::Agent(_) => None,
+        });
+        if let Some(name) = stranger {
+            let why = format!("the model `{name}` was not loaded at the start; stop the server and start it anew");
+            change.effect = Effect::Refused { why };
+        }
+    }
 }
 
 /// Who in the tree uses a guard, itself or through one that inherits it.
@@ -189,7 +207,8 @@ impl System {
         let past = past.ok_or(ReloadError::Ungoverned)?;
         let (documents, cause) = self.documents(wanted, version, &config).await?;
         let new = Policies::of(&config, &documents).map_err(ReloadError::Faults)?;
-        let changes = plan(rules(&old), rules(&new), |guard| behind(&self.stage, guard));
+        let mut changes = plan(rules(&old), rules(&new), |guard| behind(&self.stage, guard));
+        refuse_strangers(&mut changes, &new.tree, &self.stage);
         let is_same = documents.say_as(&past.documents);
         if on_trial || is_same {
             return Ok(Reloaded { version, applied: false, changes });

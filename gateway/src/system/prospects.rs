@@ -8,23 +8,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actors::guard::Guards;
+use actors::guard::{Guard, Guards};
 use actors::world::World;
+use agents::agent::AgentHandle;
 use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD, Stage};
 use agents::ledger::LedgerHandle;
 use policies::budget::{Accounts, ScopeId};
 use policies::money::Money;
 use policies::span::Span;
 use policies::tokens::Tokens;
-use supervisor::{BreakerView, Prospects, Standing};
+use supervisor::{BreakerView, BreakerWord, Prospects, Standing};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 /// The breakers and the budgets behind the tree's workers.
 pub(super) struct Outlook {
     guards: Guards,
-    /// The guard in front of what each worker needs.
+    /// The guard in front of what each worker that is no agent needs.
     needs: BTreeMap<String, String>,
+    stage: Arc<Stage>,
     purses: BTreeMap<String, Purse>,
     sums: Arc<Sums>,
     reader: AbortOnDropHandle<()>,
@@ -46,11 +48,10 @@ struct Sums {
 
 impl Outlook {
     /// What is behind the workers of this stage.
-    pub(super) fn new(world: &World, stage: &Stage) -> Self {
-        let agents = stage.agents.iter().map(|(name, agent)| (name.clone(), agent.spec().guard.clone()));
+    pub(super) fn new(world: &World, stage: &Arc<Stage>) -> Self {
         let publishers = stage.publishers.keys().map(|name| (name.clone(), format!("{PUBLISHER_GUARD}/{name}")));
         let context = [("context".to_owned(), CONTEXT_GUARD.to_owned())];
-        let purse = |(name, agent): (&String, &agents::agent::AgentHandle)| {
+        let purse = |(name, agent): (&String, &AgentHandle)| {
             let spec = agent.spec();
             let key = spec.model.price_key();
             // What has no price is refused by the ledger, whoever restarts.
@@ -62,7 +63,8 @@ impl Outlook {
         let reader = world.spawn("prospects", Arc::clone(&sums).keep(stage.ledger.clone()));
         Self {
             guards: stage.guards.clone(),
-            needs: agents.chain(publishers).chain(context).collect(),
+            needs: publishers.chain(context).collect(),
+            stage: Arc::clone(stage),
             purses: stage.agents.iter().map(purse).collect(),
             sums,
             reader: AbortOnDropHandle::new(reader),
@@ -82,7 +84,12 @@ impl Outlook {
 
 impl Prospects for Outlook {
     fn breaker_open(&self, child: &str) -> Option<Duration> {
-        self.guards.get(self.needs.get(child)?).open_for()
+        match self.stage.agents.get(child) {
+            // With another model it has work all the same.
+            Some(agent) if self.stage.can_borrow(agent) => None,
+            Some(agent) => self.stage.line(&agent.spec()).open_for(),
+            None => self.guards.get(self.needs.get(child)?).open_for(),
+        }
     }
 
     fn can_pay(&self, child: &str) -> bool {
@@ -93,13 +100,28 @@ impl Prospects for Outlook {
     }
 
     fn standing(&self, node: &str) -> Standing {
-        let breaker = self.needs.get(node).map(|guard| {
-            let guard = self.guards.get(guard);
-            let (state, wait) = (guard.state().breaker.into(), guard.open_for().map(Span));
-            BreakerView { guard: guard.name().to_owned(), state, wait }
-        });
+        let breaker = match self.stage.agents.get(node) {
+            Some(agent) => worst(self.stage.line(&agent.spec()).breakers()),
+            None => self.needs.get(node).map(|guard| shown(&self.guards.get(guard))),
+        };
         Standing { breaker, budget_left: self.budget_left(node) }
     }
+}
+
+fn shown(guard: &Guard) -> BreakerView {
+    let (state, wait) = (guard.state().breaker.into(), guard.open_for().map(Span));
+    BreakerView { guard: guard.name().to_owned(), state, wait }
+}
+
+/// Of an agent's own breaker and that of its model, the one that holds it back more; the former, where
+/// neither does.
+fn worst<'g>(breakers: impl Iterator<Item = &'g Guard>) -> Option<BreakerView> {
+    let rank = |view: &BreakerView| match view.state {
+        BreakerWord::Closed => 0,
+        BreakerWord::HalfOpen => 1,
+        BreakerWord::Open => 2,
+    };
+    breakers.map(shown).reduce(|first, second| if rank(&second) > rank(&first) { second } else { first })
 }
 
 impl Outlook {

@@ -153,9 +153,6 @@ async fn in_force(parts: &mut Parts, journal: &Journal) -> Result<InForce, Start
     let Settled { version, past, policies } =
         policy::settle(&parts.world, journal, &parts.workspace, &governed).await?;
     if let Some(policies) = policies {
-        for spec in &mut parts.agents {
-            *spec = policy::held_to(spec, &spec.name, &policies);
-        }
         parts.policies = policies;
     }
     Ok(InForce::new(&parts.policies, Some(governed.config), version, Some(past)))
@@ -192,15 +189,17 @@ fn commit(world: &World, committer: Committer) -> Result<CancellationToken, Star
 }
 
 fn stage(parts: &Parts, spine: &Spine) -> Stage {
-    let guards = Guards::counted(spine.world.clone(), parts.policies.guards.clone(), spine.metrics.clone());
+    let guards = Guards::counted(spine.world.clone(), parts.policies.guards_in_force(), spine.metrics.clone());
     let publishers = parts.publishers.iter();
+    let agents = parts.agents.iter().map(|spec| policy::held_to(spec, &spec.name, &parts.policies));
     Stage {
         spine: spine.clone(),
         workspace: parts.workspace.clone(),
         ledger: LedgerHandle::new(),
         guards,
         prices: parts.policies.prices.clone(),
-        agents: parts.agents.iter().map(|spec| (spec.name.clone(), AgentHandle::new(spec.clone()))).collect(),
+        agents: agents.map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect(),
+        models: parts.models.clone(),
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),
     }

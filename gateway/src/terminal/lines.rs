@@ -1,7 +1,7 @@
 //! One line for each thing that happens. Invariant: a pure function of the
 //! event, so that the same run always reads the same.
 
-use agents::run::{EffectOutcome, Event, Hold, Then};
+use agents::run::{EffectOutcome, Event, Hold, Intended, Then};
 use agents::workflow::{Action, StepPath};
 use policies::instant::Timestamp;
 use policies::money::Money;
@@ -88,7 +88,7 @@ fn said(event: &Event) -> Option<(Tone, String)> {
         }
         Event::Intended(intent) => {
             let again = if intent.attempt > 1 { format!(", attempt {}", intent.attempt) } else { String::new() };
-            (Tone::Quiet, format!("{} → {}{again}", intent.path, doer(&intent.request)))
+            (Tone::Quiet, format!("{} → {}{again}{}", intent.path, doer(&intent.request), stand_in(intent)))
         }
         Event::Resolved(resolved) => resolved_line(resolved),
         Event::ApprovalAsked(question) => (Tone::Plain, format!("{} waits for a person", question.path)),
@@ -146,6 +146,12 @@ fn doer(action: &Action) -> String {
         Action::Publish(post) => format!("publisher {}", post.publisher),
         Action::Approve(_) => "a person".to_owned(),
     }
+}
+
+/// Who does it instead, and why.
+fn stand_in(intent: &Intended) -> String {
+    let (Some(stand_in), Action::Agent(call)) = (&intent.stand_in, &intent.request) else { return String::new() };
+    format!(": {} stands in for it, because {}", stand_in.name(&call.agent), stand_in.because)
 }
 
 fn why(hold: &Hold) -> String {

@@ -1,6 +1,8 @@
 //! The report at the end of a run. Invariant: its figures are the aggregator's;
 //! nothing is counted here.
 
+use std::collections::BTreeMap;
+
 use agents::aggregator::{Report, StepFigures, StepPhase, Sums};
 use agents::workflow::StepPath;
 use policies::tokens::Usage;
@@ -55,10 +57,26 @@ fn totals(report: &Report) -> String {
         "\n  run {}: {}, {took}, {tokens} tokens, {}, {posts} published\n  retries {}, restarts {}\n",
         run.id, run.status, run.cost, run.retries, report.restarts
     );
+    text.push_str(&stand_ins(report));
     if let Some(failure) = &run.failure {
         text.push_str(&format!("  {failure}\n"));
     }
     text
+}
+
+/// Steps that a stand-in did, by who that was and why.
+fn stand_ins(report: &Report) -> String {
+    let mut steps: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+    for step in report.run.steps.values() {
+        if let (Some(stand_in), Some(because)) = (&step.stand_in, &step.because) {
+            *steps.entry((stand_in, &step.target, because)).or_default() += 1;
+        }
+    }
+    let line = |((stand_in, agent, because), steps): ((&str, &str, &str), usize)| {
+        let s = if steps == 1 { "" } else { "s" };
+        format!("  {stand_in} stood in for {agent} in {steps} step{s}, because {because}\n")
+    };
+    steps.into_iter().map(line).collect()
 }
 
 fn post_rows(report: &Report, posts: &[Value]) -> Vec<Row> {
@@ -97,10 +115,14 @@ fn step_row(path: &StepPath, step: &StepFigures) -> Row {
         StepPhase::Done => "done",
         StepPhase::Over => "failed",
     };
-    let by = if step.target.is_empty() { NONE } else { &step.target };
+    let by = match &step.stand_in {
+        _ if step.target.is_empty() => NONE.to_owned(),
+        Some(stand_in) => format!("{} ({stand_in})", step.target),
+        None => step.target.clone(),
+    };
     let sums = Sums { time: step.took, usage: step.usage, cost: step.cost };
     let [took, used, cost] = figures(Some(sums));
-    [path.to_string(), by.to_owned(), took, used, cost, step.attempts.to_string(), state.to_owned()]
+    [path.to_string(), by, took, used, cost, step.attempts.to_string(), state.to_owned()]
 }
 
 fn seconds(seconds: f64) -> String {

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy, kin};
+use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy, kin, moved};
 use crate::{
     document::{self, Error, Mistakes, Source},
+    fallback::{self, STAND_INS_MAX, StandIn},
     reaction::Amendments,
     strategy::RestartKind,
 };
@@ -34,11 +35,19 @@ struct Written {
     worker: BTreeMap<Spanned<String>, WorkerPolicy>,
 }
 
-/// Where each child of each supervisor is named, by supervisor.
+/// Where each child of each supervisor is named, by supervisor, and each stand-in of each worker.
 #[derive(Deserialize)]
 struct Places {
     #[serde(default)]
     supervisor: BTreeMap<String, Children>,
+    #[serde(default)]
+    worker: BTreeMap<String, StandIns>,
+}
+
+#[derive(Deserialize)]
+struct StandIns {
+    #[serde(default)]
+    fallback: Vec<Spanned<StandIn>>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +61,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
     let source = Source { file, text };
     let document = document::parse(source)?;
     let mut mistakes = Mistakes::new(source);
+    let document = moved::without(&document, &mut mistakes);
     let document = kin::resolve(&document, &mut mistakes);
     let written: Option<Written> = mistakes.typed("variant", &document);
     let places: Option<Places> = mistakes.typed("variant", &document);
@@ -61,6 +71,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
         let (policy, declared) = checker.declare(written, &places);
         let parents = checker.adopt(&policy, &declared, &places);
         checker.reach(&policy, &declared, &parents);
+        checker.cast(&policy, &places);
         policy
     });
     mistakes.conclude(policy)
@@ -135,6 +146,34 @@ impl Checker<'_, '_> {
         parents
     }
 
+    /// Stand-ins: each is another, is named once, and leads back to nobody for whom it stands in.
+    fn cast(&mut self, policy: &TreePolicy, places: &Places) {
+        for (worker, written) in &places.worker {
+            if let Some(one_more) = written.fallback.get(STAND_INS_MAX) {
+                let message = format!("`{worker}` has more than {STAND_INS_MAX} stand-ins");
+                self.report(&one_more.span(), message, "name fewer");
+            }
+            for (place, one) in written.fallback.iter().enumerate() {
+                let (at, stand_in) = (one.span(), one.get_ref());
+                if written.fallback.iter().take(place).any(|other| other.get_ref() == stand_in) {
+                    self.report(&at, format!("`{stand_in}` stands in for `{worker}` twice"), "name it once");
+                }
+                let StandIn::Agent(name) = stand_in else { continue };
+                if name == worker {
+                    let help = "name another agent, or a model as \"model/NAME\"";
+                    self.report(&at, format!("`{worker}` cannot stand in for itself"), help);
+                } else if policy.worker(name).is_none() {
+                    let workers = policy.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
+                    let help = document::suggestion(name, workers.map(|(name, _)| name.as_str()));
+                    self.report(&at, format!("there is no agent `{name}` to stand in for `{worker}`"), help);
+                } else if let Some(circle) = self::circle(policy, worker, name) {
+                    let message = format!("the stand-ins go round in a circle: {}", circle.join(" → "));
+                    self.report(&at, message, "take one of them out of its list");
+                }
+            }
+        }
+    }
+
     /// OTP's rules for significant children: they must be able to end for good,
     /// and their supervisor must care.
     fn weigh(&mut self, at: &Range<usize>, name: &str, node: &NodePolicy, supervisor: Option<&SupervisorPolicy>) {
@@ -187,4 +226,11 @@ fn cycle<'p>(name: &str, parents: &Parents<'p>) -> Option<Vec<&'p str>> {
     }
     names.reverse();
     Some(names)
+}
+
+/// The circle that begins where `worker` names the agent `next`, if there is one.
+fn circle(policy: &TreePolicy, worker: &str, next: &str) -> Option<Vec<String>> {
+    let first = [StandIn::Agent(next.to_owned())];
+    let list = |name: &str| if name == worker { &first[..] } else { policy.fallback(name) };
+    fallback::circle(worker, &list)
 }

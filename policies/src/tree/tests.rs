@@ -63,8 +63,8 @@ fn every_field_of_a_worker_is_read() {
         allowance = { restarts = 3, within = "1m", then = "park" }
         on.bug = { action = "park" }
         breaker = { failures = 2 }
-        budget = "$2.00"
         rate = "60/min"
+        fallback = ["model/local"]
     "#;
     let tree = TreePolicy::read("tree.toml", text).unwrap();
     let expected = WorkerPolicy {
@@ -79,8 +79,8 @@ fn every_field_of_a_worker_is_read() {
             .into_iter()
             .collect(),
         breaker: Some(BreakerPolicy { failures: 2, ..BreakerPolicy::default() }),
-        budget: "$2.00".parse().ok(),
         rate: "60/min".parse().ok(),
+        fallback: vec!["model/local".parse().unwrap()],
     };
     assert_eq!(tree.worker("b"), Some(&expected));
 }
@@ -233,4 +233,69 @@ fn what_is_inherited_may_be_completed_by_who_inherits_it() {
     let text = "root = 'a'\n[default.worker]\nliveness.progress_within = '5s'\n[supervisor.a]\nchildren = ['b']\n[worker.b]\nliveness.calling_within = '9s'\n";
     let liveness = TreePolicy::read("tree.toml", text).unwrap().worker("b").unwrap().liveness.unwrap();
     assert_eq!((liveness.progress_within, liveness.calling_within), (Span::from_secs(5), Some(Span::from_secs(9))));
+}
+
+/// The mistakes of a tree of agents with these lists of stand-ins.
+#[track_caller]
+fn stand_ins(workers: &str, expected: &[&str]) {
+    mistakes(&format!("root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n{workers}"), expected);
+}
+
+#[test]
+fn a_stand_in_that_cannot_stand_in_is_found_where_it_stands() {
+    stand_ins(
+        "[worker.b]\nfallback = ['agent/b', 'agent/d', 'model/x', 'model/x', 'local']\n[worker.c]\n",
+        &["tree.toml:5:54: `local` is no stand-in; write agent/ or model/ and a name, such as \"model/local\""],
+    );
+    stand_ins(
+        "[worker.b]\nfallback = ['agent/b', 'agent/cc', 'model/x', 'model/x']\n[worker.c]\n",
+        &[
+            "tree.toml:5:13: `b` cannot stand in for itself; name another agent, or a model as \"model/NAME\"",
+            "tree.toml:5:24: there is no agent `cc` to stand in for `b`; did you mean `c`?",
+            "tree.toml:5:47: `model/x` stands in for `b` twice; name it once",
+        ],
+    );
+    let many: Vec<String> = (0..9).map(|n| format!("'model/{n}'")).collect();
+    stand_ins(
+        &format!("[worker.b]\nfallback = [{}]\n[worker.c]\n", many.join(", ")),
+        &["tree.toml:5:101: `b` has more than 8 stand-ins; name fewer"],
+    );
+}
+
+#[test]
+fn stand_ins_that_lead_back_are_found_at_each_that_does() {
+    stand_ins(
+        "[worker.b]\nfallback = ['model/x', 'agent/c']\n[worker.c]\nfallback = ['agent/b']\n",
+        &[
+            "tree.toml:5:24: the stand-ins go round in a circle: b → c → b; take one of them out of its list",
+            "tree.toml:7:13: the stand-ins go round in a circle: c → b → c; take one of them out of its list",
+        ],
+    );
+    stand_ins("[worker.b]\nfallback = ['agent/c', 'model/x']\n[worker.c]\nfallback = ['model/x']\n", &[]);
+}
+
+#[test]
+fn stand_ins_are_inherited_as_a_whole_list() {
+    let text = "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\n[supervisor.a.child]\nfallback = ['model/x', 'model/y']\n[worker.b]\n[worker.c]\nfallback = []\n";
+    let tree = TreePolicy::read("tree.toml", text).unwrap();
+    let told = |name: &str| tree.fallback(name).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((told("b"), told("c")), (vec!["model/x".to_owned(), "model/y".to_owned()], vec![]));
+    assert!(tree.fallback("a").is_empty());
+}
+
+#[test]
+fn a_budget_in_the_tree_is_told_where_it_belongs() {
+    let message =
+        "the tree limits no spending, so this `budget` would hold nobody; take it out, and limit in budget.toml";
+    let all = "each agent with `agent = \"$10.00\"`, or one under [agents]";
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b', 'c']\nchild.budget = '$1'\n[worker.b]\nbudget = '$2.00'\n\
+         [dynamic.c]\nchild = { budget = 5 }\n[default.worker]\nbudget = '$3'\n",
+        &[
+            &format!("tree.toml:4:7: {message} {all}"),
+            &format!("tree.toml:6:1: {message} under [agents], as `b = \"$10.00\"`"),
+            &format!("tree.toml:8:11: {message} each run with `run = \"$2.00\"`"),
+            &format!("tree.toml:10:1: {message} {all}"),
+        ],
+    );
 }

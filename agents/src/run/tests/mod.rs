@@ -56,7 +56,8 @@ impl Host {
                 None => Answer::Reserved { amount: PRICE, scopes: vec![ScopeId::Run("r".to_owned())], condition: None },
             };
             let due = Run::after(&self.state, &command);
-            let grant = |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone() };
+            let grant =
+                |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone(), stand_in: None };
             command.grants = due.into_iter().map(grant).collect();
         }
         let decision = Run::decide(&self.state, command)?;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use policies::budget::ScopeId;
 use policies::document::{self, Error};
 use policies::explain::{self, Setting};
+use policies::fallback::StandIn;
 use policies::tree::{NodePolicy, TreePolicy};
 use serde::Serialize;
 
@@ -64,9 +65,8 @@ fn subjects(config: &Config, tree: &TreePolicy, name: &str) -> Result<Vec<Subjec
     if let Some(node) = node(tree, name) {
         found.push(Subject::Node(node.to_owned()));
         if agents(config).any(|agent| agent == node) {
-            let models = config.models();
-            let used = models.iter().find(|used| used.agents.contains(&node));
-            found.extend(used.map(|used| Subject::Guard(used.model.guard())));
+            found.push(Subject::Guard(config.model_of(node).guard()));
+            found.extend(stand_ins(config, tree.fallback(node)).map(Subject::Guard));
             found.push(Subject::Limit(ScopeId::Agent(node.to_owned())));
         }
         if publishers(config).any(|publisher| publisher == node) {
@@ -92,6 +92,14 @@ fn subjects(config: &Config, tree: &TreePolicy, name: &str) -> Result<Vec<Subjec
         return Err(format!("no policy speaks of `{name}`; {help}"));
     }
     Ok(found)
+}
+
+/// The guards of the models that stand in.
+fn stand_ins(config: &Config, fallback: &[StandIn]) -> impl Iterator<Item = String> {
+    fallback.iter().filter_map(|stand_in| match stand_in {
+        StandIn::Model(name) => config.named_model(name).map(|model| model.guard()),
+        StandIn::Agent(_) => None,
+    })
 }
 
 /// The node of that name, which may be written behind the names of its supervisors.

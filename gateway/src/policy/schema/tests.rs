@@ -149,7 +149,17 @@ fn the_schemas_know_the_keys_of_each_kind() {
 #[test]
 fn a_tree_is_taken_or_refused_by_both() {
     for (node, is_good) in [
-        ("[worker.b]\nshutdown = '5s'\nmailbox = 3\nbudget = '$1.50'\nrate = '3/10s'\n", true),
+        ("[worker.b]\nshutdown = '5s'\nmailbox = 3\nrate = '3/10s'\n", true),
+        ("[worker.b]\nfallback = ['model/local', 'model/org/small']\n", true),
+        ("[worker.b]\nfallback = []\n", true),
+        ("[worker.b]\nfallback = ['local']\n", false),
+        ("[worker.b]\nfallback = ['model/']\n", false),
+        ("[worker.b]\nfallback = 'model/local'\n", false),
+        (
+            "[worker.b]\nfallback = ['model/1', 'model/2', 'model/3', 'model/4', 'model/5', 'model/6', 'model/7', 'model/8', 'model/9']\n",
+            false,
+        ),
+        ("[worker.b]\nbudget = '$1.50'\n", false),
         ("[worker.b]\nliveness = { progress_within = '1m', calling_within = '2m' }\n", true),
         ("[worker.b]\nbreaker = { failure_rate = '100%', open = '500ms' }\non.bug = { action = 'park' }\n", true),
         ("[worker.b]\nallowance = { restarts = 3, within = '1m', then = 'stop' }\nrestart = 'transient'\n", true),
@@ -163,9 +173,6 @@ fn a_tree_is_taken_or_refused_by_both() {
         ("[worker.b]\nrate = '0/min'\n", false),
         ("[worker.b]\nrate = '5'\n", false),
         ("[worker.b]\nrate = '5/0s'\n", false),
-        ("[worker.b]\nbudget = '2'\n", false),
-        ("[worker.b]\nbudget = '$2.'\n", false),
-        ("[worker.b]\nbudget = -1\n", false),
         ("[worker.b]\nmailbox = -1\n", false),
         ("[worker.b]\nmailbox = 4294967296\n", false),
         ("[worker.b]\nmailbox = 'many'\n", false),
@@ -215,6 +222,10 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://u:p@a'\nname = 'n'\n".to_owned(), false),
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://a'\nname = 'n'\ndialect = 'open_ai'\n".to_owned(), true),
         (Callboard, "[agents.writer.model]\nkind = 'local'\n".to_owned(), true),
+        (Callboard, "[agents.writer]\nmodel = 'local'\n".to_owned(), true),
+        (Callboard, "model = 'local'\n[models.small]\nkind = 'local'\n".to_owned(), true),
+        (Callboard, "[agents.writer]\nmodel = 3\n".to_owned(), false),
+        (Callboard, "[models.small]\nkind = 'lokal'\n".to_owned(), false),
         (Callboard, "[publishers.a]\nkind = 'webhook'\nurl = 'http://a'\ndeduplicates = 1\n".to_owned(), false),
     ] {
         agree(kind, &text, is_good);
