@@ -101,11 +101,13 @@ pub enum Sometimes {
     ClockJumped,
     /// An actor was killed.
     ActorKilled,
+    /// Another model stood in for an agent's own.
+    StoodIn,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BreakerOpened,
         Self::RecoveredWithOpenIntent,
         Self::PostDeduplicated,
@@ -123,6 +125,7 @@ impl Sometimes {
         Self::CallLost,
         Self::ClockJumped,
         Self::ActorKilled,
+        Self::StoodIn,
     ];
 
     /// Its name in experiments and reports.
@@ -146,6 +149,7 @@ impl Sometimes {
             Self::CallLost => "call_lost",
             Self::ClockJumped => "clock_jumped",
             Self::ActorKilled => "actor_killed",
+            Self::StoodIn => "stood_in",
         }
     }
 }

@@ -99,6 +99,9 @@ pub enum Seen {
         call: u64,
         /// The hash of its content: the same call made again has the same.
         content: String,
+        /// The model that it is for, where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
     },
     /// A call was billed.
     Billed {

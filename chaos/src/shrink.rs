@@ -210,6 +210,7 @@ mod tests {
                 budget: None,
                 cost_max: None,
                 platform: Platform::Careful,
+                stand_in: false,
             },
             duration_ms: 600_000,
             quiet_ms: 60_000,

@@ -22,8 +22,9 @@ const HALF_OPEN: &str = "half_open";
 /// Where each guard stands that has moved in this life, and since when.
 type States<'a> = BTreeMap<&'a str, (u64, &'a str)>;
 
-/// A call does not name its guard; so it counts as made through an open breaker only when every
-/// guard of a model that has moved in this life is open. While an actor or the disk is slowed down,
+/// A call that names no model counts as made through an open breaker only when every guard of a model
+/// that has moved in this life is open. An agent's own breaker is held to its moves alone, since no call
+/// names the agent that makes it. While an actor or the disk is slowed down,
 /// a call that was let through earlier may come at any time.
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let unrest = Unrest::of(history);
@@ -41,8 +42,8 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
                     found.push(violation(*at_us, message));
                 }
             }
-            Seen::Called { call, content } => {
-                let Some((guard, since_us)) = open(&states) else { continue };
+            Seen::Called { call, content, model } => {
+                let Some((guard, since_us)) = open(&states, model.as_deref()) else { continue };
                 let on_the_way = at_us.saturating_sub(since_us) <= micros(ON_THE_WAY);
                 if on_the_way || unrest.delays(*at_us) || is_probe(&history.seen[place..], guard, *at_us) {
                     continue;
@@ -63,9 +64,11 @@ fn is_legal(from: &str, to: &str) -> bool {
     matches!((from, to), (CLOSED | HALF_OPEN, OPEN) | (OPEN, HALF_OPEN) | (HALF_OPEN, CLOSED))
 }
 
-/// The guard that opened last, when all known guards of models are open.
-fn open<'a>(states: &States<'a>) -> Option<(&'a str, u64)> {
-    let models = || states.iter().filter(|(guard, _)| guard.starts_with(MODELS));
+/// The guard that opened last, when all known guards of models are open; of a call that names its model,
+/// that of this model, when it is.
+fn open<'a>(states: &States<'a>, model: Option<&str>) -> Option<(&'a str, u64)> {
+    let is_meant = |name: &str| model.is_none_or(|model| name == model);
+    let models = || states.iter().filter(|(guard, _)| guard.strip_prefix(MODELS).is_some_and(is_meant));
     if models().any(|(_, (_, state))| *state != OPEN) {
         return None;
     }

@@ -32,6 +32,7 @@ pub use breaker::ON_THE_WAY;
 pub use lost_run::SEEN_WITHIN;
 pub use recovery::{DURABLE_WITHIN, LISTENED_FOR};
 pub use restarts::ESCALATED_WITHIN;
+pub(crate) use sometimes::SPARE;
 pub use sometimes::{BUDGET_SHARE_PERCENT, RECOVERING, reached};
 pub use unrest::SETTLED_AFTER;
 pub use violation::{Moment, Violation};

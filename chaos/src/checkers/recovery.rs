@@ -40,7 +40,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
     for Sighting { at_us, what } in &history.seen {
         match what {
             Seen::Crashed { .. } => life += 1,
-            Seen::Called { call, content } => {
+            Seen::Called { call, content, .. } => {
                 let known = answers.get(content.as_str()).map_or(&[][..], Vec::as_slice);
                 if let Some(answer) = known.iter().find(|a| a.life < life && recorded(a, &ends, &unrest)) {
                     found.push(repeated(*call, content, *at_us, life, answer));

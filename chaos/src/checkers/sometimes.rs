@@ -18,6 +18,8 @@ pub const RECOVERING: Duration = Duration::from_secs(1);
 /// A failed run counts as held back by the budget when more than this share of it was billed.
 pub const BUDGET_SHARE_PERCENT: u64 = 80;
 
+/// The model that stands in, in simulations that have one.
+pub(crate) const SPARE: &str = "spare";
 const INSUFFICIENT_STORAGE: u16 = 507;
 
 /// Whether it happened in this history.
@@ -37,6 +39,7 @@ const INSUFFICIENT_STORAGE: u16 = 507;
 /// | `approval_waited_over_crash` | a question before a crash whose answer came after it |
 /// | `provider_failed` | a failed call |
 /// | `call_lost` | a call that was billed and never answered |
+/// | `stood_in` | a call for the model that stands in |
 /// | `clock_jumped`, `actor_killed` | a fault of that kind that struck |
 #[must_use]
 pub fn reached(sometimes: Sometimes, history: &History) -> bool {
@@ -57,6 +60,7 @@ pub fn reached(sometimes: Sometimes, history: &History) -> bool {
         Sometimes::BudgetSpent => budget_spent(history),
         Sometimes::DiskWasFull => any(|seen| matches!(seen, Seen::Refused { status: INSUFFICIENT_STORAGE, .. })),
         Sometimes::ApprovalWaitedOverCrash => approval_waited(history),
+        Sometimes::StoodIn => any(|seen| matches!(seen, Seen::Called { model: Some(model), .. } if model == SPARE)),
         Sometimes::ProviderFailed => any(|seen| matches!(seen, Seen::Failed { .. })),
         Sometimes::CallLost => call_lost(history),
         Sometimes::ClockJumped => struck(history, |fault| matches!(fault, Fault::Clock { .. })),

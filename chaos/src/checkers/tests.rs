@@ -32,6 +32,7 @@ fn told(faults: Vec<Fault>, seen: Vec<(f64, Seen)>) -> History {
         budget: None,
         cost_max: None,
         platform: Platform::Careful,
+        stand_in: false,
     };
     let faults = (0..).zip(faults).map(|(number, fault)| Planned { number, at_ms: 0, fault }).collect();
     let plan = Plan {
@@ -68,7 +69,7 @@ fn posted(key: &str, run: &str) -> Seen {
 }
 
 fn called(call: u64, content: &str) -> Seen {
-    Seen::Called { call, content: content.to_owned() }
+    Seen::Called { call, content: content.to_owned(), model: None }
 }
 
 fn moved(to: &str) -> Seen {
@@ -262,6 +263,27 @@ fn a_call_may_be_on_its_way_when_the_breaker_opens() {
     assert_eq!(found(Invariant::BreakerLegal, &call_at(2.0)), 0);
     assert_eq!(found(Invariant::BreakerLegal, &call_at(5.0)), 1);
     assert_eq!(found(Invariant::BreakerLegal, &call_at(10.5)), 0, "the probe's move may be told a moment later");
+}
+
+#[test]
+fn a_breaker_of_an_agents_own_moves_only_as_it_may() {
+    let own = |to: &str| Seen::BreakerMoved { guard: "agent/writer".to_owned(), to: to.to_owned() };
+    let moves =
+        |all: &[&str]| told(Vec::new(), (1..).zip(all).map(|(second, to)| (f64::from(second), own(to))).collect());
+    assert_eq!(found(Invariant::BreakerLegal, &moves(&["open", "half_open", "closed", "open"])), 0);
+    assert_eq!(found(Invariant::BreakerLegal, &moves(&["open", "closed"])), 1);
+    let seen = vec![(1.0, own("open")), (5.0, called(1, "a"))];
+    assert_eq!(found(Invariant::BreakerLegal, &told(Vec::new(), seen)), 0, "it was another agent's call");
+}
+
+#[test]
+fn a_call_is_held_against_the_breaker_of_the_model_that_it_is_for() {
+    let call_for = |model: &str| {
+        let call = Seen::Called { call: 1, content: "a".to_owned(), model: Some(model.to_owned()) };
+        told(Vec::new(), vec![(1.0, moved("open")), (5.0, call)])
+    };
+    assert_eq!(found(Invariant::BreakerLegal, &call_for("scripted")), 1);
+    assert_eq!(found(Invariant::BreakerLegal, &call_for("spare")), 0, "it stands in");
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct WorkloadSpec {
     pub cost_max: Option<Money>,
     /// The platform that is posted to.
     pub platform: Platform,
+    /// Whether agents have breakers of their own, and another model to stand in for theirs.
+    pub stand_in: bool,
 }
 
 impl WorkloadSpec {

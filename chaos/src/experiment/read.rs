@@ -124,13 +124,14 @@ fn workload(mut section: Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>
     let arrival = section.need::<Rate>("arrival", mistakes);
     let approval: Approval = section.or_default("approval", mistakes);
     let platform: Platform = section.or_default("platform", mistakes);
+    let stand_in = section.boolean("stand_in", mistakes).unwrap_or_default();
     let budget = section.read::<Money>("budget", mistakes).map(Spanned::into_inner);
     let cost_max = section.read::<Money>("cost_max", mistakes).map(Spanned::into_inner);
     section.finish(mistakes);
 
     let (runs, arrival) = (runs?, arrival?);
     let (place, arrival) = (arrival.span(), arrival.into_inner());
-    let spec = WorkloadSpec { runs, arrival, approval, budget, cost_max, platform };
+    let spec = WorkloadSpec { runs, arrival, approval, budget, cost_max, platform, stand_in };
     let needed = spec.turn(runs);
     let duration = frame.duration_ms.map(Span::from_millis);
     if let Some(duration) = duration.filter(|duration| needed > duration.duration()) {

@@ -55,6 +55,7 @@ fn every_part_is_read() {
         arrival = "2/s"
         approval = "ask"
         platform = "careless"
+        stand_in = true
         budget = "$2.00"
         cost_max = "$0.5"
         [[steady]]
@@ -92,6 +93,7 @@ fn every_part_is_read() {
             budget: Some(Money::from_nanos(2_000_000_000)),
             cost_max: Some(Money::from_nanos(500_000_000)),
             platform: Platform::Careless,
+            stand_in: true,
         },
         steady: vec![Steady {
             probe: Probe::RunsFinishedPerMin,
@@ -362,7 +364,7 @@ fn shipped() -> Vec<Experiment> {
 
 #[test]
 fn the_shipped_experiments_are_sound() {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "approval-under-crash",
         "breaker-flap",
         "budget-race",
@@ -376,6 +378,7 @@ fn the_shipped_experiments_are_sound() {
         "poison-message",
         "provider-storm",
         "slow-provider",
+        "stand-in",
         "torn-write",
         "tree-meltdown",
     ];

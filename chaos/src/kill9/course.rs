@@ -36,6 +36,7 @@ pub fn plan(options: &Kill9Options) -> Plan {
             budget: options.budget,
             cost_max: options.cost_max,
             platform: options.platform,
+            stand_in: false,
         },
         duration_ms: at_ms,
         quiet_ms: u64::try_from(options.quiet.as_millis()).unwrap_or(u64::MAX),

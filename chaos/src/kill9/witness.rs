@@ -84,10 +84,12 @@ fn called(entry: provider::Entry, prices: &PriceTable) -> Result<Vec<Seen>, Kill
         provider::Entry::Served { call, id, prompt_tokens, completion_tokens } => {
             let usage = Usage { input: Tokens(prompt_tokens), output: Tokens(completion_tokens), ..Usage::default() };
             let cost = prices.actual(PRICE, &usage).map_err(|error| Kill9Error::Policy(error.to_string()))?;
-            vec![Seen::Called { call, content: id }, Seen::Billed { call, cost }]
+            vec![Seen::Called { call, content: id, model: None }, Seen::Billed { call, cost }]
         }
         provider::Entry::Answered { call } => vec![Seen::Answered { call }],
-        provider::Entry::Refused { call, id } => vec![Seen::Called { call, content: id }, Seen::Failed { call }],
+        provider::Entry::Refused { call, id } => {
+            vec![Seen::Called { call, content: id, model: None }, Seen::Failed { call }]
+        }
     })
 }
 
@@ -139,7 +141,7 @@ mod tests {
         let history = witness.close(plan, Money::MAX, calls, posts).unwrap();
         let cost = "$0.75".parse().unwrap();
         let wanted = [
-            (10_000, Seen::Called { call: 1, content: "x".to_owned() }),
+            (10_000, Seen::Called { call: 1, content: "x".to_owned(), model: None }),
             (10_000, Seen::Billed { call: 1, cost }),
             (20_000, Seen::Ready { life: 1 }),
             (30_000, Seen::Posted { key, content: "c".to_owned(), run: "run7".to_owned() }),

@@ -26,6 +26,7 @@ pub fn expand(experiment: &Experiment, seed: u64) -> Plan {
             budget: workload.budget,
             cost_max: workload.cost_max,
             platform: workload.platform,
+            stand_in: workload.stand_in,
         },
         duration_ms: experiment.duration_ms,
         quiet_ms: experiment.quiet_ms,

@@ -55,6 +55,9 @@ pub struct Workload {
     pub cost_max: Option<Money>,
     /// The platform that is posted to.
     pub platform: Platform,
+    /// Whether agents have breakers of their own, and another model to stand in for theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stand_in: bool,
 }
 
 /// A run that is asked for.

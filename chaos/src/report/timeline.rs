@@ -287,7 +287,7 @@ fn mark(what: &Seen, faults: &BTreeMap<u32, &Fault>) -> Option<(Lane, Tone, Stri
             (Client, tone, format!("run {run} told as {status}, {} posts", posts.len()))
         }
         Seen::Held { run, key } => (Client, Wait, format!("run {run} holds post `{key}`")),
-        Seen::Called { call, content } => (Provider, Ask, format!("call {call} came in, content {content}")),
+        Seen::Called { call, content, .. } => (Provider, Ask, format!("call {call} came in, content {content}")),
         Seen::Billed { call, cost } => (Provider, Wait, format!("call {call} billed {cost}")),
         Seen::Answered { call } => (Provider, Good, format!("call {call} answered")),
         Seen::Failed { call } => (Provider, Bad, format!("call {call} failed")),
@@ -392,7 +392,7 @@ mod tests {
         let mut history = honest::history(3);
         let at = |number: u64| Sighting {
             at_us: number * 100,
-            what: Seen::Called { call: number, content: format!("content {number}") },
+            what: Seen::Called { call: number, content: format!("content {number}"), model: None },
         };
         history.seen = (0..20_000).map(at).collect();
         let picture = svg(&history, &[]);

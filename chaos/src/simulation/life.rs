@@ -18,7 +18,7 @@ use supervisor::{Ended, Failure, Fault as Kill, Observer, SupervisionEvent};
 use super::board::Board;
 use super::client::Client;
 use super::model::Provider;
-use super::parts::{PartsError, parts};
+use super::parts::{PartsError, have_stand_ins, parts};
 use super::sabotage::Sabotage;
 use super::scene::{Death, Scene};
 use super::weather::{Due, Weather};
@@ -89,6 +89,9 @@ impl Cast {
         parts.disk = watched(disk, Arc::new(move |point| scene.pass(at_disk(point))));
         if let Some(budget) = self.plan.workload.budget {
             parts.policies.budget.workspace = Some(budget);
+        }
+        if self.plan.workload.stand_in {
+            have_stand_ins(&mut parts, world)?;
         }
         let board = self.platform(world)?;
         parts.publishers.values_mut().for_each(|publisher| *publisher = Arc::clone(&board));

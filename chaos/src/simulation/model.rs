@@ -12,10 +12,12 @@ use policies::price::PriceTable;
 use policies::tokens::{Tokens, Usage};
 use serde_json::{Value, json};
 
-use super::parts::PRICE;
+use super::parts::{MODEL, PRICE};
 use super::scene::Scene;
+use crate::checkers::SPARE;
 use crate::fault::{Point, ProviderEffect};
 use crate::history::Seen;
+use crate::plan::Plan;
 use crate::provider::{Reply, reply};
 
 /// The shortest and the longest time that it thinks.
@@ -32,6 +34,8 @@ pub(super) struct Provider {
     prices: PriceTable,
     seed: u64,
     calls: std::sync::atomic::AtomicU64,
+    /// Whether there are several models, so that a call says which one it is for.
+    names_models: bool,
 }
 
 /// A call on the provider's books: billed when it is done, or when its caller has gone.
@@ -56,8 +60,8 @@ impl Drop for Bill {
 }
 
 impl Provider {
-    pub(super) fn new(scene: Scene, prices: PriceTable, seed: u64) -> Self {
-        Self { scene, prices, seed, calls: 0.into() }
+    pub(super) fn new(scene: Scene, prices: PriceTable, plan: &Plan) -> Self {
+        Self { scene, prices, seed: plan.seed, calls: 0.into(), names_models: plan.workload.stand_in }
     }
 
     /// Serves one call.
@@ -66,8 +70,11 @@ impl Provider {
         self.scene.hold_if_dead().await;
         let said = reply(body);
         let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.scene.see(Seen::Called { call, content: said.id.clone() });
-        let effect = self.scene.strike(super::weather::Weather::provider);
+        let stands_in = asks_for(body, SPARE);
+        let model = self.names_models.then(|| if stands_in { SPARE } else { MODEL }.to_owned());
+        self.scene.see(Seen::Called { call, content: said.id.clone(), model });
+        // The model that stands in is another provider's, and well.
+        let effect = if stands_in { None } else { self.scene.strike(super::weather::Weather::provider) };
         match effect {
             Some(ProviderEffect::Status { status, retry_after_ms }) => {
                 tokio::time::sleep(REFUSAL).await;
@@ -119,6 +126,10 @@ impl Provider {
             Usage { input: Tokens(said.prompt_tokens), output: Tokens(said.completion_tokens), ..Usage::default() };
         self.prices.actual(PRICE, &usage).unwrap_or(Money::ZERO)
     }
+}
+
+fn asks_for(body: &[u8], model: &str) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|asked| asked["model"] == json!(model))
 }
 
 fn asks_to_stream(body: &[u8]) -> bool {

@@ -8,24 +8,46 @@ use std::time::Duration;
 use actors::transport::{self, Transport};
 use actors::world::World;
 use agents::agent::{AgentSpec, AgentTerms};
+use agents::conduct::NamedModel;
 use agents::embed::{EmbedError, Embedder};
+use agents::model::Model;
 use agents::openai::{self, OpenAi, OptionsError};
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsError};
 use gateway::config::Config;
 use gateway::policy::Policies;
 use gateway::system::{AGENTS, PUBLISHERS, Parts};
+use policies::breaker::BreakerPolicy;
 use policies::document::{self, Error};
+use policies::fallback::StandIn;
+use policies::span::Span;
 use policies::tokens::Tokens;
+use policies::tree::NodePolicy;
 use serde_json::{Value, json};
 use storage::disk::sim::SimDisk;
 use storage::index::memory::MemoryIndex;
 use storage::journal;
 use storage::views::memory::MemoryShelves;
 
+use crate::checkers::SPARE;
 use crate::provider::reply;
 
 /// The price table's key of the simulated model: one that costs something.
 pub(super) const PRICE: &str = "gpt-4o-mini";
+/// The simulated model's name.
+pub(super) const MODEL: &str = "scripted";
+/// An agent's own breaker opens before that of its model, and for a shorter time.
+const OWN: BreakerPolicy = BreakerPolicy {
+    failures: 3,
+    within: Span::from_secs(60),
+    failure_rate: None,
+    slow_rate: None,
+    slow_after: Span::from_secs(30),
+    window: Span::from_secs(60),
+    calls_min: 20,
+    open: Span::from_secs(4),
+    open_max: Span::from_secs(60),
+    probes: 2,
+};
 /// The shortest and the longest time that the simulated model thinks.
 const THINK_MS: (u64, u64) = (50, 4_000);
 /// Numbers in a simulated vector: one for each letter.
@@ -80,15 +102,12 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
     let policies = built_in()?;
     let mut agents = Vec::new();
     for name in AGENTS {
-        let options = openai::Options {
-            price: Some(PRICE.to_owned()),
-            ..openai::Options::new("http://model.test/v1", "scripted")
-        };
+        let guard = format!("model/{MODEL}");
         agents.push(AgentSpec {
             name: name.to_owned(),
-            model: Arc::new(OpenAi::new(options, world.http())?),
-            guard: "model/scripted".to_owned(),
-            timeout: policies.guards.get("model/scripted").timeout.duration(),
+            model: model(world, MODEL)?,
+            timeout: policies.guards.get(&guard).timeout.duration(),
+            guard,
             silence_max: None,
             output_max: Tokens(4096),
             system: None,
@@ -115,6 +134,25 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         feed: None,
         live: None,
     })
+}
+
+fn model(world: &World, name: &str) -> Result<Arc<dyn Model>, OptionsError> {
+    let options =
+        openai::Options { price: Some(PRICE.to_owned()), ..openai::Options::new("http://model.test/v1", name) };
+    Ok(Arc::new(OpenAi::new(options, world.http())?))
+}
+
+/// Gives every agent a breaker of its own, and another model to stand in for its own.
+pub(super) fn have_stand_ins(parts: &mut Parts, world: &World) -> Result<(), PartsError> {
+    let named = NamedModel { model: model(world, SPARE)?, guard: format!("model/{SPARE}") };
+    parts.models.insert(SPARE.to_owned(), named);
+    for name in AGENTS {
+        if let Some(NodePolicy::Worker(worker)) = parts.policies.tree.nodes.get_mut(name) {
+            worker.breaker = Some(OWN);
+            worker.fallback = vec![StandIn::Model(SPARE.to_owned())];
+        }
+    }
+    Ok(())
 }
 
 /// Counts letters: a scripted embedder, good for a simulation and nothing else.

@@ -74,7 +74,7 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
     let board = Arc::new(Board::new(scene.clone(), plan.workload.platform));
     let cast = Cast {
         scene: scene.clone(),
-        provider: Arc::new(Provider::new(scene.clone(), policies.prices, plan.seed)),
+        provider: Arc::new(Provider::new(scene.clone(), policies.prices, plan)),
         client: Client::new(scene.clone(), Arc::clone(&board), plan, made.sabotage),
         board,
         plan: plan.clone(),

@@ -161,6 +161,7 @@ mod tests {
             budget: None,
             cost_max: None,
             platform: Platform::Careful,
+            stand_in: false,
         };
         let (experiment, seed, duration_ms, quiet_ms) = ("test".to_owned(), 7, 10_000, 10_000);
         Weather::new(&Plan { experiment, seed, workload, duration_ms, quiet_ms, yields: true, faults })

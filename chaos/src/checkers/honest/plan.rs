@@ -51,7 +51,14 @@ pub(crate) fn plan(seed: u64) -> Plan {
     Plan {
         experiment: "honest".to_owned(),
         seed,
-        workload: Workload { arrivals, approval, budget: Some(Money::from_nanos(budget)), cost_max: None, platform },
+        workload: Workload {
+            arrivals,
+            approval,
+            budget: Some(Money::from_nanos(budget)),
+            cost_max: None,
+            platform,
+            stand_in: false,
+        },
         duration_ms: DURATION_MS,
         quiet_ms: QUIET_MS,
         yields: true,

@@ -168,7 +168,7 @@ impl Model {
         run.in_flight = true;
         run.attempts += 1;
         let (epoch, content) = (run.epoch, format!("{}#{}", run.id, run.done));
-        self.see(Seen::Called { call, content });
+        self.see(Seen::Called { call, content, model: None });
         if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Status { .. }, .. })) {
             self.after(50 * MILLI, Due::Fail { run: index, epoch, call });
         } else if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Lost, .. })) {

@@ -92,7 +92,8 @@ fn through(history: &History, seed: u64) -> Option<History> {
         (ended.at_us > from_us + 4 * MICROS_PER_SECOND).then_some(from_us + (ended.at_us - from_us) / 2)
     });
     let at_us = pick(open_times.collect(), seed)?;
-    Some(with(history.clone(), at_us, Seen::Called { call: u64::MAX, content: "another call".to_owned() }))
+    let call = Seen::Called { call: u64::MAX, content: "another call".to_owned(), model: None };
+    Some(with(history.clone(), at_us, call))
 }
 
 fn unprobed(history: &History, seed: u64) -> Option<History> {

@@ -162,8 +162,8 @@ fn repeated(history: &History, seed: u64) -> Option<History> {
     .collect();
     let call = pick(answered, seed)?;
     let content = history.seen.iter().find_map(|sighting| match &sighting.what {
-        Seen::Called { call: number, content } if *number == call => Some(content.clone()),
+        Seen::Called { call: number, content, .. } if *number == call => Some(content.clone()),
         _ => None,
     })?;
-    Some(with(history.clone(), again + MICROS_PER_MILLI, Seen::Called { call: u64::MAX, content }))
+    Some(with(history.clone(), again + MICROS_PER_MILLI, Seen::Called { call: u64::MAX, content, model: None }))
 }
