@@ -8,8 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::AppendError;
-use super::handle::{Reply, Request};
-use super::record::Prepared;
+use super::handle::Request;
 use super::writer::Writer;
 
 /// How often the committer's thread gives way to writers, without any of them coming, before it goes
@@ -34,8 +33,7 @@ impl Committer {
     /// Runs on the calling thread, which must not be one of an async runtime.
     pub fn run_blocking(mut self) {
         while let Some(request) = self.queue.blocking_recv() {
-            self.await_writers();
-            if self.serve(request).is_break() {
+            if self.serve(request, YIELDS_MAX).is_break() {
                 return;
             }
         }
@@ -45,30 +43,18 @@ impl Committer {
     /// The same as a future, which blocks its thread while it writes: for simulation.
     pub async fn run(mut self) {
         while let Some(request) = self.queue.recv().await {
-            if self.serve(request).is_break() {
+            if self.serve(request, 0).is_break() {
                 return;
             }
         }
         self.writer.seal();
     }
 
-    /// Lets those come back whom the last group has just answered. Without it the first of them would
-    /// get a sync of its own, all others would wait for that one, and every round would cost two.
-    fn await_writers(&self) {
-        let (mut waiting, mut yields) = (self.queue.len(), 0);
-        while waiting + 1 < self.last_group && yields < YIELDS_MAX {
-            std::thread::yield_now();
-            yields = if self.queue.len() > waiting { 0 } else { yields + 1 };
-            waiting = self.queue.len();
-        }
-    }
-
-    /// Commits a request together with those that wait behind it.
-    fn serve(&mut self, first: Request) -> ControlFlow<()> {
-        let (group, close) = self.gather(first);
-        self.last_group = group.len();
-        if !group.is_empty()
-            && let Err(error) = self.writer.commit(group)
+    /// Commits a request together with those that come while the group is put together.
+    fn serve(&mut self, first: Request, yields_max: u32) -> ControlFlow<()> {
+        let close = self.gather(first, yields_max);
+        if self.last_group > 0
+            && let Err(error) = self.writer.commit()
         {
             tracing::error!(%error, "the journal has stopped writing");
             self.end(&error.to_string().into());
@@ -82,24 +68,40 @@ impl Committer {
         ControlFlow::Break(())
     }
 
-    fn gather(&mut self, first: Request) -> (Vec<(Prepared, Reply)>, Option<oneshot::Sender<()>>) {
+    /// Stages what is in the queue, and lets those come back whom the last group has just answered:
+    /// without it the first of them would get a sync of its own, all others would wait for that one,
+    /// and every round would cost two. Each is staged as it comes, while the others are on their way.
+    fn gather(&mut self, first: Request, yields_max: u32) -> Option<oneshot::Sender<()>> {
         let options = &self.writer.shared().options;
         let (events_max, bytes_max) = (options.group_events_max, options.group_bytes_max.bytes());
-        let (mut group, mut events, mut bytes) = (Vec::new(), 0_usize, 0_u64);
+        let (mut batches, mut events, mut bytes, mut yields) = (0, 0_usize, 0_u64, 0);
         let mut next = Some(first);
-        while let Some(request) = next {
-            match request {
-                Request::Append(batch, reply) => {
+        let close = loop {
+            match next {
+                Some(Request::Append(batch, reply)) => {
+                    if batches == 0 {
+                        self.writer.begin();
+                    }
+                    batches += 1;
                     events += batch.count as usize;
                     bytes += batch.frame_bytes() as u64;
-                    group.push((batch, reply));
+                    self.writer.stage(batch, reply);
+                    if events >= events_max || bytes >= bytes_max {
+                        break None;
+                    }
+                    yields = 0;
                 }
-                Request::Close(closed) => return (group, Some(closed)),
+                Some(Request::Close(closed)) => break Some(closed),
+                None if batches < self.last_group && yields < yields_max => {
+                    std::thread::yield_now();
+                    yields += 1;
+                }
+                None => break None,
             }
-            let room = events < events_max && bytes < bytes_max;
-            next = if room { self.queue.try_recv().ok() } else { None };
-        }
-        (group, None)
+            next = self.queue.try_recv().ok();
+        };
+        self.last_group = batches;
+        close
     }
 
     /// Refuses what waits and what may come.

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use policies::span::ByteSize;
 
 use super::error::AppendError;
@@ -40,8 +41,8 @@ pub(super) struct Group {
     pub(super) frames: Vec<(RecordId, Seq, Position)>,
     answers: Vec<(Reply, Answer)>,
     /// Versions that streams will have. Looked up by name alone, as is the next.
-    versions: HashMap<StreamId, Version>,
-    batches: HashMap<RecordId, usize>,
+    versions: HashMap<StreamId, Version, RandomState>,
+    batches: HashMap<RecordId, usize, RandomState>,
     /// What a batch was refused for, if it was for want of room.
     pub(super) shortage: Option<Shortage>,
     /// Why nothing more can be staged, now or later.
@@ -76,8 +77,8 @@ impl Group {
             runs: Vec::new(),
             frames: Vec::new(),
             answers: Vec::new(),
-            versions: HashMap::new(),
-            batches: HashMap::new(),
+            versions: HashMap::default(),
+            batches: HashMap::default(),
             shortage: None,
             failed: None,
         }
@@ -224,13 +225,13 @@ fn put_apart(shared: &Shared, batch: &mut Prepared) -> Result<(), AppendError> {
 /// Where recent batches went, so that repetitions are answered and not appended.
 pub(super) struct Repeats {
     batches_max: usize,
-    places: HashMap<RecordId, Position>,
+    places: HashMap<RecordId, Position, RandomState>,
     order: VecDeque<RecordId>,
 }
 
 impl Repeats {
     pub(super) fn new(batches_max: usize) -> Self {
-        Self { batches_max, places: HashMap::new(), order: VecDeque::new() }
+        Self { batches_max, places: HashMap::default(), order: VecDeque::new() }
     }
 
     pub(super) fn insert(&mut self, id: RecordId, at: Position) {

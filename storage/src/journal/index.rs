@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use foldhash::fast::RandomState;
+
 use super::event::{Seq, StreamId, Version};
 use super::frame::Fields;
 use super::segment::Position;
@@ -43,7 +45,7 @@ pub(super) struct StreamIndex {
 /// What is not on the shelf yet. Looked up by name alone, so the map's order never shows.
 #[derive(Default)]
 struct Recent {
-    streams: HashMap<StreamId, Vec<Run>>,
+    streams: HashMap<StreamId, Vec<Run>, RandomState>,
     runs: usize,
     reached: Seq,
 }

@@ -25,6 +25,11 @@ const INLINE: u8 = 0;
 /// The payload is a blob, and the frame holds its address.
 const APART: u8 = 1;
 
+/// What stands before an event's envelope.
+const HEAD_BYTES: usize = 17;
+/// What an envelope usually takes beside its texts.
+const ENVELOPE_BYTES_USUAL: usize = 64;
+
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "s")]
@@ -174,18 +179,22 @@ fn encode(prepared: &mut Prepared, stream: &StreamId, event: NewEvent, options: 
         cause: event.cause,
         subject: event.subject.as_deref(),
     };
-    let envelope = rmp_serde::to_vec_named(&envelope).map_err(|error| invalid(error.to_string()))?;
     let apart = event.subject.is_some() || event.payload.len() as u64 > options.inline_max.bytes();
     let payload_bytes = if apart { BlobId::BYTES } else { event.payload.len() };
     let out = &mut prepared.events;
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
     prepared.version_offsets.push(u32::try_from(out.len()).unwrap_or(u32::MAX));
-    out.reserve(17 + envelope.len() + payload_bytes);
+    let texts = stream.as_str().len() + event.kind.len() + event.principal.len();
+    out.reserve(HEAD_BYTES + ENVELOPE_BYTES_USUAL + texts + payload_bytes);
     out.extend_from_slice(&[0; 8]);
     out.push(if apart { APART } else { INLINE });
-    out.extend_from_slice(&length(envelope.len()));
+    let lengths = out.len();
+    out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&length(payload_bytes));
-    out.extend_from_slice(&envelope);
+    let start = out.len();
+    rmp_serde::encode::write_named(out, &envelope).map_err(|error| invalid(error.to_string()))?;
+    let envelope_length = length(out.len() - start);
+    out[lengths..lengths + 4].copy_from_slice(&envelope_length);
     if apart {
         let offset = out.len();
         out.resize(offset + BlobId::BYTES, 0);

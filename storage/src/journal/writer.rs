@@ -40,6 +40,8 @@ pub(super) struct Writer {
     end: End,
     repeats: Repeats,
     group: Group,
+    /// Whether the segment that the group goes to is there.
+    rolled: Result<(), Failure>,
     _lock: Box<dyn Send>,
 }
 
@@ -66,7 +68,7 @@ impl Writer {
         let journal_bytes = shared.reader.bytes();
         let start = Position { segment: active.first, offset: active.length };
         let group = Group::new(Place { start, epoch, journal_bytes }, end);
-        Self { shared, head, active, journal_bytes, epoch, end, repeats, group, _lock: lock }
+        Self { shared, head, active, journal_bytes, epoch, end, repeats, group, rolled: Ok(()), _lock: lock }
     }
 
     pub(super) fn watch_head(&self) -> Watcher<Seq> {
@@ -77,18 +79,25 @@ impl Writer {
         &self.shared
     }
 
-    /// Commits a group and answers each batch of it.
-    ///
-    /// # Errors
-    /// Why the writer ended. Every batch was answered even so.
-    pub(super) fn commit(&mut self, batches: impl IntoIterator<Item = (Prepared, Reply)>) -> Result<(), AppendError> {
-        let rolled = self.roll_if_due();
+    /// Begins a group, in a new segment if that is due.
+    pub(super) fn begin(&mut self) {
+        self.rolled = self.roll_if_due();
         let start = Position { segment: self.active.first, offset: self.active.length };
         let place = Place { start, epoch: self.epoch, journal_bytes: self.journal_bytes };
         self.group.begin(place, self.end);
-        for (batch, reply) in batches {
-            self.group.stage(&self.shared, &self.repeats, batch, reply);
-        }
+    }
+
+    /// Adds a batch to the group that was begun.
+    pub(super) fn stage(&mut self, batch: Prepared, reply: Reply) {
+        self.group.stage(&self.shared, &self.repeats, batch, reply);
+    }
+
+    /// Commits the group that was begun and answers each batch of it.
+    ///
+    /// # Errors
+    /// Why the writer ended. Every batch was answered even so.
+    pub(super) fn commit(&mut self) -> Result<(), AppendError> {
+        let rolled = std::mem::replace(&mut self.rolled, Ok(()));
         match rolled.and_then(|()| self.write()) {
             Ok(()) => {
                 self.publish();
