@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use http::{Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -46,6 +46,8 @@ pub(super) struct Client {
 #[derive(Clone, Default)]
 struct Known {
     run: Option<String>,
+    /// What the run was when it was last shown, and by which tag.
+    shown: Option<(HeaderValue, Arc<Shown>)>,
     /// It needs no more looking after.
     over: bool,
     held_since: BTreeMap<String, Duration>,
@@ -55,7 +57,30 @@ struct Known {
 /// An answer of the server.
 struct Answer {
     status: StatusCode,
+    tag: Option<HeaderValue>,
     body: Bytes,
+}
+
+/// A request to the server.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    header: Option<(HeaderName, HeaderValue)>,
+    body: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, header: None, body: "" }
+    }
+
+    fn post(path: &'a str, body: &'a str) -> Self {
+        Self { method: Method::POST, path, header: None, body }
+    }
+
+    fn with(self, name: &'static str, value: Option<HeaderValue>) -> Self {
+        Self { header: value.map(|value| (HeaderName::from_static(name), value)), ..self }
+    }
 }
 
 /// What it reads of a run; all else is passed over.
@@ -113,8 +138,9 @@ impl Client {
 
     async fn look_after(&self, server: &Router, key: &str) {
         if self.order(key).over {
-            // What was reported once is reported again: a result that changed would show.
+            // What was reported once is reported again, in full: a result that changed would show.
             if let Some(run) = self.order(key).run {
+                self.tell(key, |known| known.shown = None);
                 self.look(server, key, &run).await;
             }
             return;
@@ -133,7 +159,8 @@ impl Client {
         let hash = blake3::hash(order.as_bytes()).to_hex()[..16].to_owned();
         loop {
             self.scene.see(Seen::Asked { key: key.to_owned(), order: hash.clone() });
-            let answer = self.send(server, Method::POST, "/v1/runs", Some(key), &order).await;
+            let ask = Ask::post("/v1/runs", &order).with("idempotency-key", HeaderValue::from_str(key).ok());
+            let answer = self.send(server, ask).await;
             let taken = if answer.status.is_success() { answer.shown().id } else { None };
             match (answer.status.as_u16(), taken) {
                 (200 | 201, Some(run)) => {
@@ -154,29 +181,45 @@ impl Client {
 
     /// Looks at a run, answers what it asks, and says whether it has ended.
     async fn look(&self, server: &Router, key: &str, run: &str) -> bool {
-        let answer = self.send(server, Method::GET, &format!("/v1/runs/{run}"), None, "").await;
-        if answer.status != StatusCode::OK {
-            if answer.status == StatusCode::NOT_FOUND {
-                // It was acknowledged: that it is not there is for the checkers to judge.
-                self.scene.see(Seen::Refused { key: key.to_owned(), status: 404 });
-            }
-            return false;
-        }
-        let Shown { status, approvals, parked, outputs, failure, .. } = answer.shown();
-        for asked in &approvals {
+        let Some(shown) = self.show(server, key, run).await else { return false };
+        let Shown { status, approvals, parked, outputs, failure, .. } = &*shown;
+        for asked in approvals {
             self.approve(server, key, run, &asked.path).await;
         }
-        for doubt in &parked {
+        for doubt in parked {
             self.settle(server, key, run, &doubt.key).await;
         }
         let ended = matches!(status.as_str(), "finished" | "failed" | "cancelled" | "rejected");
         if ended {
-            let posts = self.posts(&outputs);
+            let (status, posts) = (status.clone(), self.posts(outputs));
             let outputs = blake3::hash(outputs.to_string().as_bytes()).to_hex()[..16].to_owned();
-            let spent = failure.is_some_and(|failure| failure.contains("raise the budget"));
+            let spent = failure.as_ref().is_some_and(|failure| failure.contains("raise the budget"));
             self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts, spent });
         }
         ended
+    }
+
+    /// The run as it is: as it was shown before, when the server says that it has not changed.
+    async fn show(&self, server: &Router, key: &str, run: &str) -> Option<Arc<Shown>> {
+        let before = self.order(key).shown;
+        let tag = before.as_ref().map(|(tag, _)| tag.clone());
+        let path = format!("/v1/runs/{run}");
+        let answer = self.send(server, Ask::get(&path).with("if-none-match", tag)).await;
+        match answer.status {
+            StatusCode::OK => {
+                let shown = Arc::new(answer.shown());
+                let kept = answer.tag.map(|tag| (tag, Arc::clone(&shown)));
+                self.tell(key, |known| known.shown = kept);
+                Some(shown)
+            }
+            StatusCode::NOT_MODIFIED => before.map(|(_, shown)| shown),
+            StatusCode::NOT_FOUND => {
+                // It was acknowledged: that it is not there is for the checkers to judge.
+                self.scene.see(Seen::Refused { key: key.to_owned(), status: 404 });
+                None
+            }
+            _ => None,
+        }
     }
 
     /// The keys of the posts that a run says it has made, read off the platform by their addresses.
@@ -203,7 +246,7 @@ impl Client {
         let body = json!({ "path": path, "approved": true }).to_string();
         // Noted before it is sent: it may be acted on before it is acknowledged.
         self.scene.see(Seen::Approved { run: run.to_owned(), path: path.to_owned() });
-        self.send(server, Method::POST, &format!("/v1/runs/{run}/approvals"), None, &body).await;
+        self.send(server, Ask::post(&format!("/v1/runs/{run}/approvals"), &body)).await;
     }
 
     /// Looks at the platform for a post in doubt, once it has had its time to land.
@@ -225,14 +268,14 @@ impl Client {
             }
             None => json!({ "key": effect, "done": false }),
         };
-        self.send(server, Method::POST, &format!("/v1/runs/{run}/settlements"), None, &body.to_string()).await;
+        self.send(server, Ask::post(&format!("/v1/runs/{run}/settlements"), &body.to_string())).await;
     }
 
     /// Sends so many requests at once to a run that it cannot take them all.
     pub(super) async fn flood(&self, server: &Router, run: &str, messages: u32) {
         let body = json!({ "path": "nowhere", "approved": true }).to_string();
         let path = format!("/v1/runs/{run}/approvals");
-        let requests = (0..messages).map(|_| self.send(server, Method::POST, &path, None, &body));
+        let requests = (0..messages).map(|_| self.send(server, Ask::post(&path, &body)));
         futures::future::join_all(requests).await;
     }
 
@@ -258,26 +301,26 @@ impl Client {
         order.to_string()
     }
 
-    async fn send(&self, server: &Router, method: Method, path: &str, key: Option<&str>, body: &str) -> Answer {
-        let changes = method == Method::POST;
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
+    async fn send(&self, server: &Router, ask: Ask<'_>) -> Answer {
+        let changes = ask.method == Method::POST;
+        let mut request = Request::builder().method(ask.method).uri(ask.path);
+        if let Some((name, value)) = ask.header {
+            request = request.header(name, value);
         }
-        let none = || Answer { status: StatusCode::BAD_GATEWAY, body: Bytes::new() };
-        let Ok(request) = request.body(Body::from(body.to_owned())) else { return none() };
+        let none = || Answer { status: StatusCode::BAD_GATEWAY, tag: None, body: Bytes::new() };
+        let Ok(request) = request.body(Body::from(ask.body.to_owned())) else { return none() };
         let Ok(response) = server.clone().oneshot(request).await;
         self.scene.count();
         if changes {
             self.scene.pass(Point::AckBefore);
         }
         self.scene.hold_if_dead().await;
-        let status = response.status();
+        let (status, tag) = (response.status(), response.headers().get(header::ETAG).cloned());
         let Ok(body) = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await else { return none() };
         if changes {
             self.scene.pass(Point::AckAfter);
         }
-        Answer { status, body }
+        Answer { status, tag, body }
     }
 
     fn order(&self, key: &str) -> Known {

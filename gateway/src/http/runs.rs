@@ -11,7 +11,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policies::approval::ApprovalPolicy;
 use policies::money::Money;
@@ -19,6 +19,7 @@ use policies::span::ByteSize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use storage::journal::Version;
 
 use super::BODY_BYTES_MAX;
 use super::problem::Problem;
@@ -184,13 +185,40 @@ struct Parked {
     hold: Hold,
 }
 
-/// `GET /v1/runs/{id}`
-pub(super) async fn show(State(system): State<Arc<System>>, Path(id): Path<String>) -> Result<Json<Shown>, Problem> {
-    Ok(Json(shown(&system, &id).await?))
+/// `GET /v1/runs/{id}`; nothing to whoever has seen it as it is.
+pub(super) async fn show(
+    State(system): State<Arc<System>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if let Some(seen) = headers.get(header::IF_NONE_MATCH) {
+        let version = system.run_version(&id).await.map_err(Problem::internal)?;
+        if version > Version::NONE && has_seen(seen, version) {
+            return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(version))]).into_response());
+        }
+    }
+    let (state, version) = system.state_at(&id).await.map_err(Problem::internal)?;
+    Ok(([(header::ETAG, tag(version))], Json(picture(&state, &id)?)).into_response())
+}
+
+/// The tag of a run as it is shown. A weak one: another release may show the same events otherwise.
+fn tag(version: Version) -> String {
+    format!("W/\"{version}\"")
+}
+
+/// Whether an `If-None-Match` names this version: `*`, or a list of tags that are compared weakly.
+fn has_seen(seen: &HeaderValue, version: Version) -> bool {
+    let tag = tag(version);
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    seen.to_str().is_ok_and(|seen| seen.trim() == "*" || seen.split(',').any(|one| opaque(one) == opaque(&tag)))
 }
 
 pub(super) async fn shown(system: &System, id: &str) -> Result<Shown, Problem> {
     let state = system.state(id).await.map_err(Problem::internal)?;
+    picture(&state, id)
+}
+
+fn picture(state: &agents::run::State, id: &str) -> Result<Shown, Problem> {
     let absent = || Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them"));
     let summary = state.summary().ok_or_else(absent)?;
     let outputs = match &state.end {
@@ -201,4 +229,16 @@ pub(super) async fn shown(system: &System, id: &str) -> Result<Shown, Problem> {
     let parked = state.parked();
     let parked = parked.map(|(path, key, hold)| Parked { path: path.clone(), key: key.clone(), hold: hold.clone() });
     Ok(Shown { summary, outputs, approvals: approvals.collect(), parked: parked.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_compared_weakly_and_in_lists() {
+        let seen = |value: &'static str| has_seen(&HeaderValue::from_static(value), Version(12));
+        assert_eq!([seen("W/\"12\""), seen("\"12\""), seen("\"3\" , W/\"12\""), seen("*")], [true; 4]);
+        assert_eq!([seen("\"1\""), seen("12"), seen("W/\"120\""), seen("")], [false; 4]);
+    }
 }

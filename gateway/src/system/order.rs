@@ -129,16 +129,24 @@ impl System {
     /// # Errors
     /// Why it cannot be read, in a sentence.
     pub async fn state(&self, run: &str) -> Result<Arc<State>, String> {
+        self.state_at(run).await.map(|(state, _)| state)
+    }
+
+    /// A run's state, and how many events it was folded from.
+    ///
+    /// # Errors
+    /// As [`System::state`].
+    pub async fn state_at(&self, run: &str) -> Result<(Arc<State>, Version), String> {
         let mut folded = self.folds.take(run);
         loop {
             let page = self.run_events(run, folded.version, STATE_PAGE).await?;
             folded.fold(&page)?;
             if page.len() < STATE_PAGE {
-                let state = Arc::clone(&folded.state);
-                if folded.version > Version::NONE {
+                let (state, version) = (Arc::clone(&folded.state), folded.version);
+                if version > Version::NONE {
                     self.folds.keep(run, folded);
                 }
-                return Ok(state);
+                return Ok((state, version));
             }
         }
     }

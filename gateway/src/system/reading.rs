@@ -45,6 +45,20 @@ impl System {
         self.journal.version(&stream(run)).is_ok_and(|version| version > Version::NONE)
     }
 
+    /// How many events a run has; none before it is accepted. What is shown of a run changes with this
+    /// alone.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in a sentence.
+    pub async fn run_version(&self, run: &str) -> Result<Version, String> {
+        let (journal, stream) = (self.journal.clone(), stream(run));
+        match self.world.blocking("run.version", move || journal.version(&stream)).await {
+            Ok(Ok(version)) => Ok(version),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// A run's events after a version, oldest first, at most `max`.
     ///
     /// # Errors
