@@ -146,6 +146,15 @@ fn a_step_that_has_used_up_its_attempts_goes_to_the_stand_in_though_no_breaker_o
 }
 
 #[test]
+fn a_retry_whose_time_comes_while_its_failure_is_written_is_made() {
+    let at_once = "{ first = \"1us\", factor = 1.0, cap = \"1us\", jitter = 0.0 }";
+    let (before, _) = GUARD.split_once("retry.backoff").unwrap();
+    let theatre = Theatre::new(&format!("{before}retry.backoff = {at_once}\n"), "");
+    theatre.desk.callboard(&["run", &theatre.brief(), "--plain"]).good();
+    assert_eq!(theatre.stood_in().len(), STEPS);
+}
+
+#[test]
 fn an_agents_own_breaker_opens_before_that_of_its_model() {
     let own = "[supervisor.agents.child.breaker]\nfailures = 2\nopen = \"60s\"\n";
     let theatre = Theatre::new(&GUARD.replace("failures = 2", "failures = 99"), own);

@@ -14,7 +14,7 @@ use supervisor::Gate;
 
 use super::Stage;
 use super::admit::Prepared;
-use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status};
+use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status, Then};
 
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl Host<Run> for Conductor {
         // A timer may find nothing due, when the clock had jumped ahead of it: the next one is set all
         // the same, since no event will come of this.
         if let (Act::StartReady, Some(context)) = (&command.act, self.context()) {
-            self.arm(&context, state);
+            self.arm(&context, state, command.now);
         }
         command
     }
@@ -74,17 +74,25 @@ impl Host<Run> for Conductor {
                 }
             }
         }
-        self.go_on(context, state);
+        let now = self.now(context.world());
+        if events.iter().any(|event| has_come(event, now)) {
+            // Its time came while its failure was written, so no timer will be set for it.
+            for due in state.due(now).unwrap_or_default() {
+                self.wait_for_place(due, Duration::ZERO);
+            }
+        }
+        self.go_on(context, state, now);
     }
 
     async fn recovered(&self, context: &Context<Run>, state: &State) {
         // One life recovers once, so nothing was there before.
         let _ = self.context.set(context.clone());
         self.recover(context, state);
-        for due in state.due(context.world().now()).unwrap_or_default() {
+        let now = self.now(context.world());
+        for due in state.due(now).unwrap_or_default() {
             self.wait_for_place(due, Duration::ZERO);
         }
-        self.go_on(context, state);
+        self.go_on(context, state, now);
     }
 
     fn idle(&self, state: &State) -> bool {
@@ -118,16 +126,17 @@ impl Conductor {
     }
 
     /// Sees to it that what will be due is started then.
-    fn go_on(&self, context: &Context<Run>, state: &State) {
+    fn go_on(&self, context: &Context<Run>, state: &State, now: Timestamp) {
         if !state.is_going() {
             return self.clear();
         }
-        self.arm(context, state);
+        self.arm(context, state, now);
     }
 
-    /// Sets the timer for the next retry that is not due yet.
-    fn arm(&self, context: &Context<Run>, state: &State) {
-        if let Some((due, wait)) = state.next_retry(self.now(context.world())) {
+    /// Sets the timer for the next retry that is not due at `now`: what is due then has been started, or
+    /// waits for its place.
+    fn arm(&self, context: &Context<Run>, state: &State, now: Timestamp) {
+        if let Some((due, wait)) = state.next_retry(now) {
             self.set_timer(context, due, wait);
         }
     }
@@ -229,6 +238,11 @@ impl Conductor {
         let unused = std::mem::take(&mut *lock(&self.prepared));
         drop(unused);
     }
+}
+
+/// Whether a retry that was decided for later is due by now.
+fn has_come(event: &Event, now: Timestamp) -> bool {
+    matches!(event, Event::Resolved(resolved) if matches!(resolved.then, Then::Retry { at } if at <= now))
 }
 
 /// A panic elsewhere cannot leave these maps half changed, so a poisoned lock is still good.
