@@ -96,7 +96,8 @@ proptest! {
 #[test]
 fn good_histories_show_everything_that_must_happen_at_some_time() {
     let histories = histories();
-    for sometimes in Sometimes::ALL {
+    // There is one model only, so nobody stands in.
+    for sometimes in Sometimes::ALL.into_iter().filter(|sometimes| *sometimes != Sometimes::StoodIn) {
         assert!(histories.iter().any(|history| reached(sometimes, history)), "{} never happens", sometimes.name());
     }
     assert!(histories.iter().any(|history| Sometimes::ALL.iter().all(|sometimes| !reached(*sometimes, history))));

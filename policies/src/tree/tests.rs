@@ -245,7 +245,7 @@ fn stand_ins(workers: &str, expected: &[&str]) {
 fn a_stand_in_that_cannot_stand_in_is_found_where_it_stands() {
     stand_ins(
         "[worker.b]\nfallback = ['agent/b', 'agent/d', 'model/x', 'model/x', 'local']\n[worker.c]\n",
-        &["tree.toml:5:54: `local` is no stand-in; write agent/ or model/ and a name, such as \"model/local\""],
+        &["tree.toml:5:57: `local` is no stand-in; write agent/ or model/ and a name, such as \"model/local\""],
     );
     stand_ins(
         "[worker.b]\nfallback = ['agent/b', 'agent/cc', 'model/x', 'model/x']\n[worker.c]\n",
