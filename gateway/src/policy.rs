@@ -78,6 +78,12 @@ impl Policies {
         }
     }
 
+    /// What is let pass in the texts that these were read from, and may not be meant.
+    #[must_use]
+    pub fn doubts(&self, config: &Config, documents: &Documents) -> Vec<Error> {
+        bearings::idle(config, &self.tree, &documents.tree.written("tree"))
+    }
+
     /// How long one call under a guard may take.
     #[must_use]
     pub fn timeout(&self, guard: &str) -> Duration {
@@ -167,44 +173,68 @@ mod tests {
         assert_eq!(policies.prices.models[LOCAL].cpu_second, price);
     }
 
-    #[test]
-    fn an_agent_needs_a_worker_and_a_worker_something_to_start() {
+    /// The faults and the doubts of the built-in policies but for the tree, which says this.
+    fn with_tree(mut config: Config, tree: &str) -> (String, String) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tree.toml");
-        let builtin = include_str!("../../policies/defaults/tree.toml");
-        std::fs::write(&path, builtin.replace("reviewer", "critic")).unwrap();
-        let mut config = Config::default();
+        std::fs::write(&path, tree).unwrap();
         config.policies.tree = Some(path);
-        let faults: Vec<_> = Policies::load(&config).unwrap_err().iter().map(ToString::to_string).collect();
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("tree.toml: the tree has no worker `reviewer`"), "{faults:?}");
-        let line = builtin.lines().position(|line| line == "[worker.reviewer]").unwrap() + 1;
-        assert!(faults[1].contains(&format!("tree.toml:{line}:9:")) && faults[1].contains("`critic`"), "{faults:?}");
-        let text = "\n[agents.editor]\n".to_owned();
-        let mut config = Config { written: Written::in_file(Path::new("c.toml"), text), ..Config::default() };
-        config.agents.insert("editor".to_owned(), crate::config::AgentConfig::default());
-        let told = document::lines(&Policies::load(&config).unwrap_err());
-        assert!(told.starts_with("c.toml:2:9: the built-in tree has no worker `editor`; copy "), "{told}");
+        let documents = Documents::read(&config).unwrap();
+        let (faults, doubts) = match Policies::of(&config, &documents) {
+            Ok(policies) => (Vec::new(), policies.doubts(&config, &documents)),
+            Err(faults) => (faults, Vec::new()),
+        };
+        let told = |found: &[Error]| document::lines(found).replace(&format!("{}/", dir.path().display()), "");
+        (told(&faults), told(&doubts))
     }
 
     #[test]
-    fn a_publisher_needs_a_worker() {
+    fn a_worker_needs_something_to_start_it_and_a_service_a_worker() {
+        let builtin = policies::tree::BUILTIN;
+        let (faults, _) = with_tree(Config::default(), &builtin.replace("reviewer", "critic"));
+        let line = builtin.lines().position(|line| line == "[worker.reviewer]").unwrap() + 1;
+        assert!(
+            faults.starts_with(&format!("tree.toml:{line}:9: nothing in this program can start the worker `critic`")),
+            "{faults}"
+        );
+        let (faults, _) =
+            with_tree(Config::default(), "root = \"a\"\n[supervisor.a]\nchildren = [\"ledger\"]\n[worker.ledger]\n");
+        for lack in ["worker `aggregator`", "worker `context`", "dynamic supervisor `runs`"] {
+            assert!(faults.contains(&format!("tree.toml: the tree has no {lack}; add [")), "{faults}");
+        }
+    }
+
+    #[test]
+    fn an_agent_or_a_publisher_without_a_worker_is_let_pass_and_told() {
+        let builtin = policies::tree::BUILTIN;
+        let (before, after) = builtin.split_once("[worker.reviewer]").unwrap();
+        let without = format!("{before}{}", after.split_once("\n\n").unwrap().1).replace(", \"reviewer\"", "");
+        let (faults, doubts) = with_tree(Config::default(), &without);
+        assert_eq!(faults, "");
+        assert!(
+            doubts
+                .starts_with("tree.toml: the tree has no worker `reviewer`, so what is given to `reviewer` waits; add"),
+            "{doubts}"
+        );
+
         let board = crate::config::PublisherConfig::Webhook {
             url: "http://board/posts".to_owned(),
             key: None,
             deduplicates: false,
             can_be_asked: false,
         };
-        let mut config = Config::default();
+        let text = "\n[publishers.board]\n".to_owned();
+        let mut config = Config { written: Written::in_file(Path::new("c.toml"), text), ..Config::default() };
         config.publishers.insert("board".to_owned(), board);
-        assert!(Policies::load(&config).unwrap_err()[0].to_string().contains("no worker `board`"));
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tree.toml");
-        let builtin = include_str!("../../policies/defaults/tree.toml");
+        let documents = Documents::read(&config).unwrap();
+        let doubts = Policies::of(&config, &documents).unwrap().doubts(&config, &documents);
+        let told = document::lines(&doubts);
+        assert!(
+            told.starts_with("c.toml:2:13: the built-in tree has no worker `board`") && told.contains("; copy "),
+            "{told}"
+        );
         let tree = builtin.replace("children = [\"feed\"]", "children = [\"feed\", \"board\"]");
-        std::fs::write(&path, format!("{tree}\n[worker.board]\n")).unwrap();
-        config.policies.tree = Some(path);
-        Policies::load(&config).unwrap();
+        assert_eq!(with_tree(config, &format!("{tree}\n[worker.board]\n")), (String::new(), String::new()));
     }
 
     /// What is wrong with this configuration, with these policy files beside it.

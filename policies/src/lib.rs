@@ -21,6 +21,7 @@ pub mod pattern;
 pub mod plan;
 pub mod price;
 pub mod reaction;
+pub mod reshape;
 pub mod retry;
 pub mod rules;
 pub mod share;

@@ -14,6 +14,7 @@ use crate::explain::{leaves, literal};
 use crate::guard::Guards;
 use crate::money::Money;
 use crate::price::PriceTable;
+use crate::reshape::{Fate, Reshaping};
 use crate::tree::{NodePolicy, TreePolicy};
 
 /// All policies of a system.
@@ -65,6 +66,21 @@ pub enum Of {
 pub enum Effect {
     /// At once, without a restart.
     InPlace,
+    /// At once: these are started.
+    Starts {
+        /// Their names in the tree.
+        children: Vec<String>,
+    },
+    /// At once: these are stopped within their time, and leave the tree.
+    Stops {
+        /// Their names in the tree.
+        children: Vec<String>,
+    },
+    /// At once: these are stopped, and started where they are to be.
+    Moves {
+        /// Their names in the tree.
+        children: Vec<String>,
+    },
     /// In the next life of each of these.
     NextLife {
         /// Their names in the tree.
@@ -109,32 +125,48 @@ pub fn plan(old: Rules<'_>, new: Rules<'_>, behind: impl Fn(&str) -> Vec<String>
 
 fn tree(old: &TreePolicy, new: &TreePolicy) -> Vec<Change> {
     let mut changes = Vec::new();
-    let refused = |key: String, from: Option<&str>, to: Option<&str>, why: &str| Change {
-        of: Of::Tree,
-        key,
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-        effect: Effect::Refused { why: why.to_owned() },
-    };
     if old.root != new.root {
-        let why = "the root stays while the system runs; stop the server and start it anew";
-        changes.push(refused("root".to_owned(), Some(&old.root), Some(&new.root), why));
+        let why = "the root stays while the system runs; stop the server and start it anew".to_owned();
+        let (from, to) = (Some(old.root.clone()), Some(new.root.clone()));
+        changes.push(Change { of: Of::Tree, key: "root".to_owned(), from, to, effect: Effect::Refused { why } });
     }
     changes.extend(differences(Of::Tree, "on", value(&old.on), value(&new.on), |_| Effect::InPlace));
+    let reshaping = Reshaping::of(old, new);
     let names: BTreeSet<&String> = old.nodes.keys().chain(new.nodes.keys()).collect();
     for name in names {
-        match (old.nodes.get(name), new.nodes.get(name)) {
-            (Some(was), Some(is)) if kind(was) == kind(is) => {
-                let way = format!("{}.{name}", kind(is));
-                changes.extend(differences(Of::Tree, &way, value(was), value(is), |key| effect(name, is, key)));
-            }
-            (was, is) => {
-                let why = "a node comes, goes or changes its kind only at a start; stop the server and start it anew";
-                changes.push(refused(name.clone(), was.map(kind), is.map(kind), why));
-            }
+        let (was, is) = (old.nodes.get(name), new.nodes.get(name));
+        changes.extend(place(old, new, name, &reshaping));
+        if let (Some(was), Some(is)) = (was, is)
+            && kind(was) == kind(is)
+        {
+            let way = format!("{}.{name}", kind(is));
+            // Who is started anyway takes everything along.
+            let effect = |key: &str| if reshaping.stays(name) { effect(name, is, key) } else { Effect::InPlace };
+            changes.extend(differences(Of::Tree, &way, value(was), value(is), effect));
         }
     }
     changes
+}
+
+/// A node that comes, goes, or has another supervisor or kind. Who only goes along with its supervisor
+/// is told with that one.
+fn place(old: &TreePolicy, new: &TreePolicy, name: &str, reshaping: &Reshaping) -> Option<Change> {
+    let children = vec![name.to_owned()];
+    let effect = match reshaping.fate(name)? {
+        Fate::Stays => return None,
+        Fate::Starts => Effect::Starts { children },
+        Fate::Stops => Effect::Stops { children },
+        Fate::Moves => {
+            let below = new.below(name).into_iter().filter(|below| old.node(below).is_some());
+            Effect::Moves { children: below.map(str::to_owned).collect() }
+        }
+    };
+    let at = |tree: &TreePolicy| {
+        let kind = kind(tree.node(name)?);
+        Some(tree.parent(name).map_or_else(|| kind.to_owned(), |parent| format!("{kind} in {parent}")))
+    };
+    let (from, to) = (at(old), at(new));
+    (from != to).then(|| Change { of: Of::Tree, key: name.to_owned(), from, to, effect })
 }
 
 const fn kind(node: &NodePolicy) -> &'static str {
@@ -149,9 +181,6 @@ const fn kind(node: &NodePolicy) -> &'static str {
 fn effect(name: &str, node: &NodePolicy, key: &str) -> Effect {
     let own = key.strip_prefix("child.").unwrap_or(key);
     match own.split('.').next().unwrap_or_default() {
-        "children" => Effect::Refused {
-            why: "children come and go only at a start; stop the server and start it anew".to_owned(),
-        },
         // Taken when it starts.
         "mailbox" | "rest_after" => Effect::NextLife { children: vec![name.to_owned()] },
         // An agent takes along how long its calls may be silent.
@@ -304,20 +333,49 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_of_the_tree_stays() {
+    fn who_comes_goes_or_moves_is_told_with_its_place() {
         let found = changes(|texts| {
             texts.tree = texts.tree.replace("children = [\"feed\"]", "children = [\"feed\", \"board\"]");
-            texts.tree.push_str("\n[worker.board]\n");
+            texts.tree = texts.tree.replace("\"writer\", \"reviewer\"]", "\"writer\"]");
+            let (before, reviewer) = texts.tree.split_once("[worker.reviewer]").unwrap();
+            let (_, after) = reviewer.split_once("\n\n").unwrap();
+            texts.tree = format!("{before}\n[worker.board]\n{after}");
         });
         assert_eq!(
-            found.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(),
-            ["board", "supervisor.publishers.children"]
+            told(&found),
+            [
+                "supervisor.agents.children [\"researcher\", \"writer\", \"reviewer\"] -> [\"researcher\", \"writer\"] InPlace",
+                "board none -> worker in publishers Starts { children: [\"board\"] }",
+                "supervisor.publishers.children [\"feed\"] -> [\"feed\", \"board\"] InPlace",
+                "reviewer worker in agents -> none Stops { children: [\"reviewer\"] }",
+            ]
         );
-        assert!(found.iter().all(Change::is_refused));
+    }
+
+    #[test]
+    fn a_branch_that_moves_is_told_once_with_all_that_it_takes_along() {
+        let found = changes(|texts| {
+            texts.tree = texts.tree.replace("\"publishers\", \"aggregator\"", "\"out\", \"aggregator\"");
+            texts.tree.push_str("\n[supervisor.out]\nchildren = [\"publishers\"]\n");
+            texts.tree =
+                texts.tree.replacen("mailbox = 256\nbackoff = { first = \"200ms\"", "backoff = { first = \"200ms\"", 1);
+        });
+        assert_eq!(
+            told(&found)[1..],
+            [
+                "worker.feed.mailbox 256 -> 1024 InPlace",
+                "out none -> supervisor in callboard Starts { children: [\"out\"] }",
+                "publishers supervisor in callboard -> supervisor in out Moves { children: [\"publishers\", \"feed\"] }",
+            ]
+        );
+    }
+
+    #[test]
+    fn another_order_is_taken_in_place_and_another_root_is_refused() {
         let found =
             changes(|texts| texts.tree = texts.tree.replace("\"ledger\", \"context\"", "\"context\", \"ledger\""));
-        assert!(found.len() == 1 && found[0].is_refused(), "{found:?}");
+        assert!(found.len() == 1 && found[0].effect == Effect::InPlace, "{found:?}");
         let found = changes(|texts| texts.tree = texts.tree.replace("callboard", "top"));
-        assert!(found.iter().all(Change::is_refused) && found[0].key == "root", "{found:?}");
+        assert!(found[0].is_refused() && found[0].key == "root", "{found:?}");
     }
 }

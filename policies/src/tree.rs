@@ -264,8 +264,13 @@ impl TreePolicy {
     /// All nodes in start order: a supervisor before its children, each child
     /// with all that is below it before the next.
     pub fn start_order(&self) -> Vec<&str> {
+        self.below(&self.root)
+    }
+
+    /// This node and all below it, in start order.
+    pub fn below<'a>(&'a self, name: &'a str) -> Vec<&'a str> {
         let mut order = Vec::with_capacity(self.nodes.len());
-        let mut next = vec![self.root.as_str()];
+        let mut next = vec![name];
         // A tree built by hand may have a cycle; one that was read has none.
         while let Some(name) = next.pop().filter(|_| order.len() < self.nodes.len()) {
             order.push(name);

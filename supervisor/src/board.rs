@@ -3,6 +3,8 @@
 //! Invariant: the lock is held for look-ups only, never across an await; whoever finds a
 //! supervisor dead can find here every actor that was below it.
 
+mod reshape;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,7 +22,7 @@ use crate::prospects::{Hold, Standing};
 use crate::snapshot::{Duty, LastFailure, NodeKind, NodeSnapshot, NodeState, Work};
 use crate::stop::Forced;
 
-/// A node of the tree; ids grow in start order.
+/// A node of the tree; a later one has a greater id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NodeId(u64);
 
@@ -29,6 +31,13 @@ impl NodeId {
     pub(crate) fn of(number: u64) -> Self {
         Self(number)
     }
+}
+
+/// A node's place among its siblings: they start in the order of their ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seat {
+    pub(crate) rank: u64,
+    pub(crate) id: NodeId,
 }
 
 /// The name is in use already.
@@ -72,7 +81,8 @@ struct Entry {
     name: String,
     kind: NodeKind,
     parent: Option<NodeId>,
-    children: BTreeSet<NodeId>,
+    rank: u64,
+    children: BTreeSet<Seat>,
     view: View,
     last_failure: Option<LastFailure>,
     since: Timestamp,
@@ -80,12 +90,17 @@ struct Entry {
     /// Open while this node and all above it take work.
     gate: Gate,
     cell: Option<ActorCell>,
+    /// Nodes that had its name before it, and may not have ended yet.
+    predecessors: Vec<NodeId>,
 }
 
 #[derive(Default)]
 struct Nodes {
     entries: BTreeMap<NodeId, Entry>,
+    /// The latest node of each name.
     names: BTreeMap<String, NodeId>,
+    /// The gates of declared workers, those that the tree has no more and may have again included.
+    gates: BTreeMap<String, Gate>,
     added: u64,
     forced: Vec<Forced>,
 }
@@ -114,47 +129,18 @@ impl Board {
         if nodes.names.contains_key(name) {
             return Err(NameTaken);
         }
-        let id = NodeId(nodes.added);
-        nodes.added += 1;
-        nodes.names.insert(name.to_owned(), id);
-        let gate = Gate::default();
-        if let Some(parent) = parent.and_then(|parent| nodes.entries.get_mut(&parent)) {
-            parent.children.insert(id);
-            gate.set_open(parent.gate.is_open());
-        }
-        let entry = Entry {
-            name: name.to_owned(),
-            kind,
-            parent,
-            children: BTreeSet::new(),
-            view: View::of(NodeState::Waiting, 0),
-            last_failure: None,
-            since,
-            gauge: Arc::default(),
-            gate,
-            cell: None,
-        };
-        nodes.entries.insert(id, entry);
+        let id = nodes.add(parent, name, kind, since);
         self.changed.notify_one();
         Ok(id)
     }
 
-    /// Removes a node that has no children.
+    /// Removes a node and all below it.
     pub(crate) fn remove(&self, id: NodeId) {
         let nodes = &mut *self.nodes();
-        if let Some(entry) = nodes.entries.remove(&id) {
-            nodes.names.remove(&entry.name);
-            if let Some(parent) = entry.parent.and_then(|parent| nodes.entries.get_mut(&parent)) {
-                parent.children.remove(&id);
-            }
+        for id in nodes.below(id).into_iter().rev().chain([id]) {
+            nodes.remove(id);
         }
         self.changed.notify_one();
-    }
-
-    /// Removes the workers of an earlier life of a dynamic supervisor.
-    pub(crate) fn remove_below(&self, id: NodeId) {
-        let below = self.nodes().below(id);
-        below.into_iter().for_each(|id| self.remove(id));
     }
 
     /// What a node has been through, and what an operator said of it.
@@ -300,7 +286,7 @@ impl Board {
         while let Some((id, parent)) = open.pop() {
             order.push((id, parent));
             if let Some(entry) = nodes.entries.get(&id) {
-                open.extend(entry.children.iter().rev().map(|child| (*child, Some(id))));
+                open.extend(entry.children.iter().rev().map(|child| (child.id, Some(id))));
             }
         }
         order
@@ -338,18 +324,77 @@ impl Entry {
 }
 
 impl Nodes {
+    fn add(&mut self, parent: Option<NodeId>, name: &str, kind: NodeKind, since: Timestamp) -> NodeId {
+        let id = NodeId(self.added);
+        let rank = self.added;
+        self.added += 1;
+        self.names.insert(name.to_owned(), id);
+        let above = parent.and_then(|parent| self.entries.get_mut(&parent));
+        let is_declared = above.as_ref().is_none_or(|above| above.kind == NodeKind::Supervisor);
+        // What is below one that goes down is done, until that one comes back.
+        let is_down = |above: &Entry| above.view.state.is_down() || above.view.state == NodeState::Stopping;
+        let state =
+            if above.as_ref().is_some_and(|above| is_down(above)) { NodeState::Done } else { NodeState::Waiting };
+        let is_open = above.is_none_or(|above| {
+            above.children.insert(Seat { rank, id });
+            above.gate.is_open()
+        });
+        let gate = match kind {
+            NodeKind::Worker if is_declared => self.gates.entry(name.to_owned()).or_default().clone(),
+            _ => Gate::default(),
+        };
+        gate.set_open(is_open);
+        gate.set_down(false);
+        let entry = Entry {
+            name: name.to_owned(),
+            kind,
+            parent,
+            rank,
+            children: BTreeSet::new(),
+            view: View::of(state, 0),
+            last_failure: None,
+            since,
+            gauge: Arc::default(),
+            gate,
+            cell: None,
+            predecessors: Vec::new(),
+        };
+        self.entries.insert(id, entry);
+        id
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        if let Some(parent) = entry.parent.and_then(|parent| self.entries.get_mut(&parent)) {
+            parent.children.remove(&Seat { rank: entry.rank, id });
+        }
+        if self.names.get(&entry.name) != Some(&id) {
+            return;
+        }
+        match entry.predecessors.iter().rev().find(|old| self.entries.contains_key(old)) {
+            Some(old) => self.names.insert(entry.name, *old),
+            None => self.names.remove(&entry.name),
+        };
+        entry.gate.set_open(false);
+        entry.gate.set_down(false);
+    }
+
     /// Opens and closes the gates from this node downwards, as those above it and its own say, and notes
     /// which of them no operator closed.
     fn turn_gates(&mut self, id: NodeId) {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(entry) = self.entries.get(&id) else { continue };
+            // Whoever leaves has no say about the gate that its heir has of it.
+            if self.names.get(&entry.name) != Some(&id) {
+                continue;
+            }
             let above = entry.parent.and_then(|parent| self.entries.get(&parent));
             entry.gate.set_open(entry.view.takes_work && above.is_none_or(|above| above.gate.is_open()));
             let held_above = above.is_some_and(|above| !above.gate.is_open() && !above.gate.is_down());
             let down = entry.view.state.is_down() || above.is_some_and(|above| above.gate.is_down());
             entry.gate.set_down(down && !entry.view.is_held() && !held_above);
-            open.extend(entry.children.iter().rev());
+            open.extend(entry.children.iter().rev().map(|seat| seat.id));
         }
     }
 
@@ -368,8 +413,8 @@ impl Nodes {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             if let Some(entry) = self.entries.get(&id) {
-                found.extend(&entry.children);
-                open.extend(&entry.children);
+                found.extend(entry.children.iter().map(|seat| seat.id));
+                open.extend(entry.children.iter().map(|seat| seat.id));
             }
         }
         found

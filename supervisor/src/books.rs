@@ -9,6 +9,7 @@ mod consequence;
 mod life;
 mod order;
 mod pending;
+mod reshape;
 mod word;
 
 #[cfg(test)]
@@ -21,7 +22,7 @@ use policies::failure::FailureClass;
 use policies::intensity::{Intensity, Window};
 use ractor::ActorId;
 
-use crate::board::{NodeId, View};
+use crate::board::{NodeId, Seat, View};
 use crate::failure::{Exit, Failure};
 use crate::observer::SupervisionEvent;
 use crate::tree::Fault;
@@ -41,6 +42,8 @@ pub(crate) struct Books {
     window: Window,
     healthy_after: Duration,
     children: BTreeMap<NodeId, Child>,
+    /// The rank of whoever comes next.
+    next_rank: u64,
     /// The children whose actor we know.
     actors: BTreeMap<ActorId, NodeId>,
     pending: Pending,
@@ -59,6 +62,7 @@ impl Books {
             window: Window::new(intensity),
             healthy_after: intensity.within.0,
             children: BTreeMap::new(),
+            next_rank: 0,
             actors: BTreeMap::new(),
             pending: Pending::default(),
             early: BTreeMap::new(),
@@ -84,7 +88,9 @@ impl Books {
     }
 
     /// Adds a child after its elder siblings, to be started in its turn unless an operator stopped it.
-    pub(crate) fn add(&mut self, id: NodeId, child: Child) {
+    pub(crate) fn add(&mut self, id: NodeId, mut child: Child) {
+        child.rank = self.next_rank;
+        self.next_rank += 1;
         let life = if child.stopped { Life::Parked } else { Life::Waiting };
         self.children.insert(id, child);
         self.set(id, life);
@@ -120,7 +126,7 @@ impl Books {
         };
         let life = match child.life {
             Life::Starting => {
-                child.born = true;
+                (child.born, child.on_trial) = (true, false);
                 child.up_since = Some(at.now);
                 child.stuck = false;
                 let (child, generation) = (child.name.clone(), generation);
@@ -292,13 +298,14 @@ impl Books {
     fn set(&mut self, id: NodeId, life: Life) {
         let Some(child) = self.children.get_mut(&id) else { return };
         child.life = life;
-        if self.regime == Regime::Dynamic && matches!(life, Life::Done { .. }) {
+        let seat = Seat { rank: child.rank, id };
+        if (self.regime == Regime::Dynamic || child.leaves) && matches!(life, Life::Done { .. }) {
             self.children.remove(&id);
-            self.pending.forget(id);
+            self.pending.forget(seat);
             self.orders.push(Order::Forget(id));
             return;
         }
-        self.pending.place(id, child);
+        self.pending.place(seat, child);
         self.orders.push(Order::Show(id));
     }
 }

@@ -46,6 +46,13 @@ impl Default for Gate {
 }
 
 impl Gate {
+    /// A gate that nothing has opened yet.
+    pub(crate) fn closed() -> Self {
+        let gate = Self::default();
+        gate.set_open(false);
+        gate
+    }
+
     /// Whether new work may begin.
     pub fn is_open(&self) -> bool {
         self.0.open.get()

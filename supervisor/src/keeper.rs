@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::{Board, NodeId};
-use crate::books::{Books, Child, End, Moment, Order, Regime, Report};
+use crate::books::{Books, Child, End, Moment, Order, Report};
 use crate::child::StartError;
 use crate::dynamic::SpawnError;
 use crate::failure::Exit;
@@ -132,16 +132,17 @@ impl Actor for Keeper {
 impl State {
     fn new(launch: Launch) -> Self {
         let Launch { shared, plan, stage } = launch;
-        // Before the plan, so that one of a newer policy is at worst taken twice.
-        let edition = shared.plans.edition();
-        let plan = shared.plans.of(plan.node).unwrap_or(plan);
+        let (edition, plan) = shared.plans.take_up(plan.node, |edition, in_force| {
+            let plan = in_force.cloned().unwrap_or(plan.clone());
+            // Children of an earlier life that came at run time, or that a reload took out, are not known.
+            let order: Vec<NodeId> = plan.children.iter().map(|child| child.node).collect();
+            shared.board.keep_only(plan.node, &order);
+            shared.board.arrange(plan.node, &order);
+            (edition, plan)
+        });
         let chance = shared.world.chance(&plan.name);
         let mut books = Books::new(&plan.name, plan.regime, plan.intensity);
         let mut children = BTreeMap::new();
-        // Children of an earlier life that came at run time are not known to this one.
-        if plan.regime == Regime::Dynamic {
-            shared.board.remove_below(plan.node);
-        }
         for child in &plan.children {
             let history = shared.board.history(child.node);
             books.add(child.node, Child::after(history, &child.name, child.rules.clone()));
@@ -173,25 +174,48 @@ impl State {
 
     /// Takes the plan in force up before anything is decided, if it is another than it was.
     fn keep_to_the_policy(&mut self) {
-        let edition = self.shared.plans.edition();
-        if edition == self.edition {
+        if self.shared.plans.edition() == self.edition {
             return;
         }
-        let Some(plan) = self.shared.plans.of(self.plan.node) else { return };
+        let Shared { plans, board, .. } = &*self.shared;
+        let in_force = plans.take_up(self.plan.node, |edition, plan| {
+            let plan = Arc::clone(plan?);
+            if plan.template.is_none() {
+                // Nobody else knows of children that came and went by policies that were never taken up.
+                let known = plan.children.iter().map(|child| child.node).chain(self.children.keys().copied());
+                board.keep_only(plan.node, &known.collect::<Vec<_>>());
+            }
+            Some((edition, plan))
+        });
+        let Some((edition, plan)) = in_force else { return };
         self.edition = edition;
         self.books.govern(plan.regime, plan.intensity);
-        for child in &plan.children {
-            self.children.insert(child.node, Arc::clone(child));
-        }
-        if let Some(template) = &plan.template {
-            for child in self.children.values_mut() {
-                *child = Arc::new(child.under(template));
+        match &plan.template {
+            Some(template) => {
+                for child in self.children.values_mut() {
+                    *child = Arc::new(child.under(template));
+                }
             }
+            None => self.reshape(&plan),
         }
         for (node, child) in &self.children {
             self.books.amend(*node, child.rules.clone());
         }
         self.plan = plan;
+    }
+
+    /// Takes the children of the plan in, and lets those go that it does not have.
+    fn reshape(&mut self, plan: &SupervisorPlan) {
+        for child in &plan.children {
+            self.children.insert(child.node, Arc::clone(child));
+        }
+        let order: Vec<NodeId> = plan.children.iter().map(|child| child.node).collect();
+        let (board, children) = (&self.shared.board, &self.children);
+        self.books.reshape(&order, |node| {
+            let child = children.get(&node)?;
+            Some(Child::after(board.history(node), &child.name, child.rules.clone()))
+        });
+        board.arrange(plan.node, &self.books.order());
     }
 
     fn receive(&mut self, me: &ActorRef<Message>, message: Message) {
@@ -210,6 +234,8 @@ impl State {
             }
             Message::Stuck { node, generation } => self.books.stuck(node, generation),
             Message::BackoffOver { node, generation } => self.books.woke(node, generation),
+            // It was taken up before this was looked at.
+            Message::Governed => {}
             Message::Close { manner } => {
                 self.manner = manner;
                 self.books.close(End::Closed);

@@ -4,12 +4,14 @@
 //! Invariant: a plan is complete; whatever a policy lacks is refused here, before anything
 //! is started.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use policies::intensity::Intensity;
 use policies::reaction::Reactions;
+use policies::reshape::{Fate, Reshaping};
 use policies::tree::{NodePolicy, TreePolicy, WorkerPolicy};
 
 use crate::board::{Board, NodeId};
@@ -74,17 +76,34 @@ pub(crate) fn plan(
     Planner { policy, factories, place: &place }.supervisor(&policy.root, None)
 }
 
-/// The same tree under another policy, each node where it is on the board.
+/// The tree that it becomes under another policy: who stays is where it is on the board, and all others
+/// have places of their own there. The policy must have been [`rehearse`]d.
 pub(crate) fn replan(
     policy: &TreePolicy,
     factories: &BTreeMap<String, Factory>,
     board: &Board,
+    reshaping: &Reshaping,
 ) -> Result<Arc<SupervisorPlan>, TreeError> {
-    let place = |name: &str, _: Option<NodeId>, kind: NodeKind| {
-        let found = board.find(name).filter(|(_, known, _)| *known == kind);
-        found.map(|(node, _, _)| node).ok_or_else(|| TreeError::OtherShape { name: name.to_owned() })
+    let place = |name: &str, parent: Option<NodeId>, kind: NodeKind| {
+        let stays = board.find(name).filter(|_| reshaping.stays(name)).map(|(node, ..)| node);
+        let moves = reshaping.fate(name) == Some(Fate::Moves);
+        Ok(stays.unwrap_or_else(|| board.succeed(parent, name, kind, moves)))
     };
     Planner { policy, factories, place: &place }.supervisor(&policy.root, None)
+}
+
+/// Whether a tree can be planned like this, without a place for anything.
+pub(crate) fn rehearse(
+    policy: &TreePolicy,
+    factories: &BTreeMap<String, Factory>,
+    board: &Board,
+) -> Result<(), TreeError> {
+    let placed = RefCell::new(BTreeSet::new());
+    let place = |name: &str, _: Option<NodeId>, _: NodeKind| {
+        let is_first = placed.borrow_mut().insert(name.to_owned());
+        is_first.then(|| board.root()).ok_or_else(|| TreeError::TwoPlaces { name: name.to_owned() })
+    };
+    Planner { policy, factories, place: &place }.supervisor(&policy.root, None).map(drop)
 }
 
 /// Where a node is on the board: its name, its parent, its kind.

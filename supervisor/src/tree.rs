@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actors::latest::{Latest, Watcher};
 use actors::world::World;
+use policies::reshape::Reshaping;
 use policies::tree::TreePolicy;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::oneshot;
@@ -21,6 +22,7 @@ use crate::books::End;
 use crate::child::Factory;
 use crate::dynamic::Dynamic;
 use crate::failure::Failure;
+use crate::gate::Gate;
 use crate::keeper::{Keeper, Launch, Message, Shared, Stage};
 use crate::observer::{Observer, SupervisionEvent};
 use crate::picture;
@@ -52,10 +54,10 @@ pub enum TreeError {
         /// The node.
         name: String,
     },
-    /// A node is not where the running tree has it.
-    #[error("`{name}` has no such place in the running tree, whose shape stays; stop the system and start it anew")]
-    OtherShape {
-        /// The node.
+    /// The root is another than that of the running tree.
+    #[error("`{name}` is not the root of the running tree, which stays; stop the system and start it anew")]
+    OtherRoot {
+        /// The root asked for.
         name: String,
     },
     /// No factory is known for a worker.
@@ -148,7 +150,7 @@ impl Tree {
         let board = Board::new(world.clone());
         let plan = plan::plan(&policy, &factories, &board)?;
         let node = plan.node;
-        let plans = Plans::new(&plan);
+        let plans = Plans::new(policy, &plan);
         let shared = Arc::new(Shared { world: world.clone(), board, observer, prospects, plans });
         let picture = Latest::new(picture::draw(&shared));
         let stage = Latest::new(Stage::Starting);
@@ -166,14 +168,36 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Holds the tree to another policy of the same shape from now on, whole: supervisors decide by it
-    /// at the next thing that they hear of. No child is stopped or started.
+    /// Whether the tree can be held to this policy.
     ///
     /// # Errors
-    /// [`TreeError`] when its shape is another; nothing has changed then.
+    /// [`TreeError`], as [`Tree::govern`] would have it.
+    pub fn fits(&self, policy: &TreePolicy) -> Result<(), TreeError> {
+        plan::rehearse(policy, &self.factories, &self.shared.board)
+    }
+
+    /// Holds the tree to another policy from now on, whole. Children that are new are started in their
+    /// turn, those that it has no more are stopped within their time, and those that it has under another
+    /// supervisor are stopped, and started there; what takes time goes on after this has returned. Nobody
+    /// else is stopped or started.
+    ///
+    /// # Errors
+    /// [`TreeError`] when its root is another, or a worker has no factory; nothing has changed then.
     pub fn govern(&self, policy: &TreePolicy) -> Result<(), TreeError> {
-        let plan = plan::replan(policy, &self.factories, &self.shared.board)?;
-        self.shared.plans.replace(&plan)
+        let Shared { board, plans, .. } = &*self.shared;
+        self.fits(policy)?;
+        let plan = |reshaping: &Reshaping| plan::replan(policy, &self.factories, board, reshaping);
+        for supervisor in plans.replace(policy, plan)? {
+            // One that is down takes it up when it starts.
+            drop(board.cell(supervisor).map(|cell| cell.send_message(Message::Governed)));
+        }
+        Ok(())
+    }
+
+    /// The gate of the worker that the tree has under this name, or may have one day; it is closed while
+    /// there is none.
+    pub fn gate(&self, worker: &str) -> Gate {
+        self.shared.board.gate_of(worker)
     }
 
     /// Resolves when every child has been up once.

@@ -120,9 +120,20 @@ async fn what_cannot_be_read_or_may_not_change_leaves_everything_as_it_is() {
     let told = reload(&system, bad).await.unwrap_err().to_string();
     assert!(told.contains("did you mean `writer`?"), "{told}");
     let mut other = varied(3);
-    other.tree.text = other.tree.text.replace("\"researcher\", \"writer\"", "\"writer\", \"researcher\"");
+    other.tree.text = other
+        .tree
+        .text
+        .replace("root = \"callboard\"", "root = \"top\"")
+        .replace("supervisor.callboard", "supervisor.top");
     let told = reload(&system, other).await.unwrap_err().to_string();
-    assert!(told.contains("`supervisor.agents.children` cannot change"), "{told}");
+    assert!(told.contains("`root` cannot change"), "{told}");
+    let mut other = varied(3);
+    other.tree.text = other.tree.text.replace("[\"feed\"]", "[\"feed\", \"feed2\"]") + "[worker.feed2]\n";
+    let told = reload(&system, other).await.unwrap_err().to_string();
+    assert!(
+        told.contains("nothing in this program can start the worker `feed2`: no agent or publisher has that name"),
+        "{told}"
+    );
     let trial = system.reload(Wanted::Documents(Box::new(varied(3))), true, "test").await.unwrap();
     assert!(!trial.applied && trial.changes.iter().any(|change| change.key == "workspace"), "{trial:?}");
     assert_eq!(system.policy_version(), 1);
@@ -197,5 +208,103 @@ async fn a_changed_file_is_taken_up_and_a_bad_one_is_not() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(system.policy_version(), version, "{text}");
     }
+    system.shutdown().await;
+}
+
+/// The built-in policies, with a tree that has no reviewer.
+fn without_reviewer() -> Documents {
+    let mut documents = built_in();
+    let text = documents.tree.text.replace("\"writer\", \"reviewer\"]", "\"writer\"]");
+    let (before, reviewer) = text.split_once("[worker.reviewer]").unwrap();
+    documents.tree.text = format!("{before}{}", reviewer.split_once("\n\n").unwrap().1);
+    documents
+}
+
+async fn finishes(system: &Arc<System>, id: &str) -> bool {
+    let mut follower = system.follow(id, Version::NONE);
+    while follower.next().await.is_some() {}
+    matches!(system.state(id).await.unwrap().end, Some(End::Finished { .. }))
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_agent_goes_and_comes_back_and_its_work_waits_for_it() {
+    let disk = SimDisk::new();
+    let system = start(&disk, built_in()).await;
+    let first = begin(&system, "first").await;
+    let gone = reload(&system, without_reviewer()).await.unwrap();
+    let told: Vec<_> = gone.changes.iter().map(|change| format!("{} {:?}", change.key, change.effect)).collect();
+    assert_eq!(told, ["supervisor.agents.children InPlace", "reviewer Stops { children: [\"reviewer\"] }"]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(system.picture().find("reviewer").is_none());
+    assert!(system.state(&first).await.unwrap().end.is_none(), "it waits for its reviewer");
+    system.shutdown().await;
+
+    // So it does over a start.
+    let system = start_seeded(8, &disk, without_reviewer()).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(system.state(&first).await.unwrap().end.is_none());
+    let back = system.reload(Wanted::Rollback(Some(1)), false, "test").await.unwrap();
+    assert!(back.changes.iter().any(|change| format!("{:?}", change.effect) == "Starts { children: [\"reviewer\"] }"));
+    assert!(finishes(&system, &first).await);
+    assert_eq!(system.picture().find("writer").unwrap().generation, 1);
+    system.shutdown().await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn the_tree_is_turned_over_again_and_again_and_every_run_finishes() {
+    let system = start(&SimDisk::new(), built_in()).await;
+    let tree = |edit: &dyn Fn(String) -> String| {
+        let mut documents = built_in();
+        documents.tree.text = edit(documents.tree.text);
+        documents
+    };
+    let shapes = [
+        built_in(),
+        without_reviewer(),
+        // The publishers' supervisor goes, and the feed stands where it stood.
+        tree(&|text| {
+            let (before, rest) = text.split_once("[supervisor.publishers]").unwrap();
+            let after = rest.split_once("[worker.feed]").unwrap().1;
+            format!("{before}[worker.feed]{after}").replace("\"publishers\"", "\"feed\"")
+        }),
+        tree(&|text| {
+            text.replace("\"researcher\", \"writer\", \"reviewer\"", "\"reviewer\", \"writer\", \"researcher\"")
+        }),
+        // Another level above the agents.
+        tree(&|text| {
+            text.replace("\"agents\", \"runs\"", "\"crew\", \"runs\"") + "[supervisor.crew]\nchildren = [\"agents\"]\n"
+        }),
+    ];
+    let ids = [begin(&system, "one").await, begin(&system, "two").await, begin(&system, "three").await];
+    for round in 0..60 {
+        reload(&system, shapes[round % shapes.len()].clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    reload(&system, built_in()).await.unwrap();
+    for id in &ids {
+        assert!(finishes(&system, id).await, "{id}");
+    }
+    let picture = system.picture();
+    for name in ["callboard", "ledger", "context", "aggregator", "runs"] {
+        assert_eq!(picture.find(name).unwrap().generation, 1, "{name} was restarted");
+    }
+    let names: Vec<_> =
+        picture.root.nodes().map(|node| node.name.as_str()).filter(|name| !name.starts_with("run/")).collect();
+    assert_eq!(
+        names,
+        [
+            "callboard",
+            "ledger",
+            "context",
+            "publishers",
+            "feed",
+            "aggregator",
+            "agents",
+            "researcher",
+            "writer",
+            "reviewer",
+            "runs"
+        ]
+    );
     system.shutdown().await;
 }

@@ -16,7 +16,7 @@ use crate::brief::{self, Brief};
 use crate::cli::CheckArgs;
 use crate::config::{self, Config};
 use crate::http;
-use crate::policy::Policies;
+use crate::policy::{Documents, Policies};
 use crate::system::names;
 
 /// What was found.
@@ -34,8 +34,24 @@ impl Findings {
         once(&mut self.faults, faults);
     }
 
-    fn doubt(&mut self, doubt: Option<Error>) {
-        once(&mut self.doubts, doubt);
+    fn doubt(&mut self, doubts: impl IntoIterator<Item = Error>) {
+        once(&mut self.doubts, doubts);
+    }
+
+    /// What is wrong with a configuration and all that it names.
+    fn whole(&mut self, config: &Config) {
+        self.policies(config);
+        self.add(config.secrets_missing());
+        self.add(http::allowed(config.listen).err().map(|why| config.written.fault(&["listen"], why, "")));
+    }
+
+    /// What is wrong with the policies that a configuration names.
+    fn policies(&mut self, config: &Config) {
+        let read = Documents::read(config).and_then(|documents| Ok((Policies::of(config, &documents)?, documents)));
+        match read {
+            Ok((policies, documents)) => self.doubt(policies.doubts(config, &documents)),
+            Err(faults) => self.add(faults),
+        }
     }
 }
 
@@ -58,7 +74,7 @@ pub fn run(arguments: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         && arguments.paths.is_empty()
     {
         checked.push("the configuration and its policies".to_owned());
-        found.add(whole(config));
+        found.whole(config);
         let built_in = workflow::check("workflows/announce.toml", workflow::ANNOUNCE, &names(config));
         found.add(built_in.err().unwrap_or_default());
     }
@@ -81,21 +97,13 @@ pub fn run(arguments: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-/// The faults of a configuration and of all that it names.
-fn whole(config: &Config) -> Vec<Error> {
-    let mut faults = Policies::load(config).err().unwrap_or_default();
-    faults.extend(config.secrets_missing());
-    faults.extend(http::allowed(config.listen).err().map(|why| config.written.fault(&["listen"], why, "")));
-    faults
-}
-
 fn check_path(path: &Path, config: &Config, found: &mut Findings) {
     let is_brief = path.file_name().is_some_and(|name| name == brief::BRIEF);
     let path = match path.parent().filter(|_| is_brief && path.is_file()) {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
         None if path.is_dir() => path,
-        None => return found.add(check_file(path, config)),
+        None => return check_file(path, config, found),
     };
     let own = path.join(brief::WORKFLOW);
     match Brief::read(path) {
@@ -105,32 +113,32 @@ fn check_path(path: &Path, config: &Config, found: &mut Findings) {
         Err(faults) => found.add(faults),
     }
     if own.exists() {
-        found.add(check_file(&own, config));
+        check_file(&own, config, found);
     }
 }
 
-fn check_file(path: &Path, config: &Config) -> Vec<Error> {
+fn check_file(path: &Path, config: &Config, found: &mut Findings) {
     let text = match config::read(path) {
         Ok(text) => text,
-        Err(fault) => return vec![fault],
+        Err(fault) => return found.add([fault]),
     };
     let label = path.display().to_string();
     let mut with = config.clone();
     let file = Some(path.to_owned());
     match kind::of(path, &text) {
-        Err(faults) => return faults,
+        Err(faults) => return found.add(faults),
         Ok(Kind::Workflow) => {
             let source = document::Source { file: &label, text: &text };
-            return match workflow::check(&label, &text, &names(config)) {
+            return found.add(match workflow::check(&label, &text, &names(config)) {
                 Err(faults) => faults,
                 Ok(workflow) if brief::is_beside(path) => brief::never_given(&workflow, source),
                 Ok(_) => Vec::new(),
-            };
+            });
         }
         Ok(Kind::Config) => {
             return match Config::load(Some(path)) {
-                Ok(config) => whole(&config),
-                Err(faults) => faults,
+                Ok(config) => found.whole(&config),
+                Err(faults) => found.add(faults),
             };
         }
         // A policy is held against the configuration, as if it named this file.
@@ -139,7 +147,7 @@ fn check_file(path: &Path, config: &Config) -> Vec<Error> {
         Ok(Kind::Prices) => with.policies.prices = file,
         Ok(Kind::Budget) => with.policies.budget = file,
     }
-    Policies::load(&with).err().unwrap_or_default()
+    found.policies(&with);
 }
 
 #[cfg(test)]

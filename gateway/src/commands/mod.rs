@@ -48,7 +48,10 @@ fn faults(found: &[Error]) -> anyhow::Error {
 /// The whole system, as configured.
 async fn start(config: &Config, crash: &CrashPoints, fancy: bool) -> anyhow::Result<Arc<System>> {
     let documents = Documents::read(config).map_err(|found| faults(&found))?;
-    Policies::of(config, &documents).map_err(|found| faults(&found))?;
+    let policies = Policies::of(config, &documents).map_err(|found| faults(&found))?;
+    for doubt in policies.doubts(config, &documents) {
+        eprintln!("warning: {doubt}");
+    }
     // Before anything is fetched or opened, so that a fault costs nothing.
     let missing = config.secrets_missing();
     if !missing.is_empty() {

@@ -57,9 +57,11 @@ async fn change(system: &System, wanted: Wanted, on_trial: bool) -> Result<Json<
         match error {
             ReloadError::Faults(_) => Problem::unprocessable(text),
             ReloadError::Unknown(_) => Problem::not_found(text),
-            ReloadError::Ungoverned | ReloadError::First | ReloadError::Refused(_) | ReloadError::Overtaken => {
-                Problem::conflict(text)
-            }
+            ReloadError::Ungoverned
+            | ReloadError::First
+            | ReloadError::Refused(_)
+            | ReloadError::Unfit(_)
+            | ReloadError::Overtaken => Problem::conflict(text),
             ReloadError::Journal(_) => Problem::unavailable(text),
         }
     })

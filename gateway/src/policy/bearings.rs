@@ -11,28 +11,44 @@ use policies::price::PriceTable;
 use policies::tree::{NodePolicy, TreePolicy};
 
 use crate::config::{Config, LOCAL, ModelConfig};
-use crate::system::{SERVICES, agents, publishers};
+use crate::system::{RUNS, SERVICES, agents, publishers};
 use crate::written::Written;
 
-/// Agents and publishers that no worker of the tree stands for, and workers that nothing can start.
+/// Services that the tree lacks, and workers that nothing can start.
 pub(super) fn tree(config: &Config, tree: &TreePolicy, written: &Written) -> Vec<Error> {
+    let lacks = |what: &str, table: &str, name: &str| {
+        let help = format!("add [{table}.{name}] and name it among the children of a supervisor");
+        written.fault(&[], format!("the tree has no {what} `{name}`"), help)
+    };
+    let services = SERVICES.into_iter().filter(|name| tree.worker(name).is_none());
+    let missing = services.map(|name| lacks("worker", "worker", name));
+    let runs = tree.dynamic(RUNS).is_none().then(|| lacks("dynamic supervisor", "dynamic", RUNS));
     let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(publishers(config)).collect();
-    let missing = startable.iter().filter(|name| tree.worker(name).is_none()).map(|name| {
-        let add = format!("add [worker.{name}] and name it among the children of a supervisor");
-        if written.is_built_in() {
-            let table = if config.agents.contains_key(*name) { "agents" } else { "publishers" };
-            let message = format!("the built-in tree has no worker `{name}`");
-            let help = format!("copy policies/defaults/tree.toml, {add}, and name the copy as `policies.tree`");
-            return config.written.fault(&[table, name], message, help);
-        }
-        written.fault(&[], format!("the tree has no worker `{name}`"), add)
-    });
     let workers = tree.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
     let unknown = workers.filter(|(name, _)| !startable.contains(name.as_str())).map(|(name, _)| {
         let help = document::suggestion(name, startable.iter().copied());
-        written.fault(&["worker", name], format!("nothing in this program can start the worker `{name}`"), help)
+        let message =
+            format!("nothing in this program can start the worker `{name}`: no agent or publisher has that name");
+        written.fault(&["worker", name], message, help)
     });
-    missing.chain(unknown).collect()
+    missing.chain(runs).chain(unknown).collect()
+}
+
+/// Agents and publishers that no worker of the tree stands for, so that what is given to them waits.
+pub(super) fn idle(config: &Config, tree: &TreePolicy, written: &Written) -> Vec<Error> {
+    let all: BTreeSet<&str> = agents(config).chain(publishers(config)).collect();
+    let missing = all.into_iter().filter(|name| tree.worker(name).is_none());
+    let doubt = |name: &str| {
+        let waits = format!("no worker `{name}`, so what is given to `{name}` waits");
+        let add = format!("add [worker.{name}] and name it among the children of a supervisor");
+        if written.is_built_in() {
+            let table = if config.agents.contains_key(name) { "agents" } else { "publishers" };
+            let help = format!("copy policies/defaults/tree.toml, {add}, and name the copy as `policies.tree`");
+            return config.written.fault(&[table, name], format!("the built-in tree has {waits}"), help);
+        }
+        written.fault(&[], format!("the tree has {waits}"), format!("{add}, unless it is meant so"))
+    };
+    missing.map(doubt).collect()
 }
 
 /// Models in use that have no price.

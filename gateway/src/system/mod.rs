@@ -59,7 +59,7 @@ pub const PUBLISHERS: [&str; 1] = ["feed"];
 /// The workers that are neither.
 pub const SERVICES: [&str; 3] = ["aggregator", "context", "ledger"];
 /// The dynamic supervisor of the runs.
-const RUNS: &str = "runs";
+pub(crate) const RUNS: &str = "runs";
 
 /// The agents under this configuration, each once.
 pub fn agents(config: &Config) -> impl Iterator<Item = &str> {

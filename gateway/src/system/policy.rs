@@ -18,7 +18,7 @@ use policies::plan::{Change, Effect, Rules, plan};
 use policies::tree::TreePolicy;
 use serde::Serialize;
 use storage::journal::AppendError;
-use supervisor::Tree;
+use supervisor::{Tree, TreeError};
 
 pub use version::{Cause, Edition, HISTORY_MAX};
 pub(super) use version::{Past, Settled, settle};
@@ -77,6 +77,9 @@ pub enum ReloadError {
     /// Something may not change while the system runs.
     #[error("{}", refusals(.0))]
     Refused(Vec<Change>),
+    /// The running tree cannot become what it is to be.
+    #[error("nothing was applied: {0}")]
+    Unfit(TreeError),
     /// Another reload was faster.
     #[error("the policies were changed by another at the same time; look at them, and ask again")]
     Overtaken,
@@ -138,13 +141,14 @@ impl InForce {
             if version <= now.version {
                 return;
             }
-            if let Err(error) = tree.govern(&policies.tree) {
-                // Its shape was compared before; a tree that has ended is governed by nothing.
-                tracing::error!(%error, "the tree does not take the policies; they are in force from the next start");
-            }
+            // Before the tree, since whoever is started by that takes its settings along.
             stage.guards.govern(policies.guards_in_force());
             for (name, agent) in &stage.agents {
                 agent.respecify(held_to(&agent.spec(), name, &policies));
+            }
+            if let Err(error) = tree.govern(&policies.tree) {
+                // It was asked before whether they fit.
+                tracing::error!(%error, "the tree does not take the policies; they are in force from the next start");
             }
             self.tree.set(Arc::new(policies.tree.clone()));
             self.budget.set(policies.budget.clone());
@@ -162,9 +166,11 @@ pub(super) fn held_to(spec: &AgentSpec, name: &str, policies: &Policies) -> Agen
 /// A model that nobody needed at the start was not loaded then, so it cannot stand in before the next one.
 fn refuse_strangers(changes: &mut [Change], tree: &TreePolicy, stage: &Stage) {
     for change in changes {
-        let Some(worker) = change.key.strip_prefix("worker.").and_then(|key| key.strip_suffix(".fallback")) else {
-            continue;
+        let worker = match &change.effect {
+            Effect::Starts { .. } => Some(change.key.as_str()),
+            _ => change.key.strip_prefix("worker.").and_then(|key| key.strip_suffix(".fallback")),
         };
+        let Some(worker) = worker else { continue };
         let stranger = tree.fallback(worker).iter().find_map(|stand_in| match stand_in {
             StandIn::Model(name) if !stage.models.contains_key(name) => Some(name),
             StandIn::Model(_) | StandIn::Agent(_) => None,
@@ -216,6 +222,7 @@ impl System {
         if changes.iter().any(Change::is_refused) {
             return Err(ReloadError::Refused(changes));
         }
+        self.tree.fits(&new.tree).map_err(ReloadError::Unfit)?;
         // What is rolled back to holds until the files say something new.
         let files = if matches!(cause, Cause::Rollback { .. }) { past.files } else { documents.clone() };
         let past = Past { documents, files };

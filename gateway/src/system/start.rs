@@ -113,6 +113,7 @@ impl System {
         let (tree, mut runs_up) =
             grow(&spine, parts.policies.tree.clone(), factories, parts.observer.clone(), Arc::clone(&outlook)).await?;
         outlook.look();
+        attach(&stage, &tree);
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
         world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), in_force.tree()));
@@ -202,6 +203,16 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
         models: parts.models.clone(),
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),
+    }
+}
+
+/// Puts the tree's gates in front of all, so that what the tree has no worker for waits until it has one.
+fn attach(stage: &Stage, tree: &Tree) {
+    for (name, agent) in &stage.agents {
+        agent.front().slot().attach(&tree.gate(name));
+    }
+    for (name, publisher) in &stage.publishers {
+        publisher.front().slot().attach(&tree.gate(name));
     }
 }
 

@@ -8,6 +8,7 @@ use policies::strategy::Strategy;
 
 use super::life::Life;
 use super::{Asks, Books, NodeId, Order, Regime};
+use crate::board::Seat;
 use crate::observer::SupervisionEvent;
 use crate::prospects::Hold;
 
@@ -36,13 +37,13 @@ impl Books {
     fn stop_in_reverse(&mut self) {
         if self.regime == Regime::Dynamic {
             // Independent children need not wait for each other.
-            for id in self.pending.condemned.iter().rev().copied().collect::<Vec<_>>() {
-                self.stop(id);
+            for seat in self.pending.condemned.iter().rev().copied().collect::<Vec<_>>() {
+                self.stop(seat.id);
             }
         } else if let Some(youngest) = self.pending.condemned.last().copied()
             && self.pending.stopping.is_empty()
         {
-            self.stop(youngest);
+            self.stop(youngest.id);
         }
     }
 
@@ -58,7 +59,7 @@ impl Books {
     /// Puts off the restarts that have to wait for something, before any is begun: a group comes back
     /// as a whole.
     fn hold_back(&mut self, holds: impl Fn(&str, Asks) -> Held) {
-        for id in self.pending.waiting.iter().copied().collect::<Vec<_>>() {
+        for Seat { id, .. } in self.pending.waiting.iter().copied().collect::<Vec<_>>() {
             let Some(child) = self.children.get(&id) else { continue };
             if let Some((hold, again_in)) = child.asks.and_then(|asks| holds(&child.name, asks)) {
                 self.hold(id, hold, again_in);
@@ -67,22 +68,22 @@ impl Books {
     }
 
     fn start_in_order(&mut self) {
-        let starts: Vec<NodeId> = match self.regime {
+        let starts: Vec<Seat> = match self.regime {
             _ if self.pending.waiting.is_empty() || self.is_held() => return,
             Regime::Dynamic => self.pending.waiting.iter().copied().collect(),
             // Only the first start is in order; later each child goes alone.
             Regime::Declared(Strategy::OneForOne, _) => {
                 let first = self.pending.unborn.first();
                 let waiting = self.pending.waiting.iter();
-                waiting.filter(|id| first == Some(id) || !self.pending.unborn.contains(id)).copied().collect()
+                waiting.filter(|seat| first == Some(seat) || !self.pending.unborn.contains(seat)).copied().collect()
             }
             Regime::Declared(Strategy::OneForAll | Strategy::RestForOne, _) => {
                 let first = self.pending.all.first();
-                first.filter(|id| self.pending.waiting.contains(id)).copied().into_iter().collect()
+                first.filter(|seat| self.pending.waiting.contains(seat)).copied().into_iter().collect()
             }
         };
-        for id in starts {
-            self.start(id);
+        for seat in starts {
+            self.start(seat.id);
         }
     }
 

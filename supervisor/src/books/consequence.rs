@@ -24,13 +24,19 @@ enum Spent {
 
 impl Books {
     /// Decides what follows when a child came down unasked.
-    pub(super) fn came_down(&mut self, id: NodeId, failure: Option<Failure>, at: Moment) {
+    pub(super) fn came_down(&mut self, id: NodeId, mut failure: Option<Failure>, at: Moment) {
         self.note_down(id, failure.as_ref());
         let Some(child) = self.children.get_mut(&id) else { return };
         let exit = if failure.is_some() { strategy::Exit::Failed } else { strategy::Exit::Normal };
         if self.closing.is_some() || !child.rules.restart.restarts_after(exit) {
             let returns = child.rules.restart != RestartKind::Temporary;
             return self.end_for_good(id, returns);
+        }
+        if child.on_trial
+            && let Some(failure) = failure.take()
+        {
+            // Whoever added it sees that; those who were there before are not to suffer from it.
+            return self.park_failed(id, failure);
         }
         if child.duty == Duty::Draining {
             // What was under way ended with it, so there is nothing left to wait for.
@@ -121,8 +127,7 @@ impl Books {
             self.set(id, Life::Backoff);
         }
         if let Regime::Declared(strategy @ (Strategy::OneForAll | Strategy::RestForOne), _) = self.regime {
-            let order: Vec<NodeId> = self.children.keys().copied().collect();
-            for sibling in strategy::affected(strategy, &order, &id) {
+            for sibling in strategy::affected(strategy, &self.order(), &id) {
                 if sibling != id {
                     self.take_along(sibling);
                 }

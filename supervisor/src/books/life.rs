@@ -123,6 +123,12 @@ pub(crate) struct Child {
     /// An operator stopped it.
     pub(super) stopped: bool,
     pub(super) duty: Duty,
+    /// Its place among its siblings.
+    pub(super) rank: u64,
+    /// The tree in force has it no more: it goes for good as soon as it is down.
+    pub(super) leaves: bool,
+    /// It was added while its siblings were at work, and has not been up yet.
+    pub(super) on_trial: bool,
     spent: Option<Window>,
     /// Failures in a row without a healthy time between them.
     attempt: u32,
@@ -152,6 +158,9 @@ impl Child {
             stuck: false,
             stopped: false,
             duty: Duty::Open,
+            rank: 0,
+            leaves: false,
+            on_trial: false,
             attempt: 0,
         }
     }
@@ -189,7 +198,7 @@ impl Child {
             held_by: self.held_by,
             stopped: self.stopped,
             duty: self.duty,
-            takes_work: !stops && self.duty == Duty::Open,
+            takes_work: !stops && !self.leaves && self.duty == Duty::Open,
         }
     }
 

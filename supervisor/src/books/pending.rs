@@ -6,48 +6,48 @@
 use std::collections::BTreeSet;
 
 use super::life::{Child, Life};
-use crate::board::NodeId;
+use crate::board::Seat;
 
 #[derive(Default)]
 pub(super) struct Pending {
-    pub(super) all: BTreeSet<NodeId>,
+    pub(super) all: BTreeSet<Seat>,
     /// Those that may start in their turn.
-    pub(super) waiting: BTreeSet<NodeId>,
+    pub(super) waiting: BTreeSet<Seat>,
     /// Those whose back-off runs, or whose start is put off.
-    pub(super) resting: BTreeSet<NodeId>,
+    pub(super) resting: BTreeSet<Seat>,
     /// Those whose actor may be there before we are told of it.
-    pub(super) unreported: BTreeSet<NodeId>,
-    pub(super) condemned: BTreeSet<NodeId>,
-    pub(super) stopping: BTreeSet<NodeId>,
+    pub(super) unreported: BTreeSet<Seat>,
+    pub(super) condemned: BTreeSet<Seat>,
+    pub(super) stopping: BTreeSet<Seat>,
     /// Those that have not been up yet.
-    pub(super) unborn: BTreeSet<NodeId>,
+    pub(super) unborn: BTreeSet<Seat>,
 }
 
 impl Pending {
     /// Takes note of where the child is now.
-    pub(super) fn place(&mut self, id: NodeId, child: &Child) {
-        self.forget(id);
+    pub(super) fn place(&mut self, seat: Seat, child: &Child) {
+        self.forget(seat);
         match child.life {
             Life::Up { .. } | Life::Parked | Life::Done { .. } => return,
-            Life::Waiting => self.waiting.insert(id),
-            Life::Backoff | Life::Held => self.resting.insert(id),
-            Life::Starting => self.unreported.insert(id),
+            Life::Waiting => self.waiting.insert(seat),
+            Life::Backoff | Life::Held => self.resting.insert(seat),
+            Life::Starting => self.unreported.insert(seat),
             Life::Condemned { actor, .. } => {
                 if actor.is_none() {
-                    self.unreported.insert(id);
+                    self.unreported.insert(seat);
                 }
-                self.condemned.insert(id)
+                self.condemned.insert(seat)
             }
-            Life::Stopping { .. } => self.stopping.insert(id),
+            Life::Stopping { .. } => self.stopping.insert(seat),
         };
-        self.all.insert(id);
+        self.all.insert(seat);
         if !child.born {
-            self.unborn.insert(id);
+            self.unborn.insert(seat);
         }
     }
 
     /// The child is not on its way any more, or has left the books.
-    pub(super) fn forget(&mut self, id: NodeId) {
+    pub(super) fn forget(&mut self, seat: Seat) {
         let sets = [
             &mut self.waiting,
             &mut self.resting,
@@ -56,9 +56,9 @@ impl Pending {
             &mut self.stopping,
             &mut self.unborn,
         ];
-        if self.all.remove(&id) {
+        if self.all.remove(&seat) {
             for set in sets {
-                set.remove(&id);
+                set.remove(&seat);
             }
         }
     }

@@ -1,6 +1,7 @@
 mod laws;
 mod otp;
 mod reactions;
+mod reshaping;
 mod words;
 
 use std::sync::Arc;
@@ -27,12 +28,17 @@ struct Bench {
     /// What puts restarts off.
     held: Option<(Hold, Duration)>,
     events: Vec<(Duration, SupervisionEvent)>,
+    /// The rules of all children that there ever were.
+    rules: Vec<Rules>,
+    /// The children in force, in order.
+    roster: Vec<NodeId>,
+    /// Orders that came out of turn.
+    slips: Vec<String>,
 }
 
 fn name(id: NodeId) -> String {
-    let names = ["a", "b", "c", "d", "e", "f"];
-    let at = names.iter().enumerate().find(|(at, _)| NodeId::of(*at as u64) == id);
-    at.map_or("?", |(_, name)| name).to_owned()
+    let at = ('a'..='z').zip(0..).find(|(_, at)| NodeId::of(*at) == id);
+    at.map_or('?', |(name, _)| name).to_string()
 }
 
 fn id(name: &str) -> NodeId {
@@ -65,6 +71,9 @@ impl Bench {
             end: None,
             held: None,
             events: Vec::new(),
+            rules: children.to_vec(),
+            roster: (0..children.len()).map(|at| NodeId::of(at as u64)).collect(),
+            slips: Vec::new(),
         };
         bench.pump();
         bench
@@ -82,9 +91,39 @@ impl Bench {
         Moment { now: self.now, chance: 0.0 }
     }
 
+    /// Another policy has these children, named by their letters; those that there never were come with
+    /// `rules`.
+    fn reload(&mut self, children: &str, rules: &Rules) {
+        self.roster = children.split(' ').filter(|name| !name.is_empty()).map(id).collect();
+        let newest = self.roster.iter().max().copied();
+        while newest >= Some(NodeId::of(self.rules.len() as u64)) {
+            self.rules.push(rules.clone());
+        }
+        let made = |id| Some(Child::new(&name(id), rules.clone(), 0, 0));
+        self.books.reshape(&self.roster, made);
+        self.pump();
+    }
+
+    /// Whether an order comes in its turn, and is of one that is not gone.
+    fn is_due(&self, order: &Order) -> bool {
+        let Regime::Declared(strategy, _) = self.books.regime else { return true };
+        let (Order::Start(id, _) | Order::Stop(id, _)) = order else { return true };
+        let pending = &self.books.pending;
+        let seat = Seat { rank: self.books.children[id].rank, id: *id };
+        match (order, strategy) {
+            (Order::Start(..), _) if !self.roster.contains(id) => false,
+            (Order::Start(..), OneForOne) => pending.unborn.first() == Some(&seat) || !pending.unborn.contains(&seat),
+            (Order::Start(..), _) => pending.all.first() == Some(&seat),
+            _ => pending.condemned.last().is_none_or(|younger| *younger < seat),
+        }
+    }
+
     fn pump(&mut self) {
         let held = self.held;
         for order in self.books.orders(|_, _| held) {
+            if !self.is_due(&order) {
+                self.slips.push(format!("{order:?} in {}", self.states()));
+            }
             match &order {
                 Order::Start(id, _) => self.log.push(format!("start {}", name(*id))),
                 Order::Stop(id, _) => self.log.push(format!("stop {}", name(*id))),
@@ -151,7 +190,7 @@ impl Bench {
             NodeState::Starting => 's',
             NodeState::Stopping => 'x',
         };
-        self.books.children.values().map(letter).collect()
+        self.books.order().iter().map(|id| letter(&self.books.children[id])).collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Message {
     Stuck { node: NodeId, generation: u64 },
     /// A back-off timer has run out, or a held start is to be asked for again.
     BackoffOver { node: NodeId, generation: u64 },
+    /// Another policy is in force.
+    Governed,
     /// Stop every child in order, and end.
     Close { manner: Manner },
     /// Kill a child on purpose; answered with whether it was up.

@@ -62,11 +62,17 @@ pub(super) fn watch_drain(shared: &Arc<Shared>, me: &ActorRef<Message>, node: No
     }))
 }
 
+/// Between two looks whether those that a child takes the place of have ended.
+const FREE_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Runs the child's factory, or starts the supervisor that it is.
 pub(super) fn start(shared: &Arc<Shared>, me: &ActorRef<Message>, child: &Arc<ChildPlan>, generation: u64) -> Task {
     let (starting, me, child) = (Arc::clone(shared), me.clone(), Arc::clone(child));
     AbortOnDropHandle::new(shared.world.spawn("supervisor.start", async move {
         let start = async {
+            while !starting.board.is_free(child.node) {
+                tokio::time::sleep(FREE_LOOK_EVERY).await;
+            }
             match &child.maker {
                 Maker::Worker(factory) => start_worker(&starting, &me, &child, factory, generation).await,
                 Maker::Supervisor(plan) => start_supervisor(&starting, &me, plan).await,

@@ -3,6 +3,7 @@ mod dynamic;
 mod governed;
 mod pitfalls;
 mod random;
+mod reshaped;
 mod words;
 mod yard;
 

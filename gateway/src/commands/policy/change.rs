@@ -71,6 +71,11 @@ fn told(answer: &Answer, on_trial: bool) -> String {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         let effect = match &change.effect {
             Effect::InPlace => "at once".to_owned(),
+            Effect::Starts { children } => format!("starts {}", children.join(", ")),
+            Effect::Stops { children } => format!("stops {}; what is given to it waits", children.join(", ")),
+            Effect::Moves { children } => {
+                format!("stops these children and starts them there: {}", children.join(", "))
+            }
             Effect::NextLife { children } if children.is_empty() => "at the next start of whoever uses it".to_owned(),
             Effect::NextLife { children } => format!("needs a restart of {}", children.join(", ")),
             Effect::NextStart => "from the next start of the server".to_owned(),
@@ -121,16 +126,21 @@ mod tests {
             change("a", Effect::InPlace),
             change("b", Effect::NextLife { children: vec!["feed".to_owned()] }),
             change("c", Effect::NextStart),
+            change("d", Effect::Starts { children: vec!["board".to_owned()] }),
+            change("e", Effect::Stops { children: vec!["feed".to_owned()] }),
+            change("f", Effect::Moves { children: vec!["out".to_owned(), "feed".to_owned()] }),
         ];
         let mut answer = Answer { version: 3, applied: true, changes };
         assert_eq!(
             told(&answer, false),
             "  a: 1 → none  (at once)\n  b: 1 → none  (needs a restart of feed)\n  \
-             c: 1 → none  (from the next start of the server)\nversion 3 of the policies is in force\n"
+             c: 1 → none  (from the next start of the server)\n  d: 1 → none  (starts board)\n  \
+             e: 1 → none  (stops feed; what is given to it waits)\n  \
+             f: 1 → none  (stops these children and starts them there: out, feed)\nversion 3 of the policies is in force\n"
         );
         answer.applied = false;
         assert!(told(&answer, true).ends_with("nothing was applied; version 3 is in force\n"));
-        answer.changes.push(change("d", Effect::Refused { why: "it stays".to_owned() }));
+        answer.changes.push(change("g", Effect::Refused { why: "it stays".to_owned() }));
         let said = told(&answer, true);
         assert!(said.contains("(refused: it stays)") && said.contains("it would be refused"), "{said}");
     }

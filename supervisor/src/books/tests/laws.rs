@@ -18,6 +18,8 @@ enum Step {
     Resume(prop::sample::Index),
     /// What restarts ask for is there, or is not.
     Hold(bool),
+    /// Another policy is in force: who stays, in which order, and whether another comes, and where.
+    Reload(u32, Option<prop::sample::Index>),
     Close,
 }
 
@@ -35,6 +37,7 @@ fn steps() -> impl Generate<Value = Vec<Step>> {
         1 => any::<prop::sample::Index>().prop_map(Step::Park),
         1 => any::<prop::sample::Index>().prop_map(Step::Resume),
         1 => any::<bool>().prop_map(Step::Hold),
+        2 => (any::<u32>(), any::<Option<prop::sample::Index>>()).prop_map(|(who, comes)| Step::Reload(who, comes)),
         1 => Just(Step::Close),
     ];
     prop::collection::vec(step, 0..200)
@@ -84,11 +87,12 @@ fn regimes() -> impl Generate<Value = Regime> {
 }
 
 /// What must hold after every step.
-fn check_laws(bench: &Bench, regime: Regime, resumed: bool) -> Result<(), TestCaseError> {
+fn check_laws(bench: &Bench, regime: Regime) -> Result<(), TestCaseError> {
     let books = &bench.books;
+    prop_assert_eq!(&bench.slips, &Vec::<String>::new(), "each starts and stops in its turn");
     for (id, child) in &books.children {
         let settled = matches!(child.life, Life::Up { .. } | Life::Parked | Life::Done { .. });
-        prop_assert_eq!(books.pending.all.contains(id), !settled);
+        prop_assert_eq!(books.pending.all.contains(&Seat { rank: child.rank, id: *id }), !settled);
         let known = match child.life {
             Life::Up { actor } => Some(actor),
             Life::Condemned { actor, .. } | Life::Stopping { actor, .. } => actor,
@@ -99,13 +103,12 @@ fn check_laws(bench: &Bench, regime: Regime, resumed: bool) -> Result<(), TestCa
     prop_assert!(books.actors.values().all(|id| books.children.contains_key(id)), "no orphan");
     let stops = bench.open.iter().filter(|order| matches!(order, Order::Stop(..))).count();
     prop_assert!(stops <= 1 || regime == Regime::Dynamic, "stops go one by one");
-    // An operator may have an elder start while a younger one does.
-    if !resumed && matches!(regime, Regime::Declared(OneForAll | RestForOne, _)) {
-        let lives: Vec<_> = books.children.values().map(|child| child.life).collect();
-        let first_down =
-            lives.iter().position(|life| matches!(life, Life::Waiting | Life::Backoff | Life::Held | Life::Starting));
-        let young_starting = first_down.is_some_and(|at| lives[at + 1..].contains(&Life::Starting));
-        prop_assert!(!young_starting, "no child starts before its elders are up");
+    let ranks: std::collections::BTreeSet<u64> = books.children.values().map(|child| child.rank).collect();
+    prop_assert_eq!(ranks.len(), books.children.len(), "each has a place of its own");
+    if regime != Regime::Dynamic && books.closing.is_none() {
+        let order = books.order();
+        let staying: Vec<_> = order.into_iter().filter(|id| !books.children[id].leaves).collect();
+        prop_assert_eq!(&staying, &bench.roster, "the children are those of the policy in force, in its order");
     }
     Ok(())
 }
@@ -164,7 +167,39 @@ fn check_intensity(bench: &Bench, children: &[Rules], resumed: bool) -> Result<(
 /// The restarts that a supervisor may make within 10 s.
 const RESTARTS: u32 = 4;
 
-fn take_step(bench: &mut Bench, step: Step, children: usize) {
+/// The most children that there ever are.
+const CHILDREN_MAX: usize = 12;
+
+/// Another roster: of those in force, some, in another order, and perhaps a new one.
+fn reload(bench: &mut Bench, who: u32, comes: Option<prop::sample::Index>) {
+    if bench.books.regime == Regime::Dynamic || bench.books.closing.is_some() {
+        return;
+    }
+    let of = |place: usize| who.rotate_left(5 * place as u32);
+    let mut roster: Vec<_> = bench.roster.iter().enumerate().filter(|(at, _)| of(*at) % 4 != 0).collect();
+    if who.is_multiple_of(3) {
+        roster.sort_by_key(|(at, _)| of(*at));
+    }
+    let mut roster: Vec<String> = roster.into_iter().map(|(_, id)| name(*id)).collect();
+    let ever = bench.rules.len();
+    if let Some(place) = comes.filter(|_| ever < CHILDREN_MAX) {
+        roster.insert(place.index(roster.len() + 1), name(NodeId::of(ever as u64)));
+    }
+    let before: Vec<_> = bench.books.children.iter().map(|(id, child)| (*id, child.life)).collect();
+    let rules = bench.rules.get(who as usize % ever.max(1)).cloned().unwrap_or_else(|| rules(Permanent));
+    bench.held = None;
+    let (log, orders) = (bench.log.len(), bench.roster.clone());
+    bench.reload(&roster.join(" "), &rules);
+    for (id, _) in before.iter().filter(|(id, life)| matches!(life, Life::Up { .. }) && bench.roster.contains(id)) {
+        let touched = [format!("start {}", name(*id)), format!("stop {}", name(*id))];
+        if bench.log[log..].iter().any(|order| touched.contains(order)) {
+            bench.slips.push(format!("{} was disturbed: {orders:?}", name(*id)));
+        }
+    }
+}
+
+fn take_step(bench: &mut Bench, step: Step) {
+    let children = bench.rules.len();
     let pick = |at: prop::sample::Index| NodeId::of(at.index(children.max(1)) as u64);
     match step {
         Step::Answer(at) if !bench.open.is_empty() => bench.answer(at.index(bench.open.len())),
@@ -183,6 +218,7 @@ fn take_step(bench: &mut Bench, step: Step, children: usize) {
         Step::Park(at) => drop(bench.books.park(pick(at))),
         Step::Resume(at) => drop(bench.books.resume(pick(at))),
         Step::Hold(held) => bench.held = held.then_some((Hold::Breaker, Duration::from_secs(1))),
+        Step::Reload(who, comes) => reload(bench, who, comes),
         Step::Close => bench.books.close(End::Closed),
         _ => {}
     }
@@ -195,16 +231,17 @@ proptest! {
         let mut bench = Bench::new(regime, RESTARTS, &children);
         let resumed = steps.iter().any(|step| matches!(step, Step::Resume(_)));
         for step in steps {
-            take_step(&mut bench, step, children.len());
-            check_laws(&bench, regime, resumed)?;
+            take_step(&mut bench, step);
+            check_laws(&bench, regime)?;
         }
         bench.held = None;
         // Left alone, every child comes to rest; and the end comes exactly when it was due.
         bench.answer_all();
-        check_laws(&bench, regime, resumed)?;
+        check_laws(&bench, regime)?;
+        prop_assert!(bench.books.children.values().all(|child| !child.leaves), "who leaves is gone in the end");
         prop_assert!(bench.books.pending.all.is_empty());
         prop_assert_eq!(bench.end.is_some(), bench.books.is_closing());
         prop_assert!(bench.end.is_none() || bench.books.actors.is_empty());
-        check_intensity(&bench, &children, resumed)?;
+        check_intensity(&bench, &bench.rules, resumed)?;
     }
 }

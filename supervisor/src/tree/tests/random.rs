@@ -17,7 +17,13 @@ use crate::NodeSnapshot;
 #[derive(Debug, Clone)]
 struct Shape {
     supervisors: Vec<(Strategy, Vec<RestartKind>, prop::sample::Index)>,
+    /// So many supervisors on are the workers of each to be found.
+    shift: usize,
 }
+
+const SUPERVISORS_MAX: usize = 4;
+/// Workers of one supervisor.
+const WORKERS_MAX: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Blow {
@@ -28,6 +34,8 @@ enum Blow {
     Resume(prop::sample::Index),
     /// The breaker in front of all opens, or closes.
     Breaker(bool),
+    /// The tree becomes another.
+    Reload(Shape),
     /// No budget pays this worker any more, or one pays all again.
     Poor(Option<prop::sample::Index>),
     Pause(u64),
@@ -36,8 +44,10 @@ enum Blow {
 fn shapes() -> impl Generate<Value = Shape> {
     let strategy = prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)];
     let kind = prop_oneof![4 => Just(RestartKind::Permanent), 1 => Just(RestartKind::Transient), 1 => Just(RestartKind::Temporary)];
-    let supervisor = (strategy, prop::collection::vec(kind, 0..4), any::<prop::sample::Index>());
-    prop::collection::vec(supervisor, 1..5).prop_map(|supervisors| Shape { supervisors })
+    let supervisor = (strategy, prop::collection::vec(kind, 0..=WORKERS_MAX), any::<prop::sample::Index>());
+    let shift = 0..WORKERS_MAX;
+    (prop::collection::vec(supervisor, 1..=SUPERVISORS_MAX), shift)
+        .prop_map(|(supervisors, shift)| Shape { supervisors, shift })
 }
 
 fn blows() -> impl Generate<Value = Vec<Blow>> {
@@ -49,6 +59,7 @@ fn blows() -> impl Generate<Value = Vec<Blow>> {
         1 => index().prop_map(Blow::Park),
         1 => index().prop_map(Blow::Resume),
         1 => any::<bool>().prop_map(Blow::Breaker),
+        2 => shapes().prop_map(Blow::Reload),
         1 => prop::option::of(index()).prop_map(Blow::Poor),
         4 => (0..3_000_u64).prop_map(Blow::Pause),
     ];
@@ -71,6 +82,12 @@ fn amendments() -> impl Generate<Value = Amendments> {
     prop::collection::vec(amendment, 0..3).prop_map(|amendments| amendments.into_iter().collect())
 }
 
+/// Each worker that a shape may have.
+fn everyone() -> impl Iterator<Item = String> {
+    (0..SUPERVISORS_MAX).flat_map(|at| (0..WORKERS_MAX).map(move |number| format!("w{at}{number}")))
+}
+
+/// Which shape the tree has, and what its failures lead to.
 fn policy(shape: &Shape, on: Amendments) -> TreePolicy {
     let mut nodes = std::collections::BTreeMap::new();
     let mut children: Vec<Vec<String>> = vec![Vec::new(); shape.supervisors.len()];
@@ -79,7 +96,9 @@ fn policy(shape: &Shape, on: Amendments) -> TreePolicy {
             children[parent.index(at)].push(format!("s{at}"));
         }
         for (number, kind) in kinds.iter().enumerate() {
-            let name = format!("w{at}{number}");
+            // Under another shift, others are the first, and others again come from elsewhere.
+            let name =
+                format!("w{}{}", (at + shape.shift * number) % SUPERVISORS_MAX, (number + shape.shift) % WORKERS_MAX);
             children[at].push(name.clone());
             let backoff = Backoff { first: Span::from_millis(50 * number as u64), ..Backoff::default() };
             let worker =
@@ -100,7 +119,7 @@ fn pick(yard: &Yard, at: prop::sample::Index) -> Option<String> {
     (count > 0).then(|| yard.slots.keys().nth(at.index(count)).unwrap().clone())
 }
 
-async fn strike(yard: &Yard, tree: &Tree, blow: Blow) {
+async fn strike(yard: &mut Yard, tree: &Tree, blow: Blow) {
     match blow {
         Blow::Worker(at, how) => hit(yard, at, how),
         Blow::Fail(at, class) => {
@@ -124,6 +143,11 @@ async fn strike(yard: &Yard, tree: &Tree, blow: Blow) {
             if let Some(name) = pick(yard, at) {
                 tree.resume(&name).await;
             }
+        }
+        Blow::Reload(shape) => {
+            let other = policy(&shape, yard.policy.on.clone());
+            tree.govern(&other).unwrap();
+            yard.policy = other;
         }
         Blow::Breaker(open) => *yard.weather.breaker.lock().unwrap() = open.then_some(SECOND),
         Blow::Poor(None) => yard.weather.poor.lock().unwrap().clear(),
@@ -154,6 +178,12 @@ fn workers_up(node: &NodeSnapshot, found: &mut Vec<String>) {
     node.children.iter().for_each(|child| workers_up(child, found));
 }
 
+/// The names of all below supervisors that are up.
+fn names(node: &NodeSnapshot) -> Vec<String> {
+    let below = node.children.iter().filter(|_| node.state == NodeState::Up).flat_map(names);
+    below.chain([node.name.clone()]).collect()
+}
+
 fn is_at_rest(node: &NodeSnapshot) -> bool {
     matches!(node.state, NodeState::Up | NodeState::Parked | NodeState::Done) && node.children.iter().all(is_at_rest)
 }
@@ -164,10 +194,16 @@ async fn run(
     blows: Vec<Blow>,
     seed: u64,
 ) -> Result<(), proptest::test_runner::TestCaseError> {
-    let yard = Yard::of(policy(&shape, on), seed);
+    let mut yard = Yard::of(policy(&shape, on), seed);
+    for name in everyone() {
+        if !yard.factories.contains_key(&name) {
+            let factory = yard.hand(&name);
+            yard.factories.insert(name, factory);
+        }
+    }
     let tree = yard.start().await;
     for blow in blows {
-        strike(&yard, &tree, blow).await;
+        strike(&mut yard, &tree, blow).await;
         // Fails by itself when two generations of one name live at once.
         yard.live();
     }
@@ -180,6 +216,11 @@ async fn run(
     workers_up(&tree.draw().root, &mut up);
     up.sort();
     prop_assert_eq!(up, yard.live(), "the picture shows exactly those that live");
+    if tree.is_up() {
+        let shown = names(&tree.draw().root);
+        let strangers: Vec<_> = shown.iter().filter(|name| !yard.policy.nodes.contains_key(*name)).collect();
+        prop_assert_eq!(strangers, Vec::<&String>::new(), "who left is gone");
+    }
     yard.take_log();
     let escalated = tree.escalated().is_some();
     tree.shutdown().await;
