@@ -266,18 +266,14 @@ impl Guard {
         let now = self.0.world.elapsed();
         let (before, after, output) = {
             let mut breaker = lock(&self.0.breaker);
-            let before = breaker.epoch();
+            let before = (breaker.epoch(), breaker.state());
             let output = feed(&mut breaker, now);
             (before, (breaker.epoch(), breaker.state()), output)
         };
-        if before != after.0 {
-            let to = match after.1 {
-                BreakerState::Closed => "closed",
-                BreakerState::Open { .. } => "open",
-                BreakerState::HalfOpen { .. } => "half_open",
-            };
+        if before.0 != after.0 {
+            let (from, to) = (before.1.as_str(), after.1.as_str());
             tracing::info!(guard = self.name(), to, "the circuit breaker moved");
-            self.0.metrics.breaker_moved(self.name(), to);
+            self.0.metrics.breaker_moved(self.name(), from, to);
             self.0.moves.set_if(|moves| {
                 *moves += 1;
                 true

@@ -1,5 +1,8 @@
-//! Counters and histograms, for `/metrics`. Invariant: every metric's name and labels are in this
-//! module, and label values come from closed sets, never from users.
+//! Counters, gauges and histograms, for `/metrics`. Invariant: every metric's name and labels are in this
+//! module, and label values come from closed sets, never from users: what comes and goes at run time is
+//! counted under the name of its supervisor.
+
+mod supervision;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +11,20 @@ use policies::failure::FailureClass;
 use policies::money::Money;
 use policies::tokens::Tokens;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use supervision::Supervision;
+pub use supervision::{Breaker, Census, Held, Kin};
+
 /// Buckets of times: 1 ms to about 9 minutes, each twice the one before.
 const SECONDS_MIN: f64 = 0.001;
 const SECONDS_BUCKETS: u16 = 20;
+/// What every name begins with.
+const PREFIX: &str = "callboard";
 
 /// The registry and what is counted in it; a cheap clone.
 #[derive(Clone, Debug)]
@@ -24,31 +33,42 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Mutex<Registry>,
-    restarts: Family<ByClass, Counter>,
+    listed: Mutex<Vec<Listed>>,
+    supervision: Supervision,
     effects: Family<ByEffect, Counter>,
-    effect_seconds: Family<ByName, Histogram, fn() -> Histogram>,
+    effect_seconds: Family<ByGuard, Histogram, fn() -> Histogram>,
     appends: Family<ByAppend, Counter>,
     append_seconds: Histogram,
     mailbox_refusals: Family<ByEntity, Counter>,
-    breaker_moves: Family<ByMove, Counter>,
     tokens: Family<ByModel, Counter>,
-    nanodollars: Family<ByName, Counter>,
+    nanodollars: Family<ByPrice, Counter>,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByClass {
-    class: &'static str,
+/// One metric, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its whole name; a histogram's comes with `_bucket`, `_sum` and `_count`.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByEffect {
-    effect: String,
+    guard: String,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByName {
-    name: String,
+struct ByGuard {
+    guard: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByPrice {
+    model: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -60,12 +80,6 @@ struct ByAppend {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByEntity {
     entity: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByMove {
-    name: String,
-    to: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -88,26 +102,29 @@ impl Metrics {
     /// A registry with every metric at zero.
     pub fn new() -> Self {
         let inner = Inner {
-            registry: Mutex::new(Registry::with_prefix("callboard")),
-            restarts: Family::default(),
+            registry: Mutex::new(Registry::with_prefix(PREFIX)),
+            listed: Mutex::default(),
+            supervision: Supervision::default(),
             effects: Family::default(),
             effect_seconds: Family::new_with_constructor(seconds),
             appends: Family::default(),
             append_seconds: seconds(),
             mailbox_refusals: Family::default(),
-            breaker_moves: Family::default(),
             tokens: Family::default(),
             nanodollars: Family::default(),
         };
         let metrics = Self(Arc::new(inner));
         let this = &metrics.0;
-        metrics.register("restarts", "Children restarted, by class of failure", this.restarts.clone());
-        metrics.register("effects", "Effects ended, by guard and outcome", this.effects.clone());
-        metrics.register("effect_seconds", "Time effects took, by guard", this.effect_seconds.clone());
+        this.supervision.register(&metrics);
+        metrics.register(
+            "effects",
+            "Calls ended, by guard and outcome: ok, or the class of failure",
+            this.effects.clone(),
+        );
+        metrics.register("effect_seconds", "Time calls took, by guard", this.effect_seconds.clone());
         metrics.register("journal_appends", "Batches appended, by entity and outcome", this.appends.clone());
         metrics.register("journal_append_seconds", "Time from submission to sync", this.append_seconds.clone());
         metrics.register("mailbox_refusals", "Commands refused by a full mailbox", this.mailbox_refusals.clone());
-        metrics.register("breaker_moves", "Moves of circuit breakers", this.breaker_moves.clone());
         metrics.register("tokens", "Tokens used, by model and direction", this.tokens.clone());
         metrics.register("nanodollars", "Money spent, by model", this.nanodollars.clone());
         metrics
@@ -115,19 +132,27 @@ impl Metrics {
 
     /// Adds a metric of another room; its name gets the prefix `callboard_`.
     pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
+        let (kind, suffix) = match metric.metric_type() {
+            MetricType::Counter => ("counter", "_total"),
+            MetricType::Gauge => ("gauge", ""),
+            MetricType::Histogram => ("histogram", ""),
+            _ => ("unknown", ""),
+        };
+        let listed = Listed { name: format!("{PREFIX}_{name}{suffix}"), kind, help: help.to_owned() };
+        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner).push(listed);
         self.registry().register(name, help, metric);
     }
 
-    /// A child was restarted after a failure of this class.
-    pub fn restarted(&self, class: FailureClass) {
-        self.0.restarts.get_or_create(&ByClass { class: class.as_str() }).inc();
+    /// Every metric that there is, whether anything was counted in it or not.
+    pub fn listed(&self) -> Vec<Listed> {
+        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An effect behind the guard `name` ended: well (`None`) or with a failure.
     pub fn effect_ended(&self, name: &str, class: Option<FailureClass>, took: Duration) {
         let outcome = class.map_or("ok", FailureClass::as_str);
-        self.0.effects.get_or_create(&ByEffect { effect: name.to_owned(), outcome }).inc();
-        self.0.effect_seconds.get_or_create(&ByName { name: name.to_owned() }).observe(took.as_secs_f64());
+        self.0.effects.get_or_create(&ByEffect { guard: name.to_owned(), outcome }).inc();
+        self.0.effect_seconds.get_or_create(&ByGuard { guard: name.to_owned() }).observe(took.as_secs_f64());
     }
 
     /// A batch of an entity's events was made durable (`outcome` is "ok") or not.
@@ -141,11 +166,6 @@ impl Metrics {
         self.0.mailbox_refusals.get_or_create(&ByEntity { entity }).inc();
     }
 
-    /// The breaker `name` moved to `to`: "closed", "open" or "half_open".
-    pub fn breaker_moved(&self, name: &str, to: &'static str) {
-        self.0.breaker_moves.get_or_create(&ByMove { name: name.to_owned(), to }).inc();
-    }
-
     /// A model used tokens and money.
     pub fn model_used(&self, model: &str, input: Tokens, output: Tokens, cost: Money) {
         let directed = |direction, tokens: Tokens| {
@@ -153,7 +173,7 @@ impl Metrics {
         };
         directed("input", input);
         directed("output", output);
-        self.0.nanodollars.get_or_create(&ByName { name: model.to_owned() }).inc_by(cost.nanos());
+        self.0.nanodollars.get_or_create(&ByPrice { model: model.to_owned() }).inc_by(cost.nanos());
     }
 
     /// Everything, in the OpenMetrics text format.
@@ -178,28 +198,41 @@ mod tests {
     #[test]
     fn everything_counted_is_in_the_text() {
         let metrics = Metrics::new();
-        metrics.restarted(FailureClass::Hung);
         metrics.effect_ended("model", None, Duration::from_millis(20));
         metrics.effect_ended("model", Some(FailureClass::RateLimited), Duration::ZERO);
         metrics.appended("run", "ok", Duration::from_millis(2));
         metrics.mailbox_refused("run");
-        metrics.breaker_moved("model", "open");
         metrics.model_used("local", Tokens(7), Tokens(5), Money::from_nanos(12));
         let text = metrics.clone().encode();
         for line in [
-            "callboard_restarts_total{class=\"hung\"} 1",
-            "callboard_effects_total{effect=\"model\",outcome=\"ok\"} 1",
-            "callboard_effects_total{effect=\"model\",outcome=\"rate_limited\"} 1",
-            "callboard_effect_seconds_count{name=\"model\"} 2",
+            "callboard_effects_total{guard=\"model\",outcome=\"ok\"} 1",
+            "callboard_effects_total{guard=\"model\",outcome=\"rate_limited\"} 1",
+            "callboard_effect_seconds_count{guard=\"model\"} 2",
             "callboard_journal_appends_total{entity=\"run\",outcome=\"ok\"} 1",
             "callboard_journal_append_seconds_count 1",
             "callboard_mailbox_refusals_total{entity=\"run\"} 1",
-            "callboard_breaker_moves_total{name=\"model\",to=\"open\"} 1",
             "callboard_tokens_total{model=\"local\",direction=\"output\"} 5",
-            "callboard_nanodollars_total{name=\"local\"} 12",
+            "callboard_nanodollars_total{model=\"local\"} 12",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_page_lists_each_metric_with_its_kind_and_none_that_there_is_not() {
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `callboard_"));
+        let cell =
+            |row: &str, at: usize| row.split('|').nth(at).unwrap_or_default().trim().trim_matches('`').to_owned();
+        let mut told: Vec<_> = rows.map(|row| (format!("callboard_{}", cell(row, 0)), cell(row, 1))).collect();
+        let metrics = Metrics::new().listed();
+        let mut listed: Vec<_> = metrics.iter().map(|one| (one.name.clone(), one.kind.to_owned())).collect();
+        told.sort();
+        listed.sort();
+        assert_eq!(told, listed);
+        assert!(metrics.iter().all(|one| !one.help.is_empty() && one.kind != "unknown"));
+        let unit = |name: &str| ["_total", "_seconds"].iter().any(|suffix| name.ends_with(suffix));
+        assert!(metrics.iter().all(|one| one.kind == "gauge" || unit(&one.name)), "a counter or a time says so");
     }
 }

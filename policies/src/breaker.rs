@@ -84,6 +84,20 @@ pub enum BreakerState {
     },
 }
 
+impl BreakerState {
+    /// Where it stands, as it is written in events and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half_open",
+        }
+    }
+
+    /// Every word that says where a breaker stands.
+    pub const WORDS: [&'static str; 3] = ["closed", "open", "half_open"];
+}
+
 /// Whether a call may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {

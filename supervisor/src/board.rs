@@ -3,6 +3,7 @@
 //! Invariant: the lock is held for look-ups only, never across an await; whoever finds a
 //! supervisor dead can find here every actor that was below it.
 
+mod census;
 mod reshape;
 
 use std::collections::{BTreeMap, BTreeSet};

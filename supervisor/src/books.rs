@@ -129,8 +129,9 @@ impl Books {
                 (child.born, child.on_trial) = (true, false);
                 child.up_since = Some(at.now);
                 child.stuck = false;
-                let (child, generation) = (child.name.clone(), generation);
-                self.orders.push(Order::Tell(SupervisionEvent::ChildUp { child, generation }));
+                let down = child.failed_at.take().map(|failed| at.now.saturating_sub(failed));
+                let child = child.name.clone();
+                self.orders.push(Order::Tell(SupervisionEvent::ChildUp { child, generation, down }));
                 Life::Up { actor }
             }
             Life::Condemned { actor: None, after } => Life::Condemned { actor: Some(actor), after },

@@ -21,7 +21,7 @@ use crate::books::{Books, Child, End, Moment, Order, Report};
 use crate::child::StartError;
 use crate::dynamic::SpawnError;
 use crate::failure::Exit;
-use crate::observer::Observer;
+use crate::observer::{Observer, Sphere};
 use crate::plan::{ChildPlan, Maker, SupervisorPlan};
 use crate::plans::{Edition, Plans};
 use crate::prospects::{self, Prospects};
@@ -356,7 +356,10 @@ impl State {
                 Order::Show(node) => self.show(node),
                 Order::Failed(node, failure) => self.shared.board.record_failure(node, &failure),
                 Order::Forget(node) => self.forget(node),
-                Order::Tell(event) => self.shared.observer.event(event),
+                Order::Tell(event) => {
+                    let sphere = Sphere { supervisor: &self.plan.name, is_dynamic: self.plan.template.is_some() };
+                    self.shared.observer.event_in(sphere, event);
+                }
                 Order::Ready => self.reach(Stage::Up),
                 Order::End(end) => return self.end(me, end),
             }

@@ -28,7 +28,7 @@ pub use child::{Factory, Gauge, StartContext, StartError, worker};
 pub use dynamic::{Dynamic, SpawnError};
 pub use failure::Failure;
 pub use gate::{Gate, UnderWay};
-pub use observer::{Observer, Silent, SupervisionEvent};
+pub use observer::{Observer, Silent, Sphere, SupervisionEvent};
 pub use prospects::{BreakerView, BreakerWord, Bright, Hold, Prospects, Standing};
 pub use slot::{NotUp, Slot};
 pub use snapshot::{Depth, Duty, LastFailure, NodeKind, NodeSnapshot, NodeState, TreeSnapshot, Work};

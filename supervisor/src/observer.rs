@@ -18,6 +18,8 @@ pub enum SupervisionEvent {
         child: String,
         /// Which of its lives this is, from 1.
         generation: u64,
+        /// How long it was down, when it had failed and no person had to bring it back.
+        down: Option<Duration>,
     },
     /// A child came down unasked, or failed to start.
     ChildDown {
@@ -32,6 +34,8 @@ pub enum SupervisionEvent {
     Restarting {
         /// The child whose failure caused it.
         child: String,
+        /// The failure's class; none when it ended normally.
+        class: Option<FailureClass>,
         /// The back-off before it.
         after: Duration,
     },
@@ -73,10 +77,24 @@ pub enum SupervisionEvent {
     Stopped,
 }
 
+/// The supervisor that an event is about, or whose child it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sphere<'a> {
+    /// Its name.
+    pub supervisor: &'a str,
+    /// Whether its children come and go at run time, so that there is no end to their names.
+    pub is_dynamic: bool,
+}
+
 /// Hears every supervision event.
 pub trait Observer: Send + Sync {
     /// Called once per event; must return at once.
     fn event(&self, event: SupervisionEvent);
+
+    /// The same, for those who want to know whose it is.
+    fn event_in(&self, _sphere: Sphere<'_>, event: SupervisionEvent) {
+        self.event(event);
+    }
 }
 
 /// An observer that hears nothing.

@@ -137,6 +137,21 @@ impl NodeState {
     pub(crate) const fn is_down(self) -> bool {
         matches!(self, Self::Parked | Self::Done)
     }
+
+    /// As it is written in JSON and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Backoff => "backoff",
+            Self::Paused => "paused",
+            Self::Parked => "parked",
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Stuck => "stuck",
+            Self::Stopping => "stopping",
+            Self::Done => "done",
+        }
+    }
 }
 
 /// Whether a node takes new work.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::latest::{Latest, Watcher};
+use actors::telemetry::Census;
 use actors::world::World;
 use policies::reshape::Reshaping;
 use policies::tree::TreePolicy;
@@ -210,6 +211,11 @@ impl Tree {
             Ok(Stage::Up) => Ok(()),
             _ => Err(self.wait().await),
         }
+    }
+
+    /// How many children each supervisor has in which state now, and held back by what.
+    pub fn census(&self) -> Census {
+        self.shared.board.census()
     }
 
     /// Whether every child has been up once and the tree is not being stopped.

@@ -10,6 +10,7 @@ mod going_on;
 mod kill;
 mod kill9;
 mod live;
+mod metrics;
 mod money;
 mod operators;
 mod reload;

@@ -135,7 +135,7 @@ async fn guards_of_one_name_share_their_state_and_are_counted() {
     assert!(admit(&guards.get("model/claude")).await.is_ok(), "the policy is inherited, the state is not");
     let names: Vec<_> = guards.snapshot().into_keys().collect();
     assert_eq!(names, ["model", "model/claude"]);
-    assert!(metrics.encode().contains("breaker_moves_total{name=\"model\",to=\"open\"} 1"));
+    assert!(metrics.encode().contains("breaker_moves_total{guard=\"model\",from=\"closed\",to=\"open\"} 1"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,12 +25,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use actors::durable::Directory;
-use actors::telemetry::Metrics;
+use actors::telemetry::{Breaker, Metrics};
 use actors::world::World;
 use agents::aggregator::Reports;
 use agents::conduct::Stage;
 use agents::run::Run;
 use agents::workflow::{Known, Workflow, WorkflowVersion};
+use policies::breaker::BreakerState;
 use policies::document;
 use storage::journal::{Journal, Opened};
 use supervisor::{ShutdownReport, Tree, TreeSnapshot};
@@ -152,6 +153,12 @@ impl System {
 
     /// The metrics in the OpenMetrics text format.
     pub fn metrics(&self) -> String {
+        self.metrics.count_children(self.tree.census());
+        let stands = |(guard, state): (String, actors::guard::GuardState)| {
+            let breaker = move |word| (Breaker { guard: guard.clone(), state: word }, word == state.breaker.as_str());
+            BreakerState::WORDS.into_iter().map(breaker)
+        };
+        self.metrics.breakers_stand(self.stage.guards.snapshot().into_iter().flat_map(stands));
         self.metrics.encode()
     }
 

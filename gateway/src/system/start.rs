@@ -116,7 +116,7 @@ impl System {
         attach(&stage, &tree);
         // It is filled once, here, before anything can be asked of the directory.
         let _ = slot.set(tree.clone());
-        world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), in_force.tree()));
+        world.spawn("watchdog", watchdog::watch(world.clone(), tree.clone(), in_force.tree(), metrics.clone()));
         runs_up.see();
         let waker = Waker { journal: journal.clone(), reports: reports.clone(), runs: runs.clone() };
         world.spawn("waker", waker.clone().stay(tree.clone(), runs_up));
@@ -283,7 +283,7 @@ async fn grow(
     outlook: Arc<Outlook>,
 ) -> Result<(Tree, latest::Watcher<u64>), StartError> {
     let (world, journal) = (&spine.world, &spine.journal);
-    let (watcher, scribe) = watcher::pair(observer, Arc::clone(&outlook));
+    let (watcher, scribe) = watcher::pair(observer, Arc::clone(&outlook), spine.metrics.clone());
     let runs_up = watcher.runs_up();
     world.spawn("supervision", scribe.run(world.clone(), journal.clone()));
     let tree = Tree::start_with(world.clone(), policy, factories, Arc::new(watcher), outlook).await?;

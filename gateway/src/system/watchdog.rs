@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::latest::Watcher;
+use actors::telemetry::{Kin, Metrics};
 use actors::world::{Pulse, World};
 use policies::liveness::Liveness;
 use policies::tree::TreePolicy;
@@ -17,7 +18,7 @@ use super::RUNS;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches until the tree has ended.
-pub(super) async fn watch(world: World, tree: Tree, policy: Watcher<Arc<TreePolicy>>) {
+pub(super) async fn watch(world: World, tree: Tree, policy: Watcher<Arc<TreePolicy>>, metrics: Metrics) {
     let mut killed: Vec<Pulse> = Vec::new();
     loop {
         tokio::select! {
@@ -36,9 +37,10 @@ pub(super) async fn watch(world: World, tree: Tree, policy: Watcher<Arc<TreePoli
             let Pulse { actor, doing, since } = pulse;
             let silent = world.elapsed().saturating_sub(*since);
             tracing::warn!(actor, %doing, ?silent, "it shows no progress, so it is killed");
-            if let Err(error) = tree.fault(actor, Fault::Hung).await {
+            match tree.fault(actor, Fault::Hung).await {
+                Ok(()) => metrics.hang_killed(&kin(&policy.get(), actor)),
                 // It ended meanwhile, or is on its way down.
-                tracing::debug!(actor, %error, "it could not be killed");
+                Err(error) => tracing::debug!(actor, %error, "it could not be killed"),
             }
         }
     }
@@ -51,6 +53,13 @@ fn hung<'a>(policy: &TreePolicy, busy: &'a [Pulse], now: Duration) -> Vec<&'a Pu
         liveness.is_some_and(|liveness| liveness.is_hung(pulse.doing, now.saturating_sub(pulse.since)))
     };
     busy.iter().filter(is_hung).collect()
+}
+
+/// Whom its kill is counted for; a run's for all of them.
+fn kin(policy: &TreePolicy, actor: &str) -> Kin {
+    let supervisor = policy.parent(actor).unwrap_or(RUNS).to_owned();
+    let child = if policy.node(actor).is_some() { actor.to_owned() } else { supervisor.clone() };
+    Kin { supervisor, child }
 }
 
 /// When this actor counts as hung.
@@ -73,6 +82,14 @@ mod tests {
             assert!(liveness(&policy, actor).is_some(), "{actor}");
         }
         assert_eq!(liveness(&policy, "nobody"), None);
+    }
+
+    #[test]
+    fn a_kill_is_counted_under_a_name_of_the_policy() {
+        let policy = TreePolicy::builtin().unwrap();
+        let of = |supervisor: &str, child: &str| Kin { supervisor: supervisor.to_owned(), child: child.to_owned() };
+        assert_eq!(kin(&policy, "writer"), of("agents", "writer"));
+        assert_eq!(kin(&policy, "run/0123"), of("runs", "runs"));
     }
 
     #[test]

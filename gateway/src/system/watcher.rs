@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actors::latest::{self, Latest};
+use actors::telemetry::{Held, Kin, Metrics};
 use actors::world::World;
 use policies::failure::FailureClass;
 use serde::Serialize;
 use storage::journal::{AppendError, Batch, Journal, NewEvent, RecordId, StreamId, TraceId, Write};
-use supervisor::{Hold, Observer, SupervisionEvent};
+use supervisor::{Hold, Observer, Sphere, SupervisionEvent};
 use tokio::sync::mpsc;
 
 use super::RUNS;
@@ -32,6 +33,7 @@ pub(super) const STREAM: &str = "supervision/callboard";
 pub(super) struct Watcher {
     other: Option<Arc<dyn Observer>>,
     outlook: Arc<Outlook>,
+    metrics: Metrics,
     /// How often the supervisor of the runs has come up.
     runs_up: Latest<u64>,
     sender: mpsc::Sender<SupervisionEvent>,
@@ -45,10 +47,11 @@ pub(super) struct Scribe {
 }
 
 /// A watcher and its scribe.
-pub(super) fn pair(other: Option<Arc<dyn Observer>>, outlook: Arc<Outlook>) -> (Watcher, Scribe) {
+pub(super) fn pair(other: Option<Arc<dyn Observer>>, outlook: Arc<Outlook>, metrics: Metrics) -> (Watcher, Scribe) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let left_out = Arc::new(AtomicU64::new(0));
-    let watcher = Watcher { other, outlook, runs_up: Latest::new(0), sender, left_out: Arc::clone(&left_out) };
+    let runs_up = Latest::new(0);
+    let watcher = Watcher { other, outlook, metrics, runs_up, sender, left_out: Arc::clone(&left_out) };
     (watcher, Scribe { receiver, left_out })
 }
 
@@ -60,6 +63,11 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
+    fn event_in(&self, sphere: Sphere<'_>, event: SupervisionEvent) {
+        count(&self.metrics, sphere, &event);
+        self.event(event);
+    }
+
     fn event(&self, event: SupervisionEvent) {
         if let Some(other) = &self.other {
             other.event(event.clone());
@@ -78,6 +86,31 @@ impl Observer for Watcher {
         if is_news(&event) && self.sender.try_send(event).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Counts what happened, under names that are as many as the policy has.
+fn count(metrics: &Metrics, sphere: Sphere<'_>, event: &SupervisionEvent) {
+    let supervisor = sphere.supervisor;
+    let kin = |child: &str| {
+        let child = if sphere.is_dynamic { supervisor } else { child };
+        Kin { supervisor: supervisor.to_owned(), child: child.to_owned() }
+    };
+    match event {
+        SupervisionEvent::ChildUp { down: Some(down), .. } => metrics.up_again(supervisor, *down),
+        SupervisionEvent::ChildDown { child, class: Some(class), .. } => metrics.child_failed(kin(child), *class),
+        SupervisionEvent::Restarting { child, class, .. } => metrics.restarting(kin(child), *class),
+        SupervisionEvent::Paused { child, hold, .. } => metrics.child_paused(
+            kin(child),
+            match hold {
+                Hold::Breaker => Held::Breaker,
+                Hold::Budget => Held::Budget,
+            },
+        ),
+        SupervisionEvent::Parked { child, class, .. } => metrics.child_parked(kin(child), *class),
+        SupervisionEvent::Stuck { child } => metrics.child_stuck(&kin(child)),
+        SupervisionEvent::Escalated { class, .. } => metrics.escalated(supervisor, *class),
+        SupervisionEvent::ChildUp { .. } | SupervisionEvent::ChildDown { .. } | SupervisionEvent::Stopped => {}
     }
 }
 
@@ -166,13 +199,13 @@ fn written(world: &World, event: &SupervisionEvent, left_out: u64) -> Option<New
     let line =
         |child| Line { child, generation: None, class: None, reason: None, after_ms: None, hold: None, left_out };
     let (kind, line) = match event {
-        SupervisionEvent::ChildUp { child, generation } => {
+        SupervisionEvent::ChildUp { child, generation, .. } => {
             ("supervision.child_up", Line { generation: Some(*generation), ..line(child) })
         }
         SupervisionEvent::ChildDown { child, class, reason } => {
             ("supervision.child_down", Line { class: *class, reason: Some(reason), ..line(child) })
         }
-        SupervisionEvent::Restarting { child, after } => {
+        SupervisionEvent::Restarting { child, after, .. } => {
             let after_ms = u64::try_from(after.as_millis()).ok();
             ("supervision.restarting", Line { after_ms, ..line(child) })
         }

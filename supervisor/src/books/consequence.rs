@@ -44,15 +44,16 @@ impl Books {
             return self.set(id, Life::Parked);
         }
         // A permanent child that ends has not failed, so no class says what that leads to.
+        let class = failure.as_ref().map(|failure| failure.class);
         let reaction = failure.as_ref().map_or(Reaction::RESTART, |failure| child.rules.reactions.to(failure.class));
         let failure = failure.unwrap_or_else(|| Failure::new(FailureClass::Bug, "ended, though it is permanent"));
         match reaction.action {
             Action::Park => self.park_failed(id, failure),
             Action::Stop => self.end_for_good(id, false),
             Action::Escalate => self.escalate(id, failure),
-            Action::Restart | Action::Pause if !reaction.counts => self.restart(id, reaction, at),
+            Action::Restart | Action::Pause if !reaction.counts => self.restart(id, class, reaction, at),
             Action::Restart | Action::Pause => match self.spend(id, at) {
-                Spent::Within => self.restart(id, reaction, at),
+                Spent::Within => self.restart(id, class, reaction, at),
                 Spent::Past(Then::Escalate) => self.escalate(id, failure),
                 Spent::Past(Then::Park) => self.park_failed(id, failure),
                 Spent::Past(Then::Stop) => self.end_for_good(id, false),
@@ -113,13 +114,14 @@ impl Books {
         self.close(End::Escalated(failure));
     }
 
-    fn restart(&mut self, id: NodeId, reaction: Reaction, at: Moment) {
+    fn restart(&mut self, id: NodeId, class: Option<FailureClass>, reaction: Reaction, at: Moment) {
         let healthy_after = self.healthy_after;
         let Some(child) = self.children.get_mut(&id) else { return };
         let after = child.next_backoff(at, healthy_after).max(reaction.wait_min());
+        child.failed_at = class.and(child.failed_at.or(Some(at.now)));
         child.asks = Some(if reaction.action == Action::Pause { Asks::BreakerAndBudget } else { Asks::Budget });
         let (generation, child) = (child.generation, child.name.clone());
-        self.orders.push(Order::Tell(SupervisionEvent::Restarting { child, after }));
+        self.orders.push(Order::Tell(SupervisionEvent::Restarting { child, class, after }));
         if after.is_zero() {
             self.set(id, Life::Waiting);
         } else {

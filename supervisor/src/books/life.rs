@@ -114,6 +114,8 @@ pub(crate) struct Child {
     pub(super) born: bool,
     pub(super) up_since: Option<Duration>,
     pub(super) fault: Option<Fault>,
+    /// When it failed, of one that is to come back by itself.
+    pub(super) failed_at: Option<Duration>,
     /// What its next start has to wait for.
     pub(super) asks: Option<Asks>,
     /// What its start is put off by.
@@ -153,6 +155,7 @@ impl Child {
             born: false,
             up_since: None,
             fault: None,
+            failed_at: None,
             asks: None,
             held_by: None,
             stuck: false,
@@ -223,7 +226,7 @@ impl Child {
     /// An operator vouches for it: what it failed of before is forgotten.
     pub(super) fn begin_anew(&mut self) {
         self.attempt = 0;
-        (self.asks, self.held_by) = (None, None);
+        (self.asks, self.held_by, self.failed_at) = (None, None, None);
         self.spent = self.rules.allowance.map(|allowance| Window::new(allowance.intensity()));
     }
 

@@ -389,8 +389,8 @@ async fn the_observer_hears_everything_in_order() {
         yard.take_events(),
         [
             SupervisionEvent::ChildDown { child: child.clone(), class, reason: "told to fail".into() },
-            SupervisionEvent::Restarting { child: child.clone(), after: SECOND },
-            SupervisionEvent::ChildUp { child, generation: 2 },
+            SupervisionEvent::Restarting { child: child.clone(), class, after: SECOND },
+            SupervisionEvent::ChildUp { child, generation: 2, down: Some(SECOND) },
             SupervisionEvent::Stopped,
         ]
     );
