@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::policy::SchemaOf;
+use crate::terminal::CHILDREN_SHOWN;
 
 /// Callboard runs supervised AI agents: they research, write and review;
 /// people approve; publishers post. Everything is remembered in one journal,
@@ -107,6 +108,14 @@ pub struct TreeArgs {
     /// What to do to a part of it.
     #[command(subcommand)]
     pub command: Option<TreeCommand>,
+    /// Only this branch, named as the tree shows it, if you like with those above it: agents, agents.writer
+    pub branch: Option<String>,
+    /// Only so many levels below the top
+    #[arg(long, value_name = "LEVELS")]
+    pub depth: Option<usize>,
+    /// Show at most so many children of each node, those first that are not as usual, and count the others
+    #[arg(long, value_name = "NUMBER", default_value_t = CHILDREN_SHOWN)]
+    pub limit: usize,
     /// Draw it again whenever it changes, until Ctrl-C
     #[arg(long)]
     pub watch: bool,

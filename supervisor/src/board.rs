@@ -320,6 +320,7 @@ impl Entry {
             work: self.gate.shown().into_iter().map(|(what, lasts)| Work { what, lasts: Span(lasts) }).collect(),
             standing: Standing::default(),
             children: Vec::new(),
+            more: BTreeMap::new(),
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Invariant: a snapshot is a copy; holding one holds nothing of the tree.
 
+use std::collections::BTreeMap;
+
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::span::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::prospects::{Hold, Standing};
+use crate::prospects::{BreakerWord, Hold, Standing};
 
 /// The whole tree at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +60,9 @@ pub struct NodeSnapshot {
     pub standing: Standing,
     /// Its children in start order.
     pub children: Vec<NodeSnapshot>,
+    /// How many more children it has in which state, when not all are shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<NodeState, usize>,
 }
 
 impl NodeSnapshot {
@@ -77,7 +82,38 @@ impl NodeSnapshot {
             work: Vec::new(),
             standing: Standing::default(),
             children: Vec::new(),
+            more: BTreeMap::new(),
         }
+    }
+
+    /// The same to so many levels below it, with at most `children_max` children of each node; the others
+    /// are counted. Those that are not as usual come before those that are.
+    #[must_use]
+    pub fn trimmed(mut self, depth: usize, children_max: usize) -> Self {
+        let places = if depth == 0 { 0 } else { children_max };
+        let all = std::mem::take(&mut self.children);
+        let odd = all.iter().filter(|child| !child.is_as_usual()).count();
+        let (mut odd_left, mut usual_left) = (places.min(odd), places.saturating_sub(odd));
+        for child in all {
+            let left = if child.is_as_usual() { &mut usual_left } else { &mut odd_left };
+            if *left > 0 {
+                *left -= 1;
+                self.children.push(child.trimmed(depth - 1, children_max));
+            } else {
+                *self.more.entry(child.state).or_default() += 1;
+            }
+        }
+        self
+    }
+
+    /// Whether there is nothing about it, and nothing below it, that an operator may want to look at.
+    fn is_as_usual(&self) -> bool {
+        let breaker = self.standing.breaker.as_ref();
+        self.state == NodeState::Up
+            && self.duty.is_open()
+            && breaker.is_none_or(|breaker| breaker.state == BreakerWord::Closed)
+            && self.last_failure.is_none()
+            && self.children.iter().all(Self::is_as_usual)
     }
 
     /// This node and all below it: each before its children, those in start order.
@@ -201,4 +237,41 @@ pub struct Depth {
     pub queued: usize,
     /// Messages that may wait before senders are refused.
     pub max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, state: NodeState, children: Vec<NodeSnapshot>) -> NodeSnapshot {
+        NodeSnapshot { name: name.to_owned(), state, children, ..NodeSnapshot::absent(Timestamp::EPOCH) }
+    }
+
+    fn runs(odd: &[usize]) -> NodeSnapshot {
+        let state = |at| if odd.contains(&at) { NodeState::Backoff } else { NodeState::Up };
+        let runs = (0..10_000).map(|at| node(&format!("run/{at}"), state(at), Vec::new())).collect();
+        node("root", NodeState::Up, vec![node("runs", NodeState::Up, runs)])
+    }
+
+    #[test]
+    fn of_many_children_the_odd_ones_are_shown_first_and_the_rest_is_counted() {
+        let trimmed = runs(&[1, 7_000]).trimmed(5, 4);
+        let runs = &trimmed.children[0];
+        let names: Vec<_> = runs.children.iter().map(|run| run.name.as_str()).collect();
+        assert_eq!(names, ["run/0", "run/1", "run/2", "run/7000"]);
+        assert_eq!(runs.more, [(NodeState::Up, 9_996)].into());
+        let many: Vec<usize> = (0..50).collect();
+        let trimmed = self::runs(&many).trimmed(5, 4);
+        assert_eq!(trimmed.children[0].more, [(NodeState::Up, 9_950), (NodeState::Backoff, 46)].into());
+    }
+
+    #[test]
+    fn what_is_too_deep_is_counted() {
+        let trimmed = runs(&[3]).trimmed(1, 100);
+        assert_eq!(trimmed.children[0].children, []);
+        assert_eq!(trimmed.children[0].more.values().sum::<usize>(), 10_000);
+        assert_eq!(runs(&[]).trimmed(0, 100).more, [(NodeState::Up, 1)].into());
+        let whole = node("root", NodeState::Up, vec![node("a", NodeState::Done, Vec::new())]);
+        assert_eq!(whole.clone().trimmed(usize::MAX, usize::MAX), whole);
+    }
 }

@@ -233,6 +233,18 @@ impl Tree {
         picture::draw(&self.shared)
     }
 
+    /// The picture of a branch as of now. It may be named with some that are above it.
+    ///
+    /// # Errors
+    /// [`NotFollowed::Unknown`] when there is none of this name.
+    pub fn draw_branch(&self, name: &str) -> Result<TreeSnapshot, NotFollowed> {
+        let unknown = |closest| NotFollowed::Unknown { name: name.to_owned(), closest };
+        let meant = self.shared.board.meant(name).map_err(unknown)?;
+        let TreeSnapshot { at, root } = self.draw();
+        let root = root.find(&meant).cloned().ok_or_else(|| unknown(None))?;
+        Ok(TreeSnapshot { at, root })
+    }
+
     /// The dynamic supervisor of this name.
     pub fn dynamic(&self, name: &str) -> Option<Dynamic> {
         Dynamic::new(Arc::clone(&self.shared), name)

@@ -42,6 +42,15 @@ fn a_paused_agent_holds_up_runs_and_fails_none_and_each_word_is_in_the_record() 
     let (status, said) = server.send("POST", "/v1/tree/writer/resum", "", "");
     assert!(status == 404 && said.contains("did you mean `resume`?"), "{said}");
 
+    let branch = say(&["tree", "callboard.agents", "--plain"]).good().out;
+    assert!(branch.starts_with("● agents (supervisor)\n├─ ● researcher") && branch.lines().count() == 4, "{branch}");
+    let top = say(&["tree", "--depth", "1", "--plain"]).good().out;
+    assert!(top.contains("│  └─ … 3 more: 3 up\n"), "{top}");
+    let few = say(&["tree", "agents", "--limit", "1", "--plain"]).good().out;
+    assert!(few.contains("├─ ◐ writer") && few.ends_with("└─ … 2 more: 2 up\n"), "the odd one comes first: {few}");
+    assert!(say(&["tree", "agents.writre"]).bad().err.contains("did you mean `writer`?"));
+    assert_eq!(server.get("/v1/tree?dept=1").0, 400);
+
     say(&["tree", "stop", "feed"]).good();
     eventually(|| node(&server, "feed")["state"] == "parked");
     say(&["tree", "resume", "writer"]).good();

@@ -85,7 +85,12 @@ async fn stop(system: &System) {
 
 /// Whether the terminal takes colours and bars.
 fn is_fancy(plain: bool) -> bool {
-    !plain && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    redraws(plain) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether what is shown can be drawn over by what comes later.
+fn redraws(plain: bool) -> bool {
+    !plain && std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A folder's name for people and for ids: absolute where that can be told.

@@ -23,7 +23,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::crash::CrashPoints;
 use crate::system::{Hindrance, NewRun, System, Word, run_id};
-use crate::terminal::{Look, Painter, report, tree};
+use crate::terminal::{Painter, overview, report};
 
 /// How often one brief may be run again.
 const AGAIN_MAX: u32 = 10_000;
@@ -107,7 +107,7 @@ async fn perform(
         system.accept(new).await.with_context(|| format!("run {id} was not accepted"))?;
         println!("run {id}: {}", brief.product);
     }
-    print!("{}", tree(&system.picture(), Look { colours: fancy, ages: false }));
+    print!("{}", overview(system.picture(), fancy));
     show(system, &id, fancy).await?;
     conclude(system, &id).await
 }
@@ -193,7 +193,7 @@ async fn show(system: &Arc<System>, id: &str, fancy: bool) -> anyhow::Result<()>
         let now: u64 = picture.root.nodes().map(|node| node.restarts).sum();
         if now > restarts {
             restarts = now;
-            print!("{}", tree(&picture, Look { colours: fancy, ages: false }));
+            print!("{}", overview(picture, fancy));
         }
         match &event {
             RunEvent::ApprovalAsked(question) => person.approve(system, id, question).await?,

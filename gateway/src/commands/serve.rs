@@ -9,7 +9,7 @@ use crate::cli::ServeArgs;
 use crate::crash::CrashPoints;
 use crate::http;
 use crate::system::{System, watch};
-use crate::terminal::{Look, tree};
+use crate::terminal::overview;
 
 /// Serves until the process is asked to end, or the tree has ended.
 ///
@@ -27,7 +27,7 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {address}; another program may, or choose one with --listen"))?;
     let fancy = is_fancy(false);
     let system = start(&config, &crash, fancy).await?;
-    print!("{}", tree(&system.picture(), Look { colours: fancy, ages: false }));
+    print!("{}", overview(system.picture(), fancy));
     println!("listening on http://{}", listener.local_addr()?);
     let tree = system.tree().clone();
     let app = crash.router(http::router(Arc::clone(&system)), system.world());

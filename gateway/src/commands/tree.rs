@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use supervisor::{NodeSnapshot, TreeSnapshot, Word};
 
-use super::is_fancy;
 use super::server::Server;
+use super::{is_fancy, redraws};
 use crate::cli::{NodeArgs, TreeArgs, TreeCommand};
-use crate::terminal::{self, Look};
+use crate::terminal::{self, Look, Screen};
 
 /// Between two looks while it is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -35,28 +35,28 @@ async fn tell(arguments: &NodeArgs, word: Word) -> anyhow::Result<()> {
     let server = Server::new(&arguments.server.url)?;
     let path = format!("/v1/tree/{}/{word}", escaped(&arguments.node));
     let node: NodeSnapshot = server.post(&path, &serde_json::json!({})).await?;
-    let at = node.since;
-    print!("{}", terminal::tree(&TreeSnapshot { at, root: node }, Look { colours: is_fancy(false), ages: false }));
+    print!("{}", terminal::overview(TreeSnapshot { at: node.since, root: node }, is_fancy(false)));
     Ok(())
 }
 
 async fn show(arguments: &TreeArgs) -> anyhow::Result<()> {
     let server = Server::new(&arguments.server.url)?;
-    let fancy = is_fancy(arguments.plain);
+    let path = path(arguments);
+    let (colours, redraws) = (is_fancy(arguments.plain), redraws(arguments.plain));
     let mut shown = String::new();
     loop {
-        let picture: TreeSnapshot = server.get("/v1/tree").await?;
+        let picture: TreeSnapshot = server.get(&path).await?;
+        let screen = Screen::now();
+        let draw = |ages| terminal::tree(&picture, Look { colours, ages, width: screen.map(|screen| screen.columns) });
         // On paper, time alone is no reason to draw it once more.
-        let is_still = terminal::tree(&picture, Look { colours: fancy, ages: fancy });
+        let is_still = draw(redraws);
         if is_still != shown {
-            let lead = if !arguments.watch || shown.is_empty() && !fancy {
-                ""
-            } else if fancy {
-                AFRESH
-            } else {
-                "\n"
-            };
-            print!("{lead}{}", terminal::tree(&picture, Look { colours: fancy, ages: true }));
+            let drawn = draw(true);
+            match screen.filter(|_| redraws && arguments.watch) {
+                Some(screen) => print!("{AFRESH}{}", terminal::cut(&drawn, screen.lines)),
+                None if arguments.watch && !shown.is_empty() => print!("\n{drawn}"),
+                None => print!("{drawn}"),
+            }
             std::io::stdout().flush()?;
             shown = is_still;
         }
@@ -65,6 +65,14 @@ async fn show(arguments: &TreeArgs) -> anyhow::Result<()> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Where the server has what is to be shown.
+fn path(arguments: &TreeArgs) -> String {
+    let TreeArgs { branch, depth, limit, .. } = arguments;
+    let branch = branch.as_deref().map_or_else(String::new, |branch| format!("&branch={}", escaped(branch)));
+    let depth = depth.map_or_else(String::new, |depth| format!("&depth={depth}"));
+    format!("/v1/tree?limit={limit}{branch}{depth}")
 }
 
 /// A name as a part of an address: a run's has a slash.

@@ -20,9 +20,27 @@ const PAGE: usize = 50;
 /// The most deeds on a page.
 const PAGE_MAX: usize = 200;
 
+/// How much of the tree.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// Only this node and what is below it.
+    branch: Option<String>,
+    /// So many levels below that.
+    depth: Option<usize>,
+    /// So many children of each node.
+    limit: Option<usize>,
+}
+
 /// `GET /v1/tree`
-pub(super) async fn show(State(system): State<Arc<System>>) -> Json<TreeSnapshot> {
-    Json(system.picture_for_operators())
+pub(super) async fn show(
+    State(system): State<Arc<System>>,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Json<TreeSnapshot>, Problem> {
+    let Query(Part { branch, depth, limit }) = part.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let TreeSnapshot { at, root } = system.picture_for_operators(branch.as_deref()).map_err(problem)?;
+    let root = root.trimmed(depth.unwrap_or(usize::MAX), limit.unwrap_or(usize::MAX));
+    Ok(Json(TreeSnapshot { at, root }))
 }
 
 /// `POST /v1/tree/{name}/{action}`

@@ -34,7 +34,7 @@ use agents::workflow::{Known, Workflow, WorkflowVersion};
 use policies::breaker::BreakerState;
 use policies::document;
 use storage::journal::{Journal, Opened};
-use supervisor::{ShutdownReport, Tree, TreeSnapshot};
+use supervisor::{NotFollowed, ShutdownReport, Tree, TreeSnapshot};
 use tokio_util::sync::CancellationToken;
 
 pub use archive::{Archive, ArchiveError};
@@ -145,10 +145,14 @@ impl System {
         self.tree.draw()
     }
 
-    /// The same for operators who look again and again: what is left of budgets is that of their last look.
-    pub fn picture_for_operators(&self) -> TreeSnapshot {
+    /// The same for operators who look again and again, or a branch of it: what is left of budgets is that
+    /// of their last look.
+    ///
+    /// # Errors
+    /// [`NotFollowed::Unknown`] when there is no such branch.
+    pub fn picture_for_operators(&self, branch: Option<&str>) -> Result<TreeSnapshot, NotFollowed> {
         self.outlook.look();
-        self.tree.draw()
+        branch.map_or_else(|| Ok(self.tree.draw()), |branch| self.tree.draw_branch(branch))
     }
 
     /// The metrics in the OpenMetrics text format.

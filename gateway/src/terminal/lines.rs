@@ -27,6 +27,7 @@ pub(super) enum Tone {
     Plain,
     Good,
     Quiet,
+    Warn,
     Bad,
 }
 
@@ -74,6 +75,7 @@ impl Tone {
             Self::Plain => return text.to_owned(),
             Self::Good => "32",
             Self::Quiet => "2",
+            Self::Warn => "33",
             Self::Bad => "31",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")

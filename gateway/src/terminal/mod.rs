@@ -4,9 +4,11 @@
 mod download;
 mod lines;
 mod report;
+mod screen;
 mod tree;
 
 pub use download::Downloads;
 pub use lines::Painter;
 pub use report::report;
-pub use tree::{Look, tree};
+pub use screen::{Screen, cut};
+pub use tree::{CHILDREN_SHOWN, Look, overview, tree};
