@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use policies::mailbox::MailboxPolicy;
 use ractor::{Actor, ActorCell, SpawnErr};
 use storage::journal::{Journal, StreamId};
 use storage::snapshots::Snapshots;
@@ -30,7 +31,8 @@ pub use fold::FoldError;
 pub use handle::{AskError, Asked, Handle, Message, Origin};
 
 use crate::entity::Entity;
-use crate::mailbox::Credits;
+use crate::letters::Letters;
+use crate::mailbox::{Bound, Credits};
 use crate::telemetry::Metrics;
 use crate::world::World;
 use landings::Landings;
@@ -46,22 +48,25 @@ pub struct Spine {
     pub snapshots: Arc<Snapshots>,
     /// Where it is counted.
     pub metrics: Metrics,
+    /// The commands that are out of circulation.
+    pub letters: Letters,
     landings: Landings,
 }
 
 impl Spine {
     /// One spine; the actors of one system share it.
     pub fn new(world: World, journal: Journal, snapshots: Arc<Snapshots>, metrics: Metrics) -> Self {
-        Self { world, journal, snapshots, metrics, landings: Landings::default() }
+        let letters = Letters::new(world.clone(), journal.clone(), metrics.clone());
+        Self { world, journal, snapshots, metrics, letters, landings: Landings::default() }
     }
 }
 
 /// Bounds of one durable actor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// The most commands under way: waiting, being decided, or waiting for their sync. One more
-    /// is refused as busy.
-    pub mailbox_max: usize,
+    /// The most commands under way: waiting, being decided, or waiting for their sync; and what
+    /// becomes of one more.
+    pub mailbox: Bound,
     /// How long nothing must happen before the actor may rest; `None` for one that never does.
     pub rest_after: Option<Duration>,
     /// How many events there are from one snapshot to the next; 0 for none.
@@ -70,7 +75,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mailbox_max: 256, rest_after: Some(Duration::from_secs(60)), snapshot_every: 256 }
+        Self {
+            mailbox: Bound::new(MailboxPolicy::of(256)),
+            rest_after: Some(Duration::from_secs(60)),
+            snapshot_every: 256,
+        }
     }
 }
 
@@ -197,7 +206,8 @@ impl<E: Entity> Durable<E> {
         options: Options,
         supervisor: Option<ActorCell>,
     ) -> Result<Handle<E>, StartError> {
-        let credits = Credits::new(options.mailbox_max);
+        let credits = Credits::new(options.mailbox.clone());
+        credits.count_as(spine.metrics.clone(), E::KIND);
         let start = actor::Start { spine: spine.clone(), id: id.into(), options, credits: credits.clone() };
         // Unnamed: ractor's registry is process-wide, and several systems may share a process.
         let spawned = match supervisor {
@@ -205,7 +215,7 @@ impl<E: Entity> Durable<E> {
             None => Self::spawn(None, Self { host }, start).await,
         };
         match spawned {
-            Ok((actor, _)) => Ok(Handle::new(actor, credits, id, spine.metrics.clone())),
+            Ok((actor, _)) => Ok(Handle::new(actor, credits, id)),
             Err(SpawnErr::StartupFailed(error)) => Err(match error.downcast::<FoldError>() {
                 Ok(error) => StartError::Fold(*error),
                 Err(error) => StartError::Stopped(error.to_string()),

@@ -5,6 +5,7 @@ use std::fmt::{Debug, Display};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use storage::journal::{StreamId, Version};
 
 /// One kind of entity: its state, what it may be told, and what may happen to it.
@@ -32,6 +33,12 @@ pub trait Entity: Send + Sync + Sized + 'static {
     /// # Errors
     /// The refusal; nothing happens then.
     fn decide(state: &Self::State, command: Self::Command) -> Decided<Self>;
+
+    /// A command in a few words, by which it is known again when it kills the actor: the same words in the
+    /// same state are the same command. None for one that nobody gives twice.
+    fn gist(_command: &Self::Command) -> Option<String> {
+        None
+    }
 
     /// The state after an event. It must accept every event that was ever decided.
     fn evolve(state: &mut Self::State, event: &Self::Event);
@@ -87,6 +94,20 @@ pub struct Decision<Event, Reply> {
     /// Other streams that must still be at these versions when the events are written. They are
     /// checked with the events; a decision without events checks nothing.
     pub preconditions: Vec<(StreamId, Version)>,
+    /// Events for other streams that happen with these, or not at all. A decision without events of its
+    /// own has none.
+    pub beside: Vec<Beside>,
+}
+
+/// An event for another stream than the entity's own, which anybody may write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The stream.
+    pub stream: StreamId,
+    /// The event's kind.
+    pub kind: &'static str,
+    /// What it says.
+    pub payload: Value,
 }
 
 impl<Event, Reply> Decision<Event, Reply> {
@@ -97,7 +118,7 @@ impl<Event, Reply> Decision<Event, Reply> {
 
     /// Events and the answer they make true.
     pub fn happens(events: Vec<Event>, reply: Reply) -> Self {
-        Self { events, reply, preconditions: Vec::new() }
+        Self { events, reply, preconditions: Vec::new(), beside: Vec::new() }
     }
 
     /// The same, as long as `stream` is still at `version`.

@@ -5,6 +5,7 @@
 pub mod durable;
 pub mod entity;
 pub mod guard;
+pub mod letters;
 pub mod mailbox;
 pub mod telemetry;
 pub mod transport;

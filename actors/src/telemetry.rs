@@ -2,6 +2,7 @@
 //! module, and label values come from closed sets, never from users: what comes and goes at run time is
 //! counted under the name of its supervisor.
 
+mod mailboxes;
 mod supervision;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use mailboxes::Mailboxes;
 use supervision::Supervision;
 pub use supervision::{Breaker, Census, Held, Kin};
 
@@ -39,7 +41,7 @@ struct Inner {
     effect_seconds: Family<ByGuard, Histogram, fn() -> Histogram>,
     appends: Family<ByAppend, Counter>,
     append_seconds: Histogram,
-    mailbox_refusals: Family<ByEntity, Counter>,
+    mailboxes: Mailboxes,
     tokens: Family<ByModel, Counter>,
     nanodollars: Family<ByPrice, Counter>,
 }
@@ -78,11 +80,6 @@ struct ByAppend {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByEntity {
-    entity: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByModel {
     model: String,
     direction: &'static str,
@@ -109,7 +106,7 @@ impl Metrics {
             effect_seconds: Family::new_with_constructor(seconds),
             appends: Family::default(),
             append_seconds: seconds(),
-            mailbox_refusals: Family::default(),
+            mailboxes: Mailboxes::default(),
             tokens: Family::default(),
             nanodollars: Family::default(),
         };
@@ -124,7 +121,7 @@ impl Metrics {
         metrics.register("effect_seconds", "Time calls took, by guard", this.effect_seconds.clone());
         metrics.register("journal_appends", "Batches appended, by entity and outcome", this.appends.clone());
         metrics.register("journal_append_seconds", "Time from submission to sync", this.append_seconds.clone());
-        metrics.register("mailbox_refusals", "Commands refused by a full mailbox", this.mailbox_refusals.clone());
+        this.mailboxes.register(&metrics);
         metrics.register("tokens", "Tokens used, by model and direction", this.tokens.clone());
         metrics.register("nanodollars", "Money spent, by model", this.nanodollars.clone());
         metrics
@@ -159,11 +156,6 @@ impl Metrics {
     pub fn appended(&self, entity: &'static str, outcome: &'static str, took: Duration) {
         self.0.appends.get_or_create(&ByAppend { entity, outcome }).inc();
         self.0.append_seconds.observe(took.as_secs_f64());
-    }
-
-    /// A command found its mailbox full.
-    pub fn mailbox_refused(&self, entity: &'static str) {
-        self.0.mailbox_refusals.get_or_create(&ByEntity { entity }).inc();
     }
 
     /// A model used tokens and money.
@@ -201,7 +193,6 @@ mod tests {
         metrics.effect_ended("model", None, Duration::from_millis(20));
         metrics.effect_ended("model", Some(FailureClass::RateLimited), Duration::ZERO);
         metrics.appended("run", "ok", Duration::from_millis(2));
-        metrics.mailbox_refused("run");
         metrics.model_used("local", Tokens(7), Tokens(5), Money::from_nanos(12));
         let text = metrics.clone().encode();
         for line in [
@@ -210,7 +201,6 @@ mod tests {
             "callboard_effect_seconds_count{guard=\"model\"} 2",
             "callboard_journal_appends_total{entity=\"run\",outcome=\"ok\"} 1",
             "callboard_journal_append_seconds_count 1",
-            "callboard_mailbox_refusals_total{entity=\"run\"} 1",
             "callboard_tokens_total{model=\"local\",direction=\"output\"} 5",
             "callboard_nanodollars_total{model=\"local\"} 12",
         ] {

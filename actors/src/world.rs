@@ -345,7 +345,8 @@ impl Drop for Counted {
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))

@@ -179,6 +179,7 @@ pub(crate) fn resolved(path: &str, key: &str, attempt: u32, cost: Money) -> Reso
         remote_id: None,
         took: Span::from_millis(250),
         then: Then::Done,
+        death: None,
     }
 }
 

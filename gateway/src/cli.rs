@@ -32,6 +32,8 @@ pub enum Command {
     Runs(SystemArgs),
     /// Show the supervision tree of a server that runs, or restart, stop, pause, resume or drain a part of it
     Tree(TreeArgs),
+    /// List the dead letters of a server: messages that killed whoever handled them; show, replay or discard one
+    Letters(LettersArgs),
     /// Explain the policies, describe their files to editors, and change them while a server runs
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -151,6 +153,59 @@ pub struct NodeArgs {
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `callboard letters`.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LettersArgs {
+    /// What to do with one.
+    #[command(subcommand)]
+    pub command: Option<LettersCommand>,
+    /// Those too that were replayed or discarded
+    #[arg(long)]
+    pub all: bool,
+    /// The most to list, the newest first
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    pub limit: usize,
+    /// Those before this place, as the last page says
+    #[arg(long, value_name = "PLACE")]
+    pub before: Option<u64>,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What to do with a dead letter.
+#[derive(Debug, Subcommand)]
+pub enum LettersCommand {
+    /// Show what it says, and each death with its time, its class and who died
+    Show(LetterArgs),
+    /// Put it into circulation again; to say so twice does it once
+    Replay(LetterArgs),
+    /// Give it up: its step fails, and the run with it
+    Discard(DiscardArgs),
+}
+
+/// A dead letter.
+#[derive(Args, Debug)]
+pub struct LetterArgs {
+    /// Its name, as the list has it
+    pub id: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard letters discard`.
+#[derive(Args, Debug)]
+pub struct DiscardArgs {
+    /// The letter.
+    #[command(flatten)]
+    pub letter: LetterArgs,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "discarded by a person")]
+    pub reason: String,
 }
 
 /// `callboard policy`, one command each.

@@ -189,6 +189,37 @@ mod tests {
     }
 
     #[test]
+    fn only_telemetry_may_be_dropped_and_a_mistake_is_told_where_it_is_inherited_from() {
+        let builtin = include_str!("../../policies/defaults/tree.toml");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tree.toml");
+        let told = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let mut config = Config::default();
+            config.policies.tree = Some(path.clone());
+            let faults = Policies::load(&config).err().unwrap_or_default();
+            faults.iter().map(|fault| (fault.line, fault.column, fault.message.clone())).collect::<Vec<_>>()
+        };
+        let drops = "mailbox = { bound = 9, when_full = \"drop_oldest\" }";
+        assert_eq!(
+            told(&builtin.replace("[worker.aggregator]\nmailbox = 256", &format!("[worker.aggregator]\n{drops}"))),
+            []
+        );
+        let faults = told(&builtin.replace("[worker.context]", &format!("[worker.context]\n{drops}")).replacen(
+            "mailbox = 256\nliveness = { progress_within = \"2m\" }",
+            "",
+            1,
+        ));
+        let line = builtin.lines().position(|line| line == "[worker.context]").unwrap() + 2;
+        let message = "`context` carries what was promised, so its mailbox may not drop the oldest".to_owned();
+        assert_eq!(faults, [(line, 36, message)]);
+        let inherited = format!("{}\n[default.worker]\n{drops}\n", builtin.replace("mailbox = 256\n", ""));
+        let faults = told(&inherited);
+        // The workers but the aggregator and the ledger, whose number is joined with it, and the runs.
+        assert!(faults.len() > 5 && faults.iter().all(|(line, ..)| *line == inherited.lines().count()), "{faults:?}");
+    }
+
+    #[test]
     fn a_worker_needs_something_to_start_it_and_a_service_a_worker() {
         let builtin = policies::tree::BUILTIN;
         let (faults, _) = with_tree(Config::default(), &builtin.replace("reviewer", "critic"));

@@ -81,17 +81,28 @@ impl Source<'_> {
     /// a table. A list is gone into by the place of an item, from 0. Of a way that the text does not go
     /// to its end, the last that it has.
     pub fn place(&self, way: &[&str]) -> Option<Range<usize>> {
-        let document = parse(*self).ok()?;
+        self.follow(way).1
+    }
+
+    /// Whether the text has the key that these keys lead to.
+    pub fn has(&self, way: &[&str]) -> bool {
+        self.follow(way).0 == way.len()
+    }
+
+    /// How many of these keys lead on, and the place of the last of them.
+    fn follow(&self, way: &[&str]) -> (usize, Option<Range<usize>>) {
+        let Ok(document) = parse(*self) else { return (0, None) };
         let mut at = document.get_ref();
-        let mut place = None;
+        let (mut steps, mut place) = (0, None);
         for name in way {
             let item = || at.as_array()?.get(name.parse::<usize>().ok()?).map(|value| (None, value));
             let entry = at.as_table().and_then(|table| table.get_key_value(*name));
             let Some((key, value)) = entry.map(|(key, value)| (Some(key.span()), value)).or_else(item) else { break };
             at = value.get_ref();
             place = key.filter(|_| at.as_table().is_some()).or_else(|| Some(value.span()));
+            steps += 1;
         }
-        place
+        (steps, place)
     }
 }
 

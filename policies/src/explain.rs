@@ -239,7 +239,8 @@ on.bug.action = "park"
         let (a, b) = (tree("a"), tree("b"));
         assert_eq!(of(&a, "restart"), ("\"transient\"".to_owned(), Some(15)));
         assert_eq!(of(&a, "shutdown"), ("\"7s\"".to_owned(), Some(5)));
-        assert_eq!((of(&a, "mailbox"), of(&b, "mailbox")), (("8".to_owned(), Some(12)), ("5".to_owned(), Some(18))));
+        assert_eq!(of(&a, "mailbox.bound"), ("8".to_owned(), Some(12)));
+        assert_eq!(of(&b, "mailbox.bound"), ("5".to_owned(), Some(18)));
         assert_eq!(of(&a, "liveness.calling_within"), ("\"90s\"".to_owned(), Some(16)));
         assert_eq!(of(&a, "liveness.progress_within"), ("\"2m\"".to_owned(), Some(13)));
         assert_eq!(of(&a, "backoff.first"), ("\"50ms\"".to_owned(), None));
@@ -250,10 +251,10 @@ on.bug.action = "park"
     fn what_a_tree_says_is_what_is_in_force() {
         let policy = TreePolicy::read("tree.toml", TREE).unwrap();
         let (a, c) = (policy.worker("a").unwrap(), policy.dynamic("c").unwrap());
-        assert_eq!((a.mailbox, a.shutdown.to_string().as_str()), (8, "7s"));
+        assert_eq!((a.mailbox.bound, a.shutdown.to_string().as_str()), (8, "7s"));
         assert_eq!(a.liveness.unwrap().progress_within.to_string(), "2m");
-        assert_eq!((c.limit, c.child.mailbox), (3, 9));
-        assert_eq!(of(&tree("c"), "child.mailbox"), ("9".to_owned(), Some(6)));
+        assert_eq!((c.limit, c.child.mailbox.bound), (3, 9));
+        assert_eq!(of(&tree("c"), "child.mailbox.bound"), ("9".to_owned(), Some(6)));
         assert_eq!(of(&tree("c"), "limit"), ("3".to_owned(), Some(8)));
     }
 

@@ -182,7 +182,7 @@ fn effect(name: &str, node: &NodePolicy, key: &str) -> Effect {
     let own = key.strip_prefix("child.").unwrap_or(key);
     match own.split('.').next().unwrap_or_default() {
         // Taken when it starts.
-        "mailbox" | "rest_after" => Effect::NextLife { children: vec![name.to_owned()] },
+        "rest_after" => Effect::NextLife { children: vec![name.to_owned()] },
         // An agent takes along how long its calls may be silent.
         "liveness" if own == "liveness.calling_within" && matches!(node, NodePolicy::Worker(_)) => {
             Effect::NextLife { children: vec![name.to_owned()] }
@@ -288,6 +288,8 @@ mod tests {
         let found = changes(|texts| {
             texts.tree = texts.tree.replacen("restarts = 5, within = \"30s\"", "restarts = 6, within = \"30s\"", 1);
             texts.tree = texts.tree.replacen("action = \"pause\"", "action = \"park\"", 1);
+            texts.tree = texts.tree.replacen("mailbox = 1024", "mailbox = { bound = 9, when_full = \"block\" }", 1);
+            texts.tree = texts.tree.replacen("shutdown = \"5s\", mailbox", "poison.deaths = 5, mailbox", 1);
             texts.guard = texts.guard.replace("rate = \"30/min\"", "rate = \"60/min\"");
             texts.budget = texts.budget.replace("run = \"$2.00\"", "run = \"$3.50\"");
         });
@@ -296,6 +298,9 @@ mod tests {
             [
                 "on.provider_down.action \"pause\" -> \"park\" InPlace",
                 "supervisor.callboard.intensity.restarts 5 -> 6 InPlace",
+                "worker.ledger.mailbox.bound 1024 -> 9 InPlace",
+                "worker.ledger.mailbox.when_full \"refuse\" -> \"block\" InPlace",
+                "dynamic.runs.child.poison.deaths 3 -> 5 InPlace",
                 "publisher.rate \"30/min\" -> \"60/min\" InPlace",
                 "run \"$2.00\" -> \"$3.50\" InPlace",
             ]
@@ -305,14 +310,14 @@ mod tests {
     #[test]
     fn what_a_child_takes_along_waits_for_its_next_life() {
         let found = changes(|texts| {
-            texts.tree = texts.tree.replacen("mailbox = 1024", "mailbox = 9", 1);
+            texts.tree = texts.tree.replacen("rest_after = \"60s\"", "rest_after = \"9s\"", 1);
             texts.guard = texts.guard.replace("timeout = \"5m\"", "timeout = \"6m\"");
             texts.prices = texts.prices.replacen("input = \"$1.00\"", "input = \"$1.50\"", 1);
         });
         assert_eq!(
             told(&found),
             [
-                "worker.ledger.mailbox 1024 -> 9 NextLife { children: [\"ledger\"] }",
+                "dynamic.runs.rest_after \"1m\" -> \"9s\" NextLife { children: [\"runs\"] }",
                 "model.timeout \"5m\" -> \"6m\" NextLife { children: [\"behind model\"] }",
                 "models.claude-haiku-4-5.input \"$1.00\" -> \"$1.50\" NextStart",
             ]
@@ -363,7 +368,7 @@ mod tests {
         assert_eq!(
             told(&found)[1..],
             [
-                "worker.feed.mailbox 256 -> 1024 InPlace",
+                "worker.feed.mailbox.bound 256 -> 1024 InPlace",
                 "out none -> supervisor in callboard Starts { children: [\"out\"] }",
                 "publishers supervisor in callboard -> supervisor in out Moves { children: [\"publishers\", \"feed\"] }",
             ]

@@ -19,6 +19,8 @@ use crate::{
     fallback::StandIn,
     intensity::{Allowance, Intensity},
     liveness::Liveness,
+    mailbox::MailboxPolicy,
+    poison::PoisonPolicy,
     reaction::{Amendments, Reactions},
     span::{Rate, Span},
     strategy::{RestartKind, Strategy},
@@ -134,8 +136,10 @@ pub struct WorkerPolicy {
     pub on: Amendments,
     /// How long it may take to stop before it is killed.
     pub shutdown: Span,
-    /// The most messages that wait for it; 0 counts as 1.
-    pub mailbox: u32,
+    /// How many messages may wait for it, and what becomes of one more.
+    pub mailbox: MailboxPolicy,
+    /// When a message that kills it is taken out of circulation.
+    pub poison: PoisonPolicy,
     /// Whether its end counts for its supervisor's `auto_shutdown`.
     pub significant: bool,
     /// When it counts as hung, or `None` for never.
@@ -160,7 +164,8 @@ impl Default for WorkerPolicy {
             allowance: None,
             on: Amendments::default(),
             shutdown: Span::from_secs(5),
-            mailbox: 1_024,
+            mailbox: MailboxPolicy::default(),
+            poison: PoisonPolicy::default(),
             significant: false,
             liveness: None,
             breaker: None,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::mailbox::Fill;
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::span::Span;
@@ -235,8 +236,21 @@ pub struct LastFailure {
 pub struct Depth {
     /// Messages waiting.
     pub queued: usize,
-    /// Messages that may wait before senders are refused.
+    /// Messages that may wait; what becomes of one more is policy.
     pub max: usize,
+    /// Messages that were refused at the bound.
+    #[serde(default)]
+    pub refused: u64,
+    /// Messages that were dropped for others at the bound.
+    #[serde(default)]
+    pub dropped: u64,
+}
+
+impl From<Fill> for Depth {
+    fn from(fill: Fill) -> Self {
+        let Fill { depth, bound, refused, dropped } = fill;
+        Self { queued: depth, max: bound, refused, dropped }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The life of a durable actor. Invariant: `durable` is the fold of what is synced, `ahead` is
 //! that and everything in flight; the two meet whenever nothing is in flight.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use policies::failure::FailureClass;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use storage::journal::{AppendError, Appended, Batch, RecordId, StreamId, Version, Write};
 use tokio::sync::oneshot;
@@ -12,11 +15,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::flight::{Doom, Flight, Flights, Landed, Landing};
 use super::fold::{self, FoldError, Folded};
-use super::handle::{AskError, Asked, Envelope, Handle, Inner, Message, stream_of};
+use super::handle::{AskError, Asked, Envelope, Handle, Inner, Message, Note, stream_of};
 use super::{Context, Durable, Options, Spine};
-use crate::entity::{Decision, Entity};
+use crate::entity::{Beside, Decision, Entity};
+use crate::letters::Death;
 use crate::mailbox::Credits;
-use crate::world::Chance;
+use crate::world::{Chance, message_of};
+
+/// How long a death may take to be written down before the actor dies of it all the same.
+const DEATH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a durable actor ended; its supervisor starts it anew, and that folds what was written.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +110,7 @@ impl<E: Entity> Actor for Durable<E> {
             .await
             .map_err(|source| FoldError::Lost { stream, source })??;
         let ended = CancellationToken::new();
-        let handle = Handle::new(myself.clone(), credits.clone(), &id, spine.metrics.clone());
+        let handle = Handle::new(myself.clone(), credits.clone(), &id);
         Ok(Life {
             ahead: durable.state.clone(),
             ahead_version: durable.version,
@@ -136,15 +143,18 @@ impl<E: Entity> Actor for Durable<E> {
         message: Self::Msg,
         life: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let note = match message.0 {
+            Inner::Command(envelope) => return self.guarded(*envelope, life).await,
+            Inner::Note(note) => note,
+        };
         let _turn = life.context.world().turn(life.context.stream().as_str()).await?;
-        let done = match message.0 {
-            Inner::Command(envelope) => self.command(*envelope, life).await,
-            Inner::Landed => self.settle(life).await,
-            Inner::Snapshotted => {
+        let done = match note {
+            Note::Landed => self.settle(life).await,
+            Note::Snapshotted => {
                 life.keeping = false;
                 Ok(())
             }
-            Inner::Rest => {
+            Note::Rest => {
                 self.rest(life).await;
                 Ok(())
             }
@@ -175,8 +185,46 @@ impl<E: Entity> Actor for Durable<E> {
 }
 
 impl<E: Entity> Durable<E> {
+    /// Handles a command, unless it is out of circulation. If it panics, that is counted before the actor
+    /// dies of it.
+    async fn guarded(&self, envelope: Envelope<E>, life: &mut Life<E>) -> Result<(), ActorProcessingErr> {
+        let (letters, stream) = (life.context.spine.letters.clone(), life.context.stream().clone());
+        let (gist, at) = (E::gist(&envelope.command), life.ahead_version);
+        if let Some(letter) = gist.as_deref().and_then(|gist| letters.holds(&stream, at, gist)) {
+            if let Some(answer) = envelope.answer {
+                drop(answer.send(Err(AskError::Dead(letter))));
+            }
+            return Ok(());
+        }
+        let handled = async {
+            let _turn = life.context.world().turn(stream.as_str()).await?;
+            let done = self.command(envelope, life).await;
+            done.map_err(|failure| life.fail(failure))
+        };
+        let panic = match AssertUnwindSafe(handled).catch_unwind().await {
+            Ok(done) => return done,
+            Err(panic) => panic,
+        };
+        if let Some(gist) = gist {
+            let message = message_of(panic.as_ref());
+            let death = Death::new(life.context.world().now(), stream.as_str(), FailureClass::Bug, &message, true);
+            let counted = letters.died(&stream, at, &gist, death);
+            if tokio::time::timeout(DEATH_WITHIN, counted).await.is_err() {
+                tracing::error!(%stream, "a death is not counted: the journal takes too long");
+            }
+        }
+        std::panic::resume_unwind(panic)
+    }
+
     async fn command(&self, envelope: Envelope<E>, life: &mut Life<E>) -> Result<(), Failure> {
         let Envelope { command, origin, answer, credit } = envelope;
+        if !credit.begin() {
+            // It has made room for another.
+            if let Some(answer) = answer {
+                drop(answer.send(Err(AskError::Busy)));
+            }
+            return Ok(());
+        }
         life.last_command = life.context.world().elapsed();
         let command = self.host.prepare(&life.ahead, command).await;
         let mut flight = Flight {
@@ -189,10 +237,10 @@ impl<E: Entity> Durable<E> {
         };
         match E::decide(&life.ahead, command) {
             Err(refusal) => flight.outcome = Err(AskError::Refused(refusal)),
-            Ok(Decision { events, reply, preconditions }) => {
+            Ok(Decision { events, reply, preconditions, beside }) => {
                 flight.outcome = Ok(reply);
                 if !events.is_empty() {
-                    let batch = life.batch(&origin, &events, preconditions)?;
+                    let batch = life.batch(&origin, &events, &beside, preconditions)?;
                     // Before it is submitted: an event that `evolve` panics on is never written.
                     events.iter().for_each(|event| E::evolve(&mut life.ahead, event));
                     life.ahead_version.0 += count(&events);
@@ -241,17 +289,19 @@ impl<E: Entity> Life<E> {
         &mut self,
         origin: &super::Origin,
         events: &[E::Event],
+        beside: &[Beside],
         preconditions: Vec<(StreamId, Version)>,
     ) -> Result<Batch, Failure> {
         let stream = self.context.stream().clone();
         let time = self.context.world().now();
-        let events = events
-            .iter()
-            .map(|event| origin.event::<E>(event, time))
-            .collect::<Result<_, _>>()
-            .map_err(|source| Failure::Event { stream: stream.clone(), source })?;
-        let write = Write { stream, expected: Some(self.ahead_version), events };
-        Ok(Batch { id: RecordId(self.record_ids.id()), writes: vec![write], preconditions })
+        let unwritten = |source| Failure::Event { stream: stream.clone(), source };
+        let events = events.iter().map(|event| origin.event::<E>(event, time));
+        let events = events.collect::<Result<_, _>>().map_err(unwritten)?;
+        let beside = beside.iter().map(|event| origin.beside(event, time));
+        let beside = beside.collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
+        let own = Write { stream: stream.clone(), expected: Some(self.ahead_version), events };
+        let writes = std::iter::once(own).chain(beside).collect();
+        Ok(Batch { id: RecordId(self.record_ids.id()), writes, preconditions })
     }
 
     /// Submits without waiting for the sync; waits only while the journal's queue has no room.
@@ -269,7 +319,7 @@ impl<E: Entity> Life<E> {
                     drop(approach);
                     // A stopped actor takes no message, and waits for the outcome itself.
                     if done.send(landed).is_ok() {
-                        let _ = myself.send_message(Message(Inner::Landed));
+                        let _ = myself.send_message(Message(Inner::Note(Note::Landed)));
                     }
                 });
             }
@@ -364,7 +414,7 @@ impl<E: Entity> Life<E> {
         let myself = self.myself.clone();
         self.context.world().spawn("snapshot", async move {
             keep.await;
-            let _ = myself.send_message(Message(Inner::Snapshotted));
+            let _ = myself.send_message(Message(Inner::Note(Note::Snapshotted)));
         });
     }
 
@@ -403,7 +453,7 @@ impl<E: Entity> Life<E> {
         let myself = self.myself.clone();
         let timer = self.context.world().spawn("rest", async move {
             tokio::time::sleep(wait).await;
-            let _ = myself.send_message(Message(Inner::Rest));
+            let _ = myself.send_message(Message(Inner::Note(Note::Rest)));
         });
         self.rest = Some(Timer(timer.abort_handle()));
     }

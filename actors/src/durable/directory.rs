@@ -85,7 +85,7 @@ impl<E: Entity> Directory<E> {
     pub async fn ask(&self, id: &str, origin: Origin, mut command: E::Command) -> Asked<E> {
         for _ in 0..WAKES_MAX {
             let handle = self.live(id).await.map_err(|error| AskError::NotStarted(error.to_string()))?;
-            match handle.offer(origin.clone(), command) {
+            match handle.offer(origin.clone(), command).await {
                 Ok(awaited) => return awaited.answer().await,
                 Err(NotTaken::Busy) => return Err(AskError::Busy),
                 Err(NotTaken::Gone(back)) => command = back,

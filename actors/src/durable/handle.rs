@@ -5,12 +5,12 @@ use std::fmt;
 
 use policies::instant::Timestamp;
 use ractor::{ActorCell, ActorRef, MessagingErr};
-use storage::journal::{NewEvent, Seq, StreamId, TraceId, Version};
+use storage::journal::{NewEvent, Seq, StreamId, TraceId, Version, Write};
 use tokio::sync::oneshot;
 
-use crate::entity::Entity;
-use crate::mailbox::{Credit, Credits};
-use crate::telemetry::Metrics;
+use crate::entity::{Beside, Entity};
+use crate::letters::LetterId;
+use crate::mailbox::{Credit, Credits, Fill};
 
 /// On whose behalf a command is given; it is recorded with its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,11 @@ pub enum AskError<Refusal> {
     /// ask again.
     #[error("it could not be recorded, so nothing happened; ask again")]
     Undone,
+    /// The command killed the actor in this state too often. Nothing happened; the letter says what to do.
+    #[error(
+        "this killed whoever handled it too often and is the dead letter {0}; look at it, then replay or discard it"
+    )]
+    Dead(LetterId),
     /// The actor is not there, and has not seen the command; ask again once it is.
     #[error("the actor is not running and has not seen the command; ask again")]
     Gone,
@@ -81,7 +86,6 @@ pub struct Handle<E: Entity> {
     actor: ActorRef<Message<E>>,
     credits: Credits,
     stream: StreamId,
-    metrics: Metrics,
 }
 
 /// A message of a durable actor; only its handle makes one.
@@ -89,6 +93,11 @@ pub struct Message<E: Entity>(pub(super) Inner<E>);
 
 pub(super) enum Inner<E: Entity> {
     Command(Box<Envelope<E>>),
+    Note(Note),
+}
+
+/// What the actor's own tasks tell it.
+pub(super) enum Note {
     /// An append has ended, well or not.
     Landed,
     /// A snapshot is written, or has failed.
@@ -134,12 +143,7 @@ impl<E: Entity> Awaited<E> {
 
 impl<E: Entity> Clone for Handle<E> {
     fn clone(&self) -> Self {
-        Self {
-            actor: self.actor.clone(),
-            credits: self.credits.clone(),
-            stream: self.stream.clone(),
-            metrics: self.metrics.clone(),
-        }
+        Self { actor: self.actor.clone(), credits: self.credits.clone(), stream: self.stream.clone() }
     }
 }
 
@@ -150,8 +154,8 @@ impl<E: Entity> fmt::Debug for Handle<E> {
 }
 
 impl<E: Entity> Handle<E> {
-    pub(super) fn new(actor: ActorRef<Message<E>>, credits: Credits, id: &str, metrics: Metrics) -> Self {
-        Self { actor, credits, stream: stream_of::<E>(id), metrics }
+    pub(super) fn new(actor: ActorRef<Message<E>>, credits: Credits, id: &str) -> Self {
+        Self { actor, credits, stream: stream_of::<E>(id) }
     }
 
     /// Asks on the system's behalf, and waits until the answer is durable. Dropping the future
@@ -168,7 +172,7 @@ impl<E: Entity> Handle<E> {
     /// # Errors
     /// As [`Handle::ask`].
     pub async fn ask_as(&self, origin: Origin, command: E::Command) -> Asked<E> {
-        match self.offer(origin, command) {
+        match self.offer(origin, command).await {
             Ok(awaited) => awaited.answer().await,
             Err(refused) => Err(refused.error()),
         }
@@ -193,9 +197,9 @@ impl<E: Entity> Handle<E> {
     }
 
     /// Hands the command over, or gives it back.
-    pub(super) fn offer(&self, origin: Origin, command: E::Command) -> Result<Awaited<E>, NotTaken<E>> {
+    pub(super) async fn offer(&self, origin: Origin, command: E::Command) -> Result<Awaited<E>, NotTaken<E>> {
         let (answer, awaited) = oneshot::channel();
-        let credit = self.credits.try_take();
+        let credit = self.credits.take().await;
         self.send(credit, origin, command, Some(answer)).map(|()| Awaited(awaited))
     }
 
@@ -211,7 +215,6 @@ impl<E: Entity> Handle<E> {
             if self.credits.is_closed() {
                 return Err(NotTaken::Gone(command));
             }
-            self.metrics.mailbox_refused(E::KIND);
             return Err(NotTaken::Busy);
         };
         let envelope = Envelope { command, origin, answer, credit };
@@ -233,6 +236,11 @@ impl<E: Entity> Handle<E> {
         self.actor.get_cell()
     }
 
+    /// How its mailbox stands.
+    pub fn fill(&self) -> Fill {
+        self.credits.fill()
+    }
+
     /// How many commands are under way.
     pub fn depth(&self) -> usize {
         self.credits.depth()
@@ -251,6 +259,21 @@ pub(super) fn stream_of<E: Entity>(id: &str) -> StreamId {
 }
 
 impl Origin {
+    /// An event for another stream as the journal takes it.
+    pub(super) fn beside(&self, beside: &Beside, time: Timestamp) -> Result<Write, serde_json::Error> {
+        let event = NewEvent {
+            kind: beside.kind.to_owned(),
+            schema: 1,
+            time,
+            principal: self.principal.clone(),
+            trace: self.trace,
+            cause: self.cause,
+            subject: None,
+            payload: serde_json::to_vec(&beside.payload)?,
+        };
+        Ok(Write { stream: beside.stream.clone(), expected: None, events: vec![event] })
+    }
+
     /// An event as the journal takes it.
     pub(super) fn event<E: Entity>(&self, event: &E::Event, time: Timestamp) -> Result<NewEvent, serde_json::Error> {
         Ok(NewEvent {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod directory;
+mod letters;
 mod lives;
 
 use std::sync::Mutex;
@@ -57,6 +58,10 @@ impl Entity for Tally {
             Command::Panic => panic!("on purpose"),
             Command::Overflow => Err(format!("{} is enough", state.0)),
         }
+    }
+
+    fn gist(command: &Command) -> Option<String> {
+        Some(format!("{command:?}"))
     }
 
     fn evolve(state: &mut Sum, Event::Added(n): &Event) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::guard::{CallOutcome, Permit};
-use actors::world::World;
+use actors::world::{World, message_of};
 use futures::FutureExt;
 use policies::failure::FailureClass;
 use policies::tokens::Tokens;
@@ -44,6 +44,17 @@ pub enum AgentMsg {
     Status(Reply<Vec<Status>>),
     /// Misbehave, so that recovery can be watched.
     Poke(Fault),
+}
+
+impl AgentMsg {
+    /// Whether it is to be handled still.
+    fn begins(&self) -> bool {
+        match self {
+            Self::Perform { reply, .. } => reply.begin(),
+            Self::Status(reply) => reply.begin(),
+            Self::Ended { .. } | Self::Poke(_) => true,
+        }
+    }
 }
 
 /// One call under way.
@@ -120,9 +131,11 @@ impl Actor for AgentActor {
         message: AgentMsg,
         books: &mut Books,
     ) -> Result<(), ActorProcessingErr> {
+        if !message.begins() {
+            return Ok(());
+        }
         let _turn = self.world.turn(&books.spec.name).await?;
         match message {
-            AgentMsg::Perform { reply, .. } if reply.is_abandoned() => {}
             AgentMsg::Perform { job, permit, progress, reply } => {
                 let number = books.next;
                 books.next += 1;
@@ -135,8 +148,7 @@ impl Actor for AgentActor {
                     self.world.clone(),
                 );
                 let task = self.world.spawn("agent/call", async move {
-                    let panic =
-                        AssertUnwindSafe(call).catch_unwind().await.err().map(|panic| message_of(panic.as_ref()));
+                    let panic = call.await;
                     // An agent that is gone has dropped its books already.
                     let _ = me.cast(AgentMsg::Ended { number, panic });
                 });
@@ -145,7 +157,7 @@ impl Actor for AgentActor {
             AgentMsg::Ended { number, panic } => {
                 books.calls.remove(&number);
                 if let Some(panic) = panic {
-                    let message = format!("agent {}: its model panicked: {panic}", books.spec.name);
+                    let message = format!("agent {}: its model {panic}", books.spec.name);
                     return Err(Failure::new(FailureClass::Bug, message).into());
                 }
             }
@@ -171,6 +183,7 @@ impl Books {
     }
 }
 
+/// Makes the call and answers. A panic of the model is laid at the call's door, and returned.
 async fn perform(
     spec: Arc<AgentSpec>,
     mut job: Job,
@@ -178,27 +191,39 @@ async fn perform(
     progress: Progress,
     reply: Reply<Result<ModelReply, ModelError>>,
     world: World,
-) {
+) -> Option<String> {
     job.request.output_max = job.request.output_max.min(spec.output_max);
     let voice = job.instead.take().unwrap_or_else(|| spec.voice());
     let started = world.elapsed();
     progress.sent();
-    let outcome = tokio::select! {
-        biased;
-        outcome = voice.model.call(job.request, &progress) => outcome,
-        () = tokio::time::sleep(voice.timeout) => {
-            Err(hung(&spec, &voice, format!("did not finish within {:?}", voice.timeout)))
-        }
-        silent = falls_silent(&progress, spec.silence_max) => {
-            Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
+    let call = async {
+        tokio::select! {
+            biased;
+            outcome = voice.model.call(job.request, &progress) => outcome,
+            () = tokio::time::sleep(voice.timeout) => {
+                Err(hung(&spec, &voice, format!("did not finish within {:?}", voice.timeout)))
+            }
+            silent = falls_silent(&progress, spec.silence_max) => {
+                Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
+            }
         }
     };
+    let ended = AssertUnwindSafe(call).catch_unwind().await;
     progress.cancel();
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let message = message_of(panic.as_ref());
+            reply.killed(FailureClass::Bug, format!("its model {message}"));
+            return Some(message);
+        }
+    };
     permit.finish(CallOutcome {
         class: outcome.as_ref().err().map(|error| error.class),
         took: world.elapsed().saturating_sub(started),
     });
     reply.send(outcome);
+    None
 }
 
 /// Resolves when the call has shown no sign of life for as long as it may, at the latest when it has
@@ -224,9 +249,4 @@ fn hung(spec: &AgentSpec, voice: &Voice, how: String) -> ModelError {
         retry_after: None,
         billed: Billed::Unknown,
     }
-}
-
-fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

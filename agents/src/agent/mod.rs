@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actors::guard::Permit;
+use actors::mailbox::{Cause, Credit};
 use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 
@@ -19,9 +20,6 @@ pub use actor::{AgentActor, AgentMsg, Fault, Status};
 use crate::front::{Front, FrontError};
 use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress};
 use crate::workflow::action::AgentCall;
-
-/// How many jobs may wait for one agent.
-pub const JOBS_MAX: usize = 256;
 
 /// An agent's own guard is this and its name.
 pub const AGENT_GUARD: &str = "agent";
@@ -126,8 +124,15 @@ pub enum JobOutcome {
     Done(Result<ModelReply, ModelError>),
     /// The agent did not make the call; nothing was spent.
     NotSent(FrontError),
-    /// The agent went away during the call: charge the worst case.
+    /// The agent went away during the call, for a reason of its own: charge the worst case.
     Lost,
+    /// The agent died of the call: charge the worst case if it was sent.
+    Killed {
+        /// How it failed.
+        cause: Cause,
+        /// Whether the request may have reached the provider.
+        sent: bool,
+    },
 }
 
 /// An agent, whichever of its generations is up.
@@ -142,7 +147,7 @@ impl AgentHandle {
     /// The handle of an agent that is yet to be started.
     #[must_use]
     pub fn new(spec: AgentSpec) -> Self {
-        Self { spec: Arc::new(Mutex::new(Arc::new(spec))), front: Front::new(JOBS_MAX) }
+        Self { spec: Arc::new(Mutex::new(Arc::new(spec))), front: Front::new() }
     }
 
     /// What it is.
@@ -162,14 +167,15 @@ impl AgentHandle {
         &self.front
     }
 
-    /// Has the job done under `permit`; `progress` is shared with the model.
-    pub async fn perform(&self, job: Job, permit: Permit, progress: Progress) -> JobOutcome {
+    /// Has the job done under `permit` in a place of its mailbox; `progress` is shared with the model.
+    pub async fn perform(&self, job: Job, permit: Permit, place: Credit, progress: Progress) -> JobOutcome {
         let _under_way = self.front.slot().begin(format!("{} of run {}", job.path, job.run));
         let shared = progress.clone();
         let job = Box::new(job);
-        let asked = self.front.ask(|reply| AgentMsg::Perform { job, permit, progress: shared, reply }).await;
-        match asked {
+        let message = |reply| AgentMsg::Perform { job, permit, progress: shared, reply };
+        match self.front.ask_in(place, message).await {
             Ok(outcome) => JobOutcome::Done(outcome),
+            Err(FrontError::Killed(cause)) => JobOutcome::Killed { cause, sent: progress.is_sent() },
             Err(_) if progress.is_sent() => JobOutcome::Lost,
             Err(reason) => JobOutcome::NotSent(reason),
         }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policies::failure::FailureClass;
+use policies::mailbox::MailboxPolicy;
 use policies::tokens::Tokens;
 use ractor::ActorRef;
 
@@ -58,10 +59,18 @@ fn world() -> World {
     World::simulated(1, transport::unplugged())
 }
 
+/// Has a job done in the next place of the mailbox.
+async fn perform(agent: &AgentHandle, job: Job, permit: Permit, progress: Progress) -> JobOutcome {
+    match agent.front().enter().await {
+        Ok(place) => agent.perform(job, permit, place, progress).await,
+        Err(full) => JobOutcome::NotSent(full),
+    }
+}
+
 /// Starts a job and gives it time to get under way.
 async fn under_way(world: &World, agent: &AgentHandle, prompt: &str) -> tokio::task::JoinHandle<JobOutcome> {
     let (agent, job, permit) = (agent.clone(), job(agent, prompt), fixture::permit(world));
-    let task = world.spawn("test", async move { agent.perform(job, permit, Progress::default()).await });
+    let task = world.spawn("test", async move { perform(&agent, job, permit, Progress::default()).await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     task
 }
@@ -70,7 +79,7 @@ async fn under_way(world: &World, agent: &AgentHandle, prompt: &str) -> tokio::t
 async fn a_job_is_done_within_the_agents_bounds() {
     let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::say("hello")])));
     start(&world, &agent).await;
-    let outcome = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    let outcome = perform(&agent, job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
     assert!(matches!(outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"));
     let request =
         agent.spec().request(&AgentCall { system: Some("Be odd.".to_owned()), temperature: Some(1.0), ..call("x") });
@@ -89,7 +98,7 @@ async fn a_call_that_falls_silent_is_hung_and_one_that_shows_life_is_not() {
     };
     let (world, silent) = (world(), patient(Answer::Hang));
     start(&world, &silent).await;
-    let outcome = silent.perform(job(&silent, "x"), fixture::permit(&world), Progress::default()).await;
+    let outcome = perform(&silent, job(&silent, "x"), fixture::permit(&world), Progress::default()).await;
     let JobOutcome::Done(Err(error)) = outcome else { panic!("{outcome:?}") };
     assert_eq!((error.class, error.message.contains("no sign of life for 10s")), (FailureClass::Hung, true));
     assert_eq!(world.elapsed().as_secs(), 10);
@@ -106,7 +115,7 @@ async fn a_call_that_falls_silent_is_hung_and_one_that_shows_life_is_not() {
             }
         })
     };
-    let outcome = lively.perform(job(&lively, "x"), fixture::permit(&world), progress).await;
+    let outcome = perform(&lively, job(&lively, "x"), fixture::permit(&world), progress).await;
     assert!(matches!(&outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"), "{outcome:?}");
     beating.abort();
 }
@@ -119,7 +128,7 @@ async fn a_killed_agent_drops_its_jobs_and_says_which_were_sent() {
     actor.kill();
     assert_eq!(sent.await.unwrap(), JobOutcome::Lost);
     // No generation is up: whoever asks waits for the next one, and then was not sent.
-    let waiting = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    let waiting = perform(&agent, job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
     assert!(matches!(waiting, JobOutcome::NotSent(FrontError::NotUp(_))), "{waiting:?}");
 }
 
@@ -132,7 +141,7 @@ async fn a_hung_agent_is_cut_by_a_kill_and_what_it_never_read_was_not_sent() {
     let unread = under_way(&world, &agent, "y").await;
     actor.kill();
     assert_eq!(sent.await.unwrap(), JobOutcome::Lost);
-    assert_eq!(unread.await.unwrap(), JobOutcome::NotSent(FrontError::Lost));
+    assert_eq!(unread.await.unwrap(), JobOutcome::NotSent(FrontError::Untaken));
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +167,16 @@ async fn a_panic_of_the_model_or_of_the_agent_takes_the_agent_down() {
         if poke {
             actor.cast(AgentMsg::Poke(Fault::Panic)).unwrap();
         }
-        assert_eq!(task.await.unwrap(), JobOutcome::Lost);
+        // Only what it died of is to blame.
+        match task.await.unwrap() {
+            JobOutcome::Lost => assert!(poke),
+            JobOutcome::Killed { cause, sent } => {
+                assert!(!poke && sent);
+                assert_eq!(cause.class, FailureClass::Bug);
+                assert_eq!(cause.message, "its model panicked: scripted panic");
+            }
+            other => panic!("{other:?}"),
+        }
         actor.wait(None).await.unwrap();
         assert!(agent.front().slot().current().is_none());
         // The next generation starts with nothing under way.
@@ -173,7 +191,7 @@ async fn a_call_that_takes_too_long_is_hung_and_may_be_billed() {
     let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
     start(&world, &agent).await;
     let progress = Progress::default();
-    let outcome = agent.perform(job(&agent, "x"), fixture::permit(&world), progress.clone()).await;
+    let outcome = perform(&agent, job(&agent, "x"), fixture::permit(&world), progress.clone()).await;
     let JobOutcome::Done(Err(error)) = outcome else { panic!("{outcome:?}") };
     assert_eq!((error.class, error.billed), (FailureClass::Hung, crate::model::Billed::Unknown));
     assert!(progress.cancelled(), "work on other threads learns of it");
@@ -184,13 +202,14 @@ async fn a_call_that_takes_too_long_is_hung_and_may_be_billed() {
 async fn more_jobs_than_the_mailbox_takes_are_refused() {
     let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
     start(&world, &agent).await;
+    agent.front().credits().bound().govern(MailboxPolicy::of(9));
     let mut tasks = Vec::new();
-    for _ in 0..JOBS_MAX {
+    for _ in 0..9 {
         let (agent, job) = (agent.clone(), job(&agent, "x"));
         let permit = fixture::permit(&world);
-        tasks.push(world.spawn("test", async move { agent.perform(job, permit, Progress::default()).await }));
+        tasks.push(world.spawn("test", async move { perform(&agent, job, permit, Progress::default()).await }));
     }
     tokio::time::sleep(Duration::from_millis(1)).await;
-    let refused = agent.perform(job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
-    assert_eq!(refused, JobOutcome::NotSent(FrontError::Full { capacity: JOBS_MAX }));
+    let refused = perform(&agent, job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
+    assert_eq!(refused, JobOutcome::NotSent(FrontError::Full { capacity: 9 }));
 }

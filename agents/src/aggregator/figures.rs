@@ -170,6 +170,7 @@ impl RunFigures {
                     totals.posts += self.posts.iter().filter(|post| post.path == resumed.path).count() as u64;
                 }
                 Settled::Again => self.step(&resumed.path).phase = StepPhase::Again,
+                Settled::Discarded => self.step(&resumed.path).phase = StepPhase::Over,
             },
             Gist::Finished(finished) => self.end(Status::Finished, finished.at, totals),
             Gist::Failed(failed) => {

@@ -1,9 +1,10 @@
-//! Before an intent: a place with the guard, then the ledger's grant. Invariant:
+//! Before an intent: a place with the guard and one in the mailbox, then the ledger's grant. Invariant:
 //! what is prepared here either goes into an intent or gives itself back.
 
 use std::time::Duration;
 
 use actors::guard::{Guard, Permit, Refused};
+use actors::mailbox::Credit;
 use policies::fallback::Outage;
 use policies::money::Money;
 use policies::span::Span;
@@ -28,24 +29,32 @@ const ASK_NEXT: Duration = Duration::from_millis(10);
 
 /// What was gathered for one attempt.
 pub(super) struct Prepared {
-    permit: Permit,
+    admitted: Admitted,
     cast: Cast,
     hold: Option<Hold>,
     /// Why the attempt fails at once, though it has its place.
     fault: Option<String>,
 }
 
+/// The places of an attempt.
+pub(super) struct Admitted {
+    /// With the guard.
+    pub(super) permit: Permit,
+    /// In the mailbox of whoever carries it out.
+    pub(super) place: Credit,
+}
+
 impl Prepared {
-    fn new(permit: Permit, cast: Cast) -> Self {
-        Self { permit, cast, hold: None, fault: None }
+    fn new(permit: Permit, place: Credit, cast: Cast) -> Self {
+        Self { admitted: Admitted { permit, place }, cast, hold: None, fault: None }
     }
 
     /// The intent is durable: from here on the journal stands for the hold.
-    pub(super) fn intended(mut self) -> (Permit, Cast, Option<String>) {
+    pub(super) fn intended(mut self) -> (Admitted, Cast, Option<String>) {
         if let Some(hold) = self.hold.take() {
             hold.keep();
         }
-        (self.permit, self.cast, self.fault)
+        (self.admitted, self.cast, self.fault)
     }
 
     /// Whether it is a stand-in's, for one that may yet act itself: then a budget that does not cover it
@@ -157,7 +166,8 @@ impl Conductor {
     /// Whoever can carry it out now, if there is a place at once.
     fn at_once(&self, due: &Due, from: usize) -> Option<Prepared> {
         let Casting::Take(cast) = self.stage.cast(&due.action, due.failures, from) else { return None };
-        cast.line.try_admit().map(|permit| Prepared::new(permit, cast))
+        let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
+        cast.line.try_admit().map(|permit| Prepared::new(permit, place, cast))
     }
 
     /// Has the ledger take up the account of a failed run that is told to go on.
@@ -246,13 +256,36 @@ impl Conductor {
             while let Some(gate) = this.closed(&due.action) {
                 gate.opened().await;
             }
-            let (permit, cast) = this.place(&due.action, due.failures).await;
-            this.keep(attempt.clone(), Prepared::new(permit, cast));
+            let prepared = this.prepared(&due).await;
+            this.keep(attempt.clone(), prepared);
             this.end_waiting(&attempt);
             this.tell(&host, Act::StartReady).await;
             // Something else may have started it meanwhile; then this place goes back.
             drop(this.take(&attempt));
         });
+    }
+
+    /// A place with the guard and one in the mailbox, however long it takes. Whoever waits for the guard
+    /// takes no place of the mailbox meanwhile.
+    async fn prepared(&self, due: &Due) -> Prepared {
+        loop {
+            let (permit, cast) = self.place(&due.action, due.failures).await;
+            match self.stage.entrance(&due.action, &cast).enter().await {
+                Ok(place) => return Prepared::new(permit, place, cast),
+                Err(_) => drop(permit),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// A place in the mailbox, however long it takes.
+    pub(super) async fn entered(&self, action: &Action, cast: &Cast) -> Credit {
+        loop {
+            match self.stage.entrance(action, cast).enter().await {
+                Ok(place) => return place,
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
     }
 
     /// A place with whoever can carry out an action that has failed so often, however long it takes.

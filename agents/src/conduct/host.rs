@@ -14,10 +14,13 @@ use supervisor::Gate;
 
 use super::Stage;
 use super::admit::Prepared;
-use crate::run::{Act, Attempt, Command, Event, Refusal, Run, State, Status, Then};
+use crate::run::{Act, Attempt, Command, Event, Hold, Parked, Refusal, Run, State, Status, Then};
 
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// The same for what is a dead letter.
+const TELL_DEAD_AGAIN: Duration = Duration::from_secs(5);
 
 /// One run's conductor, for one life of its actor; a cheap clone.
 #[derive(Clone)]
@@ -65,6 +68,10 @@ impl Host<Run> for Conductor {
 
     async fn started(&self, context: &Context<Run>, state: &State, events: &[Event]) {
         for event in events {
+            if let Event::Parked(Parked { hold: Hold::Poison { deaths, .. }, .. }) = event {
+                let child = deaths.last().map_or("", |death| &death.child);
+                context.spine().metrics.dead_lettered(child);
+            }
             if let Event::Intended(intent) = event {
                 let attempt = Attempt { key: intent.key.clone(), number: intent.attempt };
                 match self.take(&attempt) {
@@ -195,6 +202,11 @@ impl Conductor {
                 Err(AskError::Full | AskError::Undone | AskError::Busy | AskError::Stale { .. }) => {
                     tokio::time::sleep(TELL_AGAIN).await;
                 }
+                // It is kept for whoever replays the letter.
+                Err(AskError::Dead(letter)) => {
+                    tracing::error!(run = context.id(), %letter, "the run is held by a dead letter");
+                    tokio::time::sleep(TELL_DEAD_AGAIN).await;
+                }
                 // It has its outcome, or has ended meanwhile: there is nobody to tell any more.
                 Err(AskError::Refused(Refusal::Resolved { .. } | Refusal::Ended(_))) => return,
                 Err(error) => {
@@ -212,7 +224,8 @@ impl Conductor {
         }
         let (this, host, reason) = (self.clone(), context.clone(), reason.to_owned());
         self.task(context, "run.vanished", async move {
-            this.tell(&host, Act::Lost { attempts, reason }).await;
+            let (child, poison) = (host.stream().to_string(), this.stage.spine.letters.policy());
+            this.tell(&host, Act::Lost { attempts, reason, child, poison }).await;
         });
     }
 

@@ -20,19 +20,31 @@ use std::sync::Arc;
 
 use actors::durable::{Durable, Handle, Options, Spine, StartError};
 use actors::guard::{Guard, Guards};
+use actors::mailbox::{Bound, Fill};
 use policies::budget::ScopeId;
+use policies::poison::PoisonPolicy;
 use policies::price::PriceTable;
+use policies::tree::TreePolicy;
 use ractor::ActorCell;
 use supervisor::Gate;
 
 use crate::agent::AgentHandle;
+
+use crate::aggregator::AggregatorMsg;
 use crate::context::ContextHandle;
+use crate::front::{Entrance, Front};
 use crate::ledger::LedgerHandle;
 use crate::model::Model;
 use crate::publisher::PublisherHandle;
 use crate::run::Run;
 use crate::workflow::Action;
 
+/// The names of the services in the tree.
+const LEDGER: &str = "ledger";
+const CONTEXT: &str = "context";
+const AGGREGATOR: &str = "aggregator";
+/// The dynamic supervisor of the runs.
+const RUNS: &str = "runs";
 /// The guard around the context store.
 pub const CONTEXT_GUARD: &str = "context";
 /// The guard of a publisher is this and its name.
@@ -58,6 +70,10 @@ pub struct Stage {
     pub context: ContextHandle,
     /// The publishers by name.
     pub publishers: BTreeMap<String, PublisherHandle>,
+    /// The aggregator, which is told nothing but by itself.
+    pub aggregator: Front<AggregatorMsg>,
+    /// The bound of each run's mailbox.
+    pub runs: Bound,
 }
 
 /// A model that is known by a name.
@@ -96,6 +112,62 @@ impl Stage {
             Action::Tool(_) | Action::Approve(_) => self.guards.get(CONTEXT_GUARD),
             Action::Publish(post) => self.guards.get(&format!("{PUBLISHER_GUARD}/{}", post.publisher)),
         }
+    }
+
+    /// The mailbox of whoever is cast for an action. What names nobody has one of its own.
+    fn entrance(&self, action: &Action, cast: &casting::Cast) -> Entrance {
+        match action {
+            Action::Agent(_) => cast.speaker.as_ref().map(|speaker| speaker.agent.front().entrance()),
+            Action::Publish(post) => self.publishers.get(&post.publisher).map(|publisher| publisher.front().entrance()),
+            Action::Tool(_) | Action::Approve(_) => Some(self.context.front().entrance()),
+        }
+        .unwrap_or_default()
+    }
+
+    /// When a message is poison to this worker.
+    fn poison(&self, worker: &str) -> PoisonPolicy {
+        let agent = self.agents.get(worker).map(|agent| agent.front().poison());
+        let publisher = || self.publishers.get(worker).map(|publisher| publisher.front().poison());
+        agent.or_else(publisher).unwrap_or_else(|| self.context.front().poison())
+    }
+
+    /// Holds every worker's mailbox, and the runs', to the tree's policy from now on.
+    pub fn govern(&self, tree: &TreePolicy) {
+        let policy = |name: &str| tree.worker(name).cloned().unwrap_or_default();
+        self.ledger.front().govern(&policy(LEDGER));
+        self.context.front().govern(&policy(CONTEXT));
+        self.aggregator.govern(&policy(AGGREGATOR));
+        for (name, agent) in &self.agents {
+            agent.front().govern(&policy(name));
+        }
+        for (name, publisher) in &self.publishers {
+            publisher.front().govern(&policy(name));
+        }
+        let runs = tree.dynamic(RUNS).map(|runs| runs.child.clone()).unwrap_or_default();
+        self.runs.govern(runs.mailbox);
+        self.spine.letters.govern(runs.poison);
+    }
+
+    /// How each worker's mailbox stands, by its name in the tree.
+    pub fn fills(&self) -> BTreeMap<String, Fill> {
+        let services = [
+            (LEDGER.to_owned(), self.ledger.front().credits().fill()),
+            (CONTEXT.to_owned(), self.context.front().credits().fill()),
+            (AGGREGATOR.to_owned(), self.aggregator.credits().fill()),
+        ];
+        let agents = self.agents.iter().map(|(name, agent)| (name.clone(), agent.front().credits().fill()));
+        let publishers = self.publishers.iter().map(|(name, p)| (name.clone(), p.front().credits().fill()));
+        services.into_iter().chain(agents).chain(publishers).collect()
+    }
+
+    /// Has every mailbox counted under its worker's name.
+    pub fn count_mailboxes(&self) {
+        let metrics = &self.spine.metrics;
+        self.ledger.front().count_as(metrics, LEDGER);
+        self.context.front().count_as(metrics, CONTEXT);
+        self.aggregator.count_as(metrics, AGGREGATOR);
+        self.agents.iter().for_each(|(name, agent)| agent.front().count_as(metrics, name));
+        self.publishers.iter().for_each(|(name, publisher)| publisher.front().count_as(metrics, name));
     }
 
     /// The gates of those that carry an action out: it waits while one of them is closed.

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use actors::durable::Context;
-use actors::guard::Permit;
+use actors::letters::Death;
+use actors::mailbox::Cause;
 use policies::failure::FailureClass;
 use policies::money::Money;
 use policies::retry::RetryPolicy;
@@ -13,12 +14,14 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use serde_json::{Value, json};
 
-use super::admit::Prepared;
+use super::CONTEXT;
+use super::admit::{Admitted, Prepared};
 use super::casting::{Cast, Speaker};
 use super::host::Conductor;
 use crate::agent::{Job, JobOutcome, Voice};
+use crate::front::FrontError;
 use crate::model::{Billed, ModelError, ModelReply, Progress};
-use crate::publisher::{Landed, Post, PublishError, Published};
+use crate::publisher::{Landed, Post, PostError, Published};
 use crate::run::{Act, Attempt, EffectOutcome, Intended, Outcome, Run};
 use crate::workflow::{Action, AgentCall, PostDraft};
 
@@ -28,21 +31,33 @@ pub(super) struct Ended {
     pub(super) cost: Money,
     pub(super) usage: Usage,
     pub(super) remote_id: Option<String>,
+    /// Who died of it, or may have.
+    pub(super) death: Option<Death>,
 }
 
 impl Ended {
     pub(super) fn ok(output: Value) -> Self {
-        Self { outcome: EffectOutcome::Ok { output }, cost: Money::ZERO, usage: Usage::default(), remote_id: None }
+        Self {
+            outcome: EffectOutcome::Ok { output },
+            cost: Money::ZERO,
+            usage: Usage::default(),
+            remote_id: None,
+            death: None,
+        }
     }
 
     pub(super) fn failed(class: FailureClass, message: impl Into<String>) -> Self {
         let outcome = EffectOutcome::Failed { class, message: message.into(), retry_after: None };
-        Self { outcome, cost: Money::ZERO, usage: Usage::default(), remote_id: None }
+        Self { outcome, cost: Money::ZERO, usage: Usage::default(), remote_id: None, death: None }
     }
 
     pub(super) fn unknown(reason: impl Into<String>, cost: Money) -> Self {
         let outcome = EffectOutcome::Unknown { reason: reason.into() };
-        Self { outcome, cost, usage: Usage::default(), remote_id: None }
+        Self { outcome, cost, usage: Usage::default(), remote_id: None, death: None }
+    }
+
+    fn of_death(self, death: Death) -> Self {
+        Self { death: Some(death), ..self }
     }
 }
 
@@ -53,10 +68,10 @@ impl Conductor {
         self.task(context, "run.perform", async move {
             let _under_way = this.gate.begin(intent.path.to_string());
             let started = host.world().elapsed();
-            let (permit, cast, fault) = prepared.intended();
+            let (admitted, cast, fault) = prepared.intended();
             let ended = match fault {
                 Some(fault) => Ended::failed(FailureClass::Rejected, fault),
-                None => this.act(host.id(), &intent, permit, &cast).await,
+                None => this.act(host.id(), &intent, admitted, &cast).await,
             };
             let took = host.world().elapsed().saturating_sub(started);
             let retry = this.stage.retry(&intent.request, &cast);
@@ -73,23 +88,54 @@ impl Conductor {
         took: Duration,
         retry: RetryPolicy,
     ) {
-        let Ended { outcome, cost, usage, remote_id } = ended;
+        let Ended { outcome, cost, usage, remote_id, death } = ended;
+        if let Some(death) = death.as_ref().filter(|death| death.certain) {
+            context.spine().metrics.message_killed(&death.child);
+        }
         let of = Attempt { key: intent.key.clone(), number: intent.attempt };
-        let outcome = Outcome { of, outcome, cost, usage, remote_id, took: Span::from(took), retry };
+        let poison = self.stage.poison(death.as_ref().map_or_else(|| worker(&intent.request), |death| &death.child));
+        let took = Span::from(took);
+        let outcome = Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison };
         self.tell(context, Act::Outcome(Box::new(outcome))).await;
     }
 
-    async fn act(&self, run: &str, intent: &Intended, permit: Permit, cast: &Cast) -> Ended {
+    /// A death of a worker.
+    fn death(&self, worker: &str, class: FailureClass, message: &str, certain: bool) -> Death {
+        Death::new(self.stage.spine.world.now(), worker, class, message, certain)
+    }
+
+    /// What is told of an effect whose worker gave no answer: whatever cannot have been done costs nothing.
+    pub(super) fn unanswered(&self, worker: &str, error: &FrontError, worst: Money) -> Ended {
+        let cost = if error.may_have_acted() { worst } else { Money::ZERO };
+        let ended = Ended::unknown(format!("`{worker}`: {error}"), cost);
+        let death = match error {
+            FrontError::Killed(Cause { class, message }) => self.death(worker, *class, message, true),
+            FrontError::Lost => self.death(worker, FailureClass::Shutdown, &error.to_string(), false),
+            FrontError::Full { .. } | FrontError::Dropped | FrontError::NotUp(_) | FrontError::Untaken => {
+                self.death(worker, FailureClass::ProviderDown, &error.to_string(), false)
+            }
+        };
+        ended.of_death(death)
+    }
+
+    async fn act(&self, run: &str, intent: &Intended, admitted: Admitted, cast: &Cast) -> Ended {
         match &intent.request {
-            Action::Agent(call) => self.ask_agent(run, intent, call, permit, cast).await,
-            Action::Tool(call) => self.use_tool(run, call, permit).await,
-            Action::Publish(draft) => self.publish(intent, draft, permit).await,
+            Action::Agent(call) => self.ask_agent(run, intent, call, admitted, cast).await,
+            Action::Tool(call) => self.use_tool(run, call, admitted).await,
+            Action::Publish(draft) => self.publish(intent, draft, admitted).await,
             // A question is no effect, so it never has an intent.
             Action::Approve(_) => Ended::failed(FailureClass::Bug, "a question was to be carried out as an effect"),
         }
     }
 
-    async fn ask_agent(&self, run: &str, intent: &Intended, call: &AgentCall, permit: Permit, cast: &Cast) -> Ended {
+    async fn ask_agent(
+        &self,
+        run: &str,
+        intent: &Intended,
+        call: &AgentCall,
+        admitted: Admitted,
+        cast: &Cast,
+    ) -> Ended {
         let Some(Speaker { agent, spec, voice, borrows }) = &cast.speaker else {
             return Ended::failed(FailureClass::Rejected, format!("there is no agent `{}`", call.agent));
         };
@@ -100,14 +146,20 @@ impl Conductor {
             request: spec.request(call),
             instead: borrows.then(|| voice.clone()),
         };
-        match agent.perform(job, permit, Progress::default()).await {
+        let Admitted { permit, place } = admitted;
+        match agent.perform(job, permit, place, Progress::default()).await {
             JobOutcome::Done(Ok(reply)) => self.answered(voice, reply),
             JobOutcome::Done(Err(error)) => refused(error, intent.reserved),
-            JobOutcome::NotSent(reason) => Ended::unknown(format!("the agent `{}`: {reason}", spec.name), Money::ZERO),
+            JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
             JobOutcome::Lost => {
                 let reason =
                     format!("the agent `{}` ended during the call; it is charged at its worst case", spec.name);
-                Ended::unknown(reason, intent.reserved)
+                let death = self.death(&spec.name, FailureClass::Shutdown, &reason, false);
+                Ended::unknown(reason, intent.reserved).of_death(death)
+            }
+            JobOutcome::Killed { cause, sent } => {
+                let worst = if sent { intent.reserved } else { Money::ZERO };
+                self.unanswered(&spec.name, &FrontError::Killed(cause), worst)
             }
         }
     }
@@ -121,18 +173,50 @@ impl Conductor {
             cost,
             usage: reply.usage,
             remote_id: reply.remote_id,
+            death: None,
         }
     }
 
-    async fn publish(&self, intent: &Intended, draft: &PostDraft, permit: Permit) -> Ended {
+    async fn publish(&self, intent: &Intended, draft: &PostDraft, admitted: Admitted) -> Ended {
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::failed(FailureClass::Rejected, format!("there is no publisher `{}`", draft.publisher));
         };
-        match publisher.publish(post(intent, draft), permit).await {
+        let Admitted { permit, place } = admitted;
+        match publisher.publish(post(intent, draft), permit, place).await {
             Ok(published) => landed(draft, published),
-            Err(error) if error.landed == Landed::Unknown => self.asked(intent, draft, error.message).await,
-            Err(error) => not_published(error),
+            Err(error) if error.landed() == Landed::Unknown => {
+                let death = self.killed_by(draft, &error);
+                let ended = self.asked(intent, draft, error.to_string()).await;
+                Ended { death: ended.death.or(death), ..ended }
+            }
+            Err(error) => self.not_published(draft, error),
         }
+    }
+
+    /// The death that a post caused, or was there for.
+    fn killed_by(&self, draft: &PostDraft, error: &PostError) -> Option<Death> {
+        let PostError::Unanswered(error) = error else { return None };
+        self.unanswered(&draft.publisher, error, Money::ZERO).death
+    }
+
+    /// What is told of a post that did not go out, or of which nobody can say.
+    pub(super) fn not_published(&self, draft: &PostDraft, error: PostError) -> Ended {
+        let death = self.killed_by(draft, &error);
+        let ended = match (error.landed(), error) {
+            (Landed::Unknown, error) => Ended::unknown(error.to_string(), Money::ZERO),
+            (Landed::No, PostError::Platform(error)) => Ended::failed(error.class, error.message),
+            (Landed::No, PostError::Unanswered(error)) => Ended::failed(FailureClass::ProviderDown, error.to_string()),
+        };
+        Ended { death, ..ended }
+    }
+}
+
+/// The name in the tree of whoever an action names.
+fn worker(action: &Action) -> &str {
+    match action {
+        Action::Agent(call) => &call.agent,
+        Action::Publish(post) => &post.publisher,
+        Action::Tool(_) | Action::Approve(_) => CONTEXT,
     }
 }
 
@@ -157,13 +241,6 @@ pub(super) fn landed(draft: &PostDraft, published: Published) -> Ended {
     Ended { remote_id: Some(published.remote_id), ..Ended::ok(output) }
 }
 
-pub(super) fn not_published(error: PublishError) -> Ended {
-    match error.landed {
-        Landed::No => Ended::failed(error.class, error.message),
-        Landed::Unknown => Ended::unknown(error.message, Money::ZERO),
-    }
-}
-
 /// A model's failure: free, or charged at what was reserved.
 fn refused(error: ModelError, reserved: Money) -> Ended {
     let cost = match error.billed {
@@ -172,5 +249,5 @@ fn refused(error: ModelError, reserved: Money) -> Ended {
     };
     let retry_after = error.retry_after.map(Span::from);
     let outcome = EffectOutcome::Failed { class: error.class, message: error.message, retry_after };
-    Ended { outcome, cost, usage: Usage::default(), remote_id: None }
+    Ended { outcome, cost, usage: Usage::default(), remote_id: None, death: None }
 }

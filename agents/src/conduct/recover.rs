@@ -8,8 +8,7 @@ use actors::durable::Context;
 use policies::money::Money;
 
 use super::host::Conductor;
-use super::perform::{Ended, landed, not_published, post};
-use crate::publisher::Landed;
+use super::perform::{Ended, landed, post};
 use crate::run::{Attempt, Intended, Run, State};
 use crate::workflow::{Action, EffectClass, PostDraft};
 
@@ -64,7 +63,7 @@ impl Conductor {
                     Ok(Some(published)) => return landed(draft, published),
                     Ok(None) if able.deduplicates => return self.again(intent, draft).await,
                     Ok(None) => return Ended::unknown("the platform does not show it, and may yet", Money::ZERO),
-                    Err(error) => last = error.message,
+                    Err(error) => last = error.to_string(),
                 }
             }
         } else if able.deduplicates {
@@ -75,14 +74,14 @@ impl Conductor {
 
     /// Posts once more under the same key, which the platform takes for the same post.
     async fn again(&self, intent: &Intended, draft: &PostDraft) -> Ended {
-        let (permit, _) = self.place(&intent.request, 0).await;
+        let (permit, cast) = self.place(&intent.request, 0).await;
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::unknown("the publisher is gone", Money::ZERO);
         };
-        match publisher.publish(post(intent, draft), permit).await {
+        let place = self.entered(&intent.request, &cast).await;
+        match publisher.publish(post(intent, draft), permit, place).await {
             Ok(published) => landed(draft, published),
-            Err(error) if error.landed == Landed::No => not_published(error),
-            Err(error) => Ended::unknown(error.message, Money::ZERO),
+            Err(error) => self.not_published(draft, error),
         }
     }
 }

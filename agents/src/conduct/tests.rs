@@ -9,6 +9,7 @@ use actors::durable::{Options, Spine};
 use actors::entity::Entity;
 use actors::guard::{CallOutcome, Guards};
 use actors::latest::Latest;
+use actors::mailbox::Bound;
 use actors::telemetry::Metrics;
 use async_trait::async_trait;
 use policies::budget::{BudgetPolicy, ScopeId};
@@ -26,6 +27,7 @@ use super::{NamedModel, Stage};
 use crate::agent::{AgentActor, AgentHandle, AgentSpec, AgentTerms};
 use crate::context::ContextHandle;
 use crate::fixture::{self, Ground};
+use crate::front::Front;
 use crate::ledger::{LedgerActor, LedgerArguments, LedgerHandle};
 use crate::model::{Billed, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
@@ -142,6 +144,8 @@ impl House {
             models: BTreeMap::from([("spare".to_owned(), named)]),
             context: ContextHandle::new(),
             publishers: BTreeMap::new(),
+            aggregator: Front::new(),
+            runs: Bound::default(),
         });
         Self { ground, stage, main, spare }
     }

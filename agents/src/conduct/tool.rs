@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use actors::guard::{CallOutcome, Permit};
+use actors::guard::CallOutcome;
 use policies::failure::FailureClass;
+use policies::money::Money;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use storage::index::Filter;
 use supervisor::Failure;
 
+use super::CONTEXT;
+use super::admit::Admitted;
 use super::host::Conductor;
 use super::perform::Ended;
-use crate::context::{ContextError, Forget, NewNote, Remember, Search};
+use crate::context::{ContextError, Forget, NewNote, Remember, Search, Visit};
 use crate::workflow::ToolCall;
 
 /// Where notes go when a call names no collection.
@@ -79,54 +82,59 @@ fn limit() -> usize {
 
 impl Conductor {
     /// Carries a tool call out, and tells the guard how it ended.
-    pub(super) async fn use_tool(&self, run: &str, call: &ToolCall, permit: Permit) -> Ended {
+    pub(super) async fn use_tool(&self, run: &str, call: &ToolCall, admitted: Admitted) -> Ended {
+        let Admitted { permit, place } = admitted;
         let world = &self.stage.spine.world;
         let started = world.elapsed();
+        let store = self.stage.context.visit(place);
         let ended = match call.tool.as_str() {
-            "context.remember" => self.remember(run, call).await,
-            "context.search" => self.search(call).await,
-            "context.forget" => self.forget(call).await,
+            "context.remember" => remember(store, run, call).await,
+            "context.search" => search(store, call).await,
+            "context.forget" => forget(store, call).await,
             other => Err(Fault::Arguments(format!("there is no tool `{other}`"))),
         };
         let took = world.elapsed().saturating_sub(started);
+        if let Err(Fault::Context(ContextError::Unanswered(error))) = &ended {
+            // That says nothing of what stands behind the guard.
+            return self.unanswered(CONTEXT, error, Money::ZERO);
+        }
         let class = ended.as_ref().err().map(Fault::class);
         permit.finish(CallOutcome { class, took });
         ended.map_or_else(|fault| Ended::failed(fault.class(), fault.to_string()), Ended::ok)
     }
+}
 
-    async fn remember(&self, run: &str, call: &ToolCall) -> Result<Value, Fault> {
-        let arguments: RememberArguments = arguments(call)?;
-        let kind = arguments.kind;
-        let note = |(place, given)| match given {
-            Given::Text(text) => NewNote { text, source: format!("document {}", place + 1), kind: kind.clone() },
-            Given::Document { source, text } => NewNote { text, source, kind: kind.clone() },
-        };
-        let remember = Remember {
-            collection: arguments.collection,
-            run: run.to_owned(),
-            agent: arguments.agent.unwrap_or_default(),
-            subject: None,
-            notes: arguments.documents.into_iter().enumerate().map(note).collect(),
-        };
-        let remembered = self.stage.context.remember(remember).await?;
-        Ok(json!({ "notes": remembered.ids.len() }))
-    }
+async fn remember(store: Visit<'_>, run: &str, call: &ToolCall) -> Result<Value, Fault> {
+    let arguments: RememberArguments = arguments(call)?;
+    let kind = arguments.kind;
+    let note = |(place, given)| match given {
+        Given::Text(text) => NewNote { text, source: format!("document {}", place + 1), kind: kind.clone() },
+        Given::Document { source, text } => NewNote { text, source, kind: kind.clone() },
+    };
+    let remember = Remember {
+        collection: arguments.collection,
+        run: run.to_owned(),
+        agent: arguments.agent.unwrap_or_default(),
+        subject: None,
+        notes: arguments.documents.into_iter().enumerate().map(note).collect(),
+    };
+    let remembered = store.remember(remember).await?;
+    Ok(json!({ "notes": remembered.ids.len() }))
+}
 
-    async fn search(&self, call: &ToolCall) -> Result<Value, Fault> {
-        let arguments: SearchArguments = arguments(call)?;
-        let filter = filter(arguments.filter);
-        let search =
-            Search { collection: arguments.collection, query: arguments.query, filter, limit: arguments.limit };
-        let found = self.stage.context.search(search).await?;
-        Ok(json!({ "notes": found }))
-    }
+async fn search(store: Visit<'_>, call: &ToolCall) -> Result<Value, Fault> {
+    let arguments: SearchArguments = arguments(call)?;
+    let filter = filter(arguments.filter);
+    let search = Search { collection: arguments.collection, query: arguments.query, filter, limit: arguments.limit };
+    let found = store.search(search).await?;
+    Ok(json!({ "notes": found }))
+}
 
-    async fn forget(&self, call: &ToolCall) -> Result<Value, Fault> {
-        let arguments: ForgetArguments = arguments(call)?;
-        let matching = Forget::Matching(filter(arguments.filter));
-        let notes = self.stage.context.forget(arguments.collection, matching).await?;
-        Ok(json!({ "notes": notes }))
-    }
+async fn forget(store: Visit<'_>, call: &ToolCall) -> Result<Value, Fault> {
+    let arguments: ForgetArguments = arguments(call)?;
+    let matching = Forget::Matching(filter(arguments.filter));
+    let notes = store.forget(arguments.collection, matching).await?;
+    Ok(json!({ "notes": notes }))
 }
 
 fn filter(equalities: BTreeMap<String, String>) -> Filter {

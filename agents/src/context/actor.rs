@@ -64,6 +64,18 @@ pub enum ContextMsg {
     Broken(IndexerError),
 }
 
+impl ContextMsg {
+    /// Whether it is to be handled still.
+    fn begins(&self) -> bool {
+        match self {
+            Self::Remember { reply, .. } => reply.begin(),
+            Self::Search { reply, .. } => reply.begin(),
+            Self::Forget { reply, .. } => reply.begin(),
+            Self::Broken(_) => true,
+        }
+    }
+}
+
 /// What the store is started with.
 #[derive(Clone)]
 pub struct ContextArguments {
@@ -144,6 +156,9 @@ impl Actor for ContextActor {
         message: ContextMsg,
         store: &mut Store,
     ) -> Result<(), ActorProcessingErr> {
+        if !message.begins() {
+            return Ok(());
+        }
         let _turn = self.world.turn(NAME).await?;
         match message {
             ContextMsg::Remember { remember, reply } => reply.send(store.remember(&remember).await),

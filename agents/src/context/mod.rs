@@ -10,6 +10,7 @@ mod indexer;
 #[cfg(test)]
 mod tests;
 
+use actors::mailbox::Credit;
 use actors::world::Lost;
 use serde::{Deserialize, Serialize};
 use storage::index::{Filter, IndexError};
@@ -21,8 +22,6 @@ pub use event::NoteId;
 use crate::embed::EmbedError;
 use crate::front::{Front, FrontError};
 
-/// How many commands may wait for the store.
-const WAITING_MAX: usize = 256;
 /// The most notes that one call may add, after long ones were cut.
 pub const NOTES_MAX: usize = 65_536;
 /// The longest text of one note, in characters; a longer one becomes several.
@@ -159,7 +158,7 @@ impl ContextHandle {
     /// The handle of a store that is yet to be started.
     #[must_use]
     pub fn new() -> Self {
-        Self { front: Front::new(WAITING_MAX) }
+        Self { front: Front::new() }
     }
 
     /// Where its factory publishes each generation.
@@ -168,27 +167,65 @@ impl ContextHandle {
         &self.front
     }
 
-    /// Remembers the notes; they are durable when this returns.
+    /// The store, asked in a place of its mailbox that was entered before.
+    #[must_use]
+    pub fn visit(&self, place: Credit) -> Visit<'_> {
+        Visit { front: &self.front, place }
+    }
+
+    /// As [`Visit::remember`], in the next place.
     ///
     /// # Errors
     /// [`ContextError`]; after an unclear end it may be called again.
     pub async fn remember(&self, remember: Remember) -> Result<Remembered, ContextError> {
-        self.front.ask(|reply| ContextMsg::Remember { remember, reply }).await?
+        self.visit(self.front.enter().await?).remember(remember).await
+    }
+
+    /// As [`Visit::search`], in the next place.
+    ///
+    /// # Errors
+    /// [`ContextError`].
+    pub async fn search(&self, search: Search) -> Result<Vec<Found>, ContextError> {
+        self.visit(self.front.enter().await?).search(search).await
+    }
+
+    /// As [`Visit::forget`], in the next place.
+    ///
+    /// # Errors
+    /// [`ContextError`]; after an unclear end it may be called again.
+    pub async fn forget(&self, collection: String, forget: Forget) -> Result<usize, ContextError> {
+        self.visit(self.front.enter().await?).forget(collection, forget).await
+    }
+}
+
+/// A place in the store's mailbox: good for one command.
+pub struct Visit<'a> {
+    front: &'a Front<ContextMsg>,
+    place: Credit,
+}
+
+impl Visit<'_> {
+    /// Remembers the notes; they are durable when this returns.
+    ///
+    /// # Errors
+    /// [`ContextError`]; after an unclear end it may be called again.
+    pub async fn remember(self, remember: Remember) -> Result<Remembered, ContextError> {
+        self.front.ask_in(self.place, |reply| ContextMsg::Remember { remember, reply }).await?
     }
 
     /// The nearest notes, nearest first, among all that were remembered before.
     ///
     /// # Errors
     /// [`ContextError`].
-    pub async fn search(&self, search: Search) -> Result<Vec<Found>, ContextError> {
-        self.front.ask(|reply| ContextMsg::Search { search, reply }).await?
+    pub async fn search(self, search: Search) -> Result<Vec<Found>, ContextError> {
+        self.front.ask_in(self.place, |reply| ContextMsg::Search { search, reply }).await?
     }
 
     /// Forgets notes of a collection, and says how many there were.
     ///
     /// # Errors
     /// [`ContextError`]; after an unclear end it may be called again.
-    pub async fn forget(&self, collection: String, forget: Forget) -> Result<usize, ContextError> {
-        self.front.ask(|reply| ContextMsg::Forget { collection, forget, reply }).await?
+    pub async fn forget(self, collection: String, forget: Forget) -> Result<usize, ContextError> {
+        self.front.ask_in(self.place, |reply| ContextMsg::Forget { collection, forget, reply }).await?
     }
 }

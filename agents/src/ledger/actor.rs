@@ -76,6 +76,18 @@ pub enum LedgerMsg {
     Check,
 }
 
+impl LedgerMsg {
+    /// Whether it is to be handled still.
+    fn begins(&self) -> bool {
+        match self {
+            Self::Reserve { reply, .. } => reply.begin(),
+            Self::Reopen { reply, .. } => reply.begin(),
+            Self::Accounts(reply) => reply.begin(),
+            Self::Limit { .. } | Self::Release(_) | Self::Tail { .. } | Self::Broken(_) | Self::Check => true,
+        }
+    }
+}
+
 /// What a ledger is started with.
 #[derive(Clone)]
 pub struct LedgerArguments {
@@ -150,12 +162,14 @@ impl Actor for LedgerActor {
         message: LedgerMsg,
         open: &mut Open,
     ) -> Result<(), ActorProcessingErr> {
+        if !message.begins() {
+            return Ok(());
+        }
         let _turn = self.world.turn(NAME).await?;
         if let Some(policy) = open.arguments.policy.see_new() {
             open.book.govern(policy);
         }
         match message {
-            LedgerMsg::Reserve { reply, .. } if reply.is_abandoned() => {}
             LedgerMsg::Reserve { reserve, reply } => {
                 reply.send(open.book.reserve(reserve, self.world.elapsed()));
                 open.watch(&me);

@@ -22,9 +22,6 @@ pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
 
 use crate::front::{Front, FrontError, Reply};
 
-/// How many questions may wait for the ledger.
-const WAITING_MAX: usize = 4096;
-
 /// The stream whose version is the ledger's generation.
 #[must_use]
 pub fn stream(workspace: &str) -> StreamId {
@@ -93,7 +90,7 @@ impl LedgerHandle {
     /// The handle of a ledger that is yet to be started.
     #[must_use]
     pub fn new() -> Self {
-        Self { front: Front::new(WAITING_MAX) }
+        Self { front: Front::new() }
     }
 
     /// Where its factory publishes each generation.

@@ -2,20 +2,20 @@
 //! a post runs in no task of its own, so a publisher that ends has nothing under
 //! way but what the platform itself may still do.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::guard::{CallOutcome, Permit};
-use actors::world::World;
+use actors::mailbox::Credit;
+use actors::world::{World, message_of};
+use futures::FutureExt;
 use policies::failure::FailureClass;
 use policies::liveness::Doing;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Capabilities, Landed, Post, PublishError, Published, Publisher};
 use crate::front::{Front, FrontError, Reply};
-
-/// How many posts and questions may wait.
-const WAITING_MAX: usize = 256;
 
 /// What a publisher is told.
 pub enum PublisherMsg {
@@ -37,6 +37,16 @@ pub enum PublisherMsg {
         /// Where the answer goes.
         reply: Reply<Result<Option<Published>, PublishError>>,
     },
+}
+
+impl PublisherMsg {
+    /// Whether it is to be handled still.
+    fn begins(&self) -> bool {
+        match self {
+            Self::Publish { reply, .. } => reply.begin(),
+            Self::Find { reply, .. } => reply.begin(),
+        }
+    }
 }
 
 /// The actor; its arguments are the platform.
@@ -87,16 +97,32 @@ impl Actor for PublisherActor {
         message: PublisherMsg,
         platform: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        if !message.begins() {
+            return Ok(());
+        }
         let turn = self.world.turn(&self.name).await?;
         match message {
             PublisherMsg::Publish { post, permit, reply } => {
-                reply.send(turn.during(Doing::Calling, self.guarded(permit, platform.publish(post))).await);
+                let call = turn.during(Doing::Calling, self.guarded(permit, platform.publish(post)));
+                answered(reply, call).await;
             }
             PublisherMsg::Find { key, permit, reply } => {
-                reply.send(turn.during(Doing::Calling, self.guarded(permit, platform.find(&key))).await);
+                let call = turn.during(Doing::Calling, self.guarded(permit, platform.find(&key)));
+                answered(reply, call).await;
             }
         }
         Ok(())
+    }
+}
+
+/// Answers with what comes of the call. Its panic is laid at the question's door, and goes on.
+async fn answered<T>(reply: Reply<T>, call: impl Future<Output = T>) {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(outcome) => reply.send(outcome),
+        Err(panic) => {
+            reply.killed(FailureClass::Bug, format!("its platform's adapter {}", message_of(panic.as_ref())));
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -111,7 +137,7 @@ impl PublisherHandle {
     /// The handle of a publisher that is yet to be started.
     #[must_use]
     pub fn new(capabilities: Capabilities) -> Self {
-        Self { capabilities, front: Front::new(WAITING_MAX) }
+        Self { capabilities, front: Front::new() }
     }
 
     /// What its platform can do about doubt.
@@ -126,21 +152,44 @@ impl PublisherHandle {
         &self.front
     }
 
-    /// Publishes the post.
+    /// Publishes the post, in a place of its mailbox.
     ///
     /// # Errors
-    /// [`PublishError`]; a publisher that went away may have posted.
-    pub async fn publish(&self, post: Post, permit: Permit) -> Result<Published, PublishError> {
+    /// [`PostError`]; a publisher that went away may have posted.
+    pub async fn publish(&self, post: Post, permit: Permit, place: Credit) -> Result<Published, PostError> {
         let _under_way = self.front.slot().begin(format!("post {}", post.key));
-        self.front.ask(|reply| PublisherMsg::Publish { post, permit, reply }).await.map_err(unanswered)?
+        Ok(self.front.ask_in(place, |reply| PublisherMsg::Publish { post, permit, reply }).await??)
     }
 
     /// The post of that key, if it is out.
     ///
     /// # Errors
-    /// [`PublishError`] when nobody can tell now.
-    pub async fn find(&self, key: String, permit: Permit) -> Result<Option<Published>, PublishError> {
-        self.front.ask(|reply| PublisherMsg::Find { key, permit, reply }).await.map_err(unanswered)?
+    /// [`PostError`] when nobody can tell now.
+    pub async fn find(&self, key: String, permit: Permit) -> Result<Option<Published>, PostError> {
+        Ok(self.front.ask(|reply| PublisherMsg::Find { key, permit, reply }).await??)
+    }
+}
+
+/// Why a publisher did not publish, or did not say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PostError {
+    /// The platform failed.
+    #[error(transparent)]
+    Platform(#[from] PublishError),
+    /// The publisher gave no answer.
+    #[error(transparent)]
+    Unanswered(#[from] FrontError),
+}
+
+impl PostError {
+    /// Whether the post may be out.
+    #[must_use]
+    pub fn landed(&self) -> Landed {
+        match self {
+            Self::Platform(error) => error.landed,
+            Self::Unanswered(error) if error.may_have_acted() => Landed::Unknown,
+            Self::Unanswered(_) => Landed::No,
+        }
     }
 }
 
@@ -150,9 +199,4 @@ fn timed_out(timeout: Duration) -> PublishError {
         landed: Landed::Unknown,
         message: format!("the platform did not answer within {timeout:?}"),
     }
-}
-
-fn unanswered(error: FrontError) -> PublishError {
-    let landed = if error == FrontError::Lost { Landed::Unknown } else { Landed::No };
-    PublishError { class: FailureClass::ProviderDown, landed, message: error.to_string() }
 }

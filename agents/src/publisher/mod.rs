@@ -17,7 +17,7 @@ use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use actor::{PublisherActor, PublisherHandle, PublisherMsg};
+pub use actor::{PostError, PublisherActor, PublisherHandle, PublisherMsg};
 pub use feed::{FeedOptions, FeedPublisher};
 pub use webhook::{WebhookOptions, WebhookOptionsError, WebhookPublisher};
 

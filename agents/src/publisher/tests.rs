@@ -4,6 +4,7 @@ use std::time::Duration;
 use actors::guard::{Guards, Permit};
 use actors::transport;
 use actors::world::World;
+use async_trait::async_trait;
 use atom_syndication::Feed;
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
@@ -14,6 +15,7 @@ use storage::disk::sim::SimDisk;
 
 use super::watched::PostPoint;
 use super::*;
+use crate::front::FrontError;
 
 fn world() -> World {
     World::simulated(1, transport::unplugged())
@@ -155,11 +157,63 @@ async fn its_actor_publishes_and_finds() {
     let (actor, running) =
         Actor::spawn(None, PublisherActor::new(world(), "feed", Duration::from_secs(5)), platform).await.unwrap();
     handle.front().slot().publish(actor.clone());
-    let published = handle.publish(post(1), permit()).await.unwrap();
+    let place = || async { handle.front().enter().await.unwrap() };
+    let published = handle.publish(post(1), permit(), place().await).await.unwrap();
     assert_eq!(handle.find(post(1).key, permit()).await.unwrap(), Some(published));
     actor.stop(None);
     running.await.unwrap();
-    assert_eq!(handle.publish(post(2), permit()).await.unwrap_err().landed, Landed::No);
+    assert_eq!(handle.publish(post(2), permit(), place().await).await.unwrap_err().landed(), Landed::No);
+}
+
+/// A platform whose adapter panics at a post of this title, when it is told to go on.
+struct Brittle(tokio::sync::Notify);
+
+#[async_trait]
+impl Publisher for Brittle {
+    async fn publish(&self, post: Post) -> Result<Published, PublishError> {
+        self.0.notified().await;
+        assert!(!post.title.contains("<1>"), "on purpose");
+        Ok(Published { remote_id: post.key, url: None })
+    }
+
+    async fn find(&self, _: &str) -> Result<Option<Published>, PublishError> {
+        Ok(None)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { deduplicates: true, can_be_asked: true, lands_late: false }
+    }
+}
+
+/// ractor drops the mailbox of an actor that panics: what waited there was certainly not posted.
+#[tokio::test(start_paused = true)]
+async fn a_post_that_kills_its_publisher_is_to_blame_and_those_behind_it_are_not() {
+    let brittle = Arc::new(Brittle(tokio::sync::Notify::new()));
+    let platform: Arc<dyn Publisher> = brittle.clone();
+    let handle = PublisherHandle::new(platform.capabilities());
+    let actor = PublisherActor::new(world(), "feed", Duration::from_secs(5));
+    let (actor, running) = Actor::spawn(None, actor, platform).await.unwrap();
+    handle.front().slot().publish(actor);
+    let posting = |number| {
+        let handle = handle.clone();
+        async move {
+            let place = handle.front().enter().await.unwrap();
+            handle.publish(post(number), permit(), place).await
+        }
+    };
+    let (killer, behind, further, ()) = tokio::join!(posting(1), posting(2), posting(3), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        brittle.0.notify_one();
+    });
+    running.await.unwrap();
+    let error = killer.unwrap_err();
+    let PostError::Unanswered(FrontError::Killed(cause)) = &error else { panic!("{error:?}") };
+    assert_eq!((cause.class, error.landed()), (FailureClass::Bug, Landed::Unknown));
+    assert!(cause.message.contains("on purpose"), "{cause:?}");
+    for error in [behind.unwrap_err(), further.unwrap_err()] {
+        assert_eq!((&error, error.landed()), (&PostError::Unanswered(FrontError::Untaken), Landed::No));
+    }
+    assert_eq!(handle.front().credits().depth(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::letters::{Death, LetterId};
+
 use super::event::{EffectOutcome, StandIn, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
@@ -13,6 +15,7 @@ use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, Workf
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::poison::PoisonPolicy;
 use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
@@ -55,6 +58,10 @@ pub enum Act {
         attempts: Vec<Attempt>,
         /// Why, as far as it is known.
         reason: String,
+        /// Who was at them, by its name in the tree.
+        child: String,
+        /// When what vanishes again and again is poison.
+        poison: PoisonPolicy,
     },
     /// Start what is due: the grants that were missing are there, or a retry's
     /// time has come.
@@ -84,6 +91,22 @@ pub enum Act {
         /// Who.
         by: String,
     },
+    /// A person puts a dead letter into circulation again.
+    Replay {
+        /// The letter.
+        letter: LetterId,
+        /// Who.
+        by: String,
+    },
+    /// A person gives a dead letter up; its step fails, and the run with it.
+    Discard {
+        /// The letter.
+        letter: LetterId,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// The steps that a budget held back may go on: there is money again. A run
     /// that failed goes on from what failed.
     Resume {
@@ -97,6 +120,28 @@ pub enum Act {
         /// Why.
         reason: String,
     },
+}
+
+impl Act {
+    /// It in a few words, by which it is known when it comes again.
+    pub(super) fn gist(&self) -> String {
+        match self {
+            Self::Accept(_) => "accept".to_owned(),
+            Self::Outcome(outcome) => format!("outcome of attempt {} of {}", outcome.of.number, outcome.of.key),
+            Self::Lost { attempts, .. } => {
+                let attempts = attempts.iter().map(|of| format!("attempt {} of {}", of.number, of.key));
+                format!("loss of {}", attempts.collect::<Vec<_>>().join(", "))
+            }
+            Self::StartReady => "start what is due".to_owned(),
+            Self::Approve { path, .. } => format!("approval of {path}"),
+            Self::Reject { path, .. } => format!("rejection of {path}"),
+            Self::Settle { key, .. } => format!("settlement of {key}"),
+            Self::Replay { letter, .. } => format!("replay of {letter}"),
+            Self::Discard { letter, .. } => format!("discard of {letter}"),
+            Self::Resume { .. } => "resume".to_owned(),
+            Self::Cancel { .. } => "cancel".to_owned(),
+        }
+    }
 }
 
 /// A run that is asked for.
@@ -142,6 +187,10 @@ pub struct Outcome {
     pub took: Span,
     /// Whether and when a failed one is made again, as its guard has it now.
     pub retry: RetryPolicy,
+    /// Who died during it, where somebody did or may have.
+    pub death: Option<Death>,
+    /// When it is poison, as those who carry it out have it now.
+    pub poison: PoisonPolicy,
 }
 
 /// An effect whose turn it is.
@@ -236,6 +285,15 @@ pub enum Refusal {
     /// The step does not wait for an approval.
     #[error("the step `{0}` does not wait for an approval")]
     NotAsked(StepPath),
+    /// The run holds no such dead letter, or no longer.
+    #[error("the run holds no dead letter `{0}`, or no longer; callboard letters lists them")]
+    NoLetter(LetterId),
+    /// The effect may have been done, so that to replay it would be a guess.
+    #[error(
+        "nobody knows whether `{0}` was done, so it is not replayed on a guess; look there, and settle it: \
+         --not-done has it tried again"
+    )]
+    Doubtful(EffectKey),
     /// The effect is not in doubt.
     #[error("`{0}` is not in doubt; there is nothing to settle")]
     NotInDoubt(EffectKey),

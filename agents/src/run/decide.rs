@@ -8,10 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::letters::{self, Death, Letter, LetterId};
 use policies::budget::ScopeId;
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::poison::{self, PoisonPolicy};
 use policies::retry::{RetryDecision, RetryPolicy};
 use policies::span::Span;
 use policies::tokens::Usage;
@@ -26,10 +28,6 @@ use super::id::EffectKey;
 use super::state::{End, Phase, State};
 use crate::workflow::{Action, Approval, EvalError, OnReject, STEPS_MAX, StepPath};
 
-/// How often an effect may vanish without an outcome before its run fails:
-/// whatever kills its worker each time would go on doing so.
-pub const LOSSES_MAX: u32 = 32;
-
 /// Who approves where the policy does.
 pub const AUTOMATIC: &str = "policy:automatic";
 
@@ -39,6 +37,8 @@ pub(super) struct Draft {
     pub(super) state: State,
     pub(super) events: Vec<Event>,
     pub(super) preconditions: Vec<(StreamId, Version)>,
+    /// What goes to the dead letters, or comes from there.
+    pub(super) letters: Vec<letters::Event>,
     now: Timestamp,
     chance: f64,
 }
@@ -47,7 +47,8 @@ impl Draft {
     /// Decides the command.
     pub(super) fn of(state: &State, command: Command) -> Result<Self, Refusal> {
         let Command { act, now, chance, grants } = command;
-        let mut draft = Self { state: state.clone(), events: Vec::new(), preconditions: Vec::new(), now, chance };
+        let (events, preconditions, letters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut draft = Self { state: state.clone(), events, preconditions, letters, now, chance };
         draft.act(act)?;
         draft.carry_on(&grants);
         Ok(draft)
@@ -76,9 +77,17 @@ impl Draft {
         match act {
             // What is under way is resolved, whatever became of the run.
             Act::Outcome(outcome) => return self.outcome(*outcome),
-            Act::Lost { attempts, reason } => return self.lost(attempts, &reason),
+            Act::Lost { attempts, reason, child, poison } => return self.lost(attempts, &reason, &child, poison),
+            Act::Discard { letter, by, reason } => return self.discard(&letter, by, reason),
             Act::Settle { key, landed, by } => {
-                let path = self.in_doubt(&key)?;
+                let (path, letter) = self.in_doubt(&key)?;
+                if let Some(id) = letter {
+                    let (at, by) = (self.now, by.clone());
+                    self.letters.push(match landed {
+                        None => letters::Event::Replayed { id, at, by },
+                        Some(_) => letters::Event::Discarded { id, at, by, reason: "it was done".to_owned() },
+                    });
+                }
                 let settled = landed.map_or(Settled::Again, |output| Settled::Landed { output });
                 self.push(Event::Resumed(Resumed { at: self.now, path, by, settled }));
             }
@@ -92,6 +101,7 @@ impl Draft {
                 let ends = self.question(&path)?;
                 self.push(Event::Rejected(Rejected { at: self.now, path, by, reason, ends }));
             }
+            Act::Replay { letter, by } => self.replay(letter, by)?,
             Act::Resume { by } => self.resume(&by),
             Act::Cancel { by, reason } => self.push(Event::Cancelled(Cancelled { at: self.now, by, reason })),
             Act::StartReady | Act::Accept(_) => {}
@@ -117,12 +127,13 @@ impl Draft {
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Result<(), Refusal> {
-        let Outcome { of, outcome, cost, usage, remote_id, took, retry } = outcome;
+        let Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison } = outcome;
         let intent = match self.state.open(&of) {
             Some(intent) => intent.clone(),
             None => return Err(self.not_open(of)),
         };
-        let then = self.then(&intent, &outcome, retry);
+        let is_poison = self.is_poison(&intent, death.as_ref(), poison);
+        let then = self.then(&intent, &outcome, retry, is_poison.then_some(poison.then));
         self.push(Event::Resolved(Box::new(Resolved {
             at: self.now,
             key: of.key,
@@ -134,15 +145,20 @@ impl Draft {
             remote_id,
             took,
             then,
+            death,
         })));
         match (then, outcome) {
+            (Then::Park, EffectOutcome::Unknown { reason }) if is_poison && poison.then == poison::Then::DeadLetter => {
+                self.bury(intent, reason);
+            }
             (Then::Park, EffectOutcome::Unknown { reason }) => {
                 let hold = Hold::Doubt { attempt: intent.attempt, reason, request: intent.request };
                 self.push(Event::Parked(Parked { at: self.now, path: intent.path, key: intent.key, hold }));
             }
             (Then::GiveUp, EffectOutcome::Failed { class, message, .. }) => self.fail(intent.path, class, message),
             (Then::GiveUp, EffectOutcome::Unknown { reason }) => {
-                let message = format!("given up after {LOSSES_MAX} attempts that vanished; the last: {reason}");
+                let losses = self.state.leaves.get(&intent.path).map_or(0, |leaf| leaf.losses);
+                let message = format!("given up after {losses} attempts that vanished; the last: {reason}");
                 self.fail(intent.path, FailureClass::Poison, message);
             }
             _ => {}
@@ -150,16 +166,30 @@ impl Draft {
         Ok(())
     }
 
-    /// What follows from an outcome.
-    fn then(&self, intent: &Intended, outcome: &EffectOutcome, retry: RetryPolicy) -> Then {
+    /// Whether an attempt that vanishes now makes its effect poison.
+    fn is_poison(&self, intent: &Intended, death: Option<&Death>, policy: PoisonPolicy) -> bool {
+        let (losses, kills) = self.state.leaves.get(&intent.path).map_or((0, 0), |leaf| (leaf.losses, leaf.kills));
+        let kills = kills + u32::from(death.is_some_and(|death| death.certain));
+        policy.is_poison(kills, (losses + 1).saturating_sub(kills))
+    }
+
+    /// What follows from an outcome; `poison` is what becomes of the effect if it is poison by now.
+    fn then(
+        &self,
+        intent: &Intended,
+        outcome: &EffectOutcome,
+        retry: RetryPolicy,
+        poison: Option<poison::Then>,
+    ) -> Then {
         let leaf = self.state.leaves.get(&intent.path);
-        match outcome {
-            EffectOutcome::Ok { .. } => Then::Done,
-            EffectOutcome::Unknown { .. } if !intent.class.may_repeat() => Then::Park,
+        match (outcome, poison) {
+            (EffectOutcome::Ok { .. }, _) => Then::Done,
+            (EffectOutcome::Unknown { .. }, _) if !intent.class.may_repeat() => Then::Park,
             _ if self.state.end.is_some() => Then::GiveUp,
-            EffectOutcome::Unknown { .. } if leaf.is_some_and(|leaf| leaf.losses + 1 >= LOSSES_MAX) => Then::GiveUp,
-            EffectOutcome::Unknown { .. } => Then::Retry { at: self.now },
-            EffectOutcome::Failed { class, retry_after, .. } => {
+            (EffectOutcome::Unknown { .. }, Some(poison::Then::DeadLetter)) => Then::Park,
+            (EffectOutcome::Unknown { .. }, Some(poison::Then::Fail)) => Then::GiveUp,
+            (EffectOutcome::Unknown { .. }, None) => Then::Retry { at: self.now },
+            (EffectOutcome::Failed { class, retry_after, .. }, _) => {
                 let failures = leaf.map_or(0, |leaf| leaf.failures) + 1;
                 match retry.decide(*class, failures, retry_after.map(Span::duration), self.chance) {
                     RetryDecision::After(delay) => Then::Retry { at: self.now.plus(delay) },
@@ -169,7 +199,55 @@ impl Draft {
         }
     }
 
-    fn lost(&mut self, attempts: Vec<Attempt>, reason: &str) -> Result<(), Refusal> {
+    /// Takes an effect out of circulation: its step is held, and it goes to the dead letters.
+    fn bury(&mut self, intent: Intended, reason: String) {
+        let Intended { key, path, attempt, class, request, .. } = intent;
+        let id = LetterId::of_effect(key.as_str(), attempt);
+        let deaths = self.state.leaves.get(&path).map_or_else(Vec::new, |leaf| leaf.deaths.clone());
+        let in_doubt = !class.may_repeat();
+        self.letters.push(letters::Event::Dead(Letter {
+            id: id.clone(),
+            at: self.now,
+            kind: letters::Kind::Effect,
+            stream: self.state.order.as_ref().map_or_else(String::new, |order| format!("run/{}", order.id)),
+            what: path.to_string(),
+            child: deaths.last().map_or_else(String::new, |death| death.child.clone()),
+            in_doubt,
+            content: letters::content(&request),
+            deaths: deaths.clone(),
+        }));
+        let hold = Hold::Poison { letter: id, attempt, reason, request, deaths, in_doubt };
+        self.push(Event::Parked(Parked { at: self.now, path, key, hold }));
+    }
+
+    /// The step and the effect that a letter holds.
+    fn held_by(&self, letter: &LetterId) -> Result<(StepPath, EffectKey, bool), Refusal> {
+        let held = self.state.parked().find(|(_, _, hold)| hold.letter() == Some(letter));
+        held.map(|(path, key, hold)| (path.clone(), key.clone(), hold.is_doubtful()))
+            .ok_or_else(|| Refusal::NoLetter(letter.clone()))
+    }
+
+    fn replay(&mut self, letter: LetterId, by: String) -> Result<(), Refusal> {
+        let (path, key, is_doubtful) = self.held_by(&letter)?;
+        if is_doubtful {
+            return Err(Refusal::Doubtful(key));
+        }
+        self.letters.push(letters::Event::Replayed { id: letter, at: self.now, by: by.clone() });
+        self.push(Event::Resumed(Resumed { at: self.now, path, by, settled: Settled::Again }));
+        Ok(())
+    }
+
+    fn discard(&mut self, letter: &LetterId, by: String, reason: String) -> Result<(), Refusal> {
+        let (path, ..) = self.held_by(letter)?;
+        let (id, at) = (letter.clone(), self.now);
+        let message = format!("the dead letter {letter} was discarded by {by}: {reason}");
+        self.letters.push(letters::Event::Discarded { id, at, by: by.clone(), reason });
+        self.push(Event::Resumed(Resumed { at, path: path.clone(), by, settled: Settled::Discarded }));
+        self.fail(path, FailureClass::Poison, message);
+        Ok(())
+    }
+
+    fn lost(&mut self, attempts: Vec<Attempt>, reason: &str, child: &str, poison: PoisonPolicy) -> Result<(), Refusal> {
         for of in attempts {
             let cost = self.state.open(&of).map_or(Money::ZERO, |intent| intent.reserved);
             self.outcome(Outcome {
@@ -181,6 +259,9 @@ impl Draft {
                 took: Span::ZERO,
                 // What vanished did not fail: it is tried again whatever the policy.
                 retry: RetryPolicy::default(),
+                // Nobody knows what ended whoever was at it.
+                death: Some(Death::new(self.now, child, FailureClass::Shutdown, reason, false)),
+                poison,
             })?;
         }
         Ok(())
@@ -200,9 +281,10 @@ impl Draft {
         }
     }
 
-    fn in_doubt(&self, key: &EffectKey) -> Result<StepPath, Refusal> {
-        match self.state.leaf_of(key) {
-            Some((path, leaf)) if matches!(leaf.phase, Phase::Parked(Hold::Doubt { .. })) => Ok(path.clone()),
+    /// The step of an effect in doubt, and the dead letter that it is.
+    fn in_doubt(&self, key: &EffectKey) -> Result<(StepPath, Option<LetterId>), Refusal> {
+        match self.state.parked().find(|(_, held, _)| *held == key) {
+            Some((path, _, hold)) if hold.is_doubtful() => Ok((path.clone(), hold.letter().cloned())),
             _ => Err(Refusal::NotInDoubt(key.clone())),
         }
     }

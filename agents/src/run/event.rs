@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::letters::{Death, LetterId};
 use policies::approval::ApprovalPolicy;
 use policies::budget::{Refusal, ScopeId};
 use policies::failure::FailureClass;
@@ -166,6 +167,9 @@ pub struct Resolved {
     pub took: Span,
     /// What follows from it.
     pub then: Then,
+    /// Who died during it, where somebody did or may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub death: Option<Death>,
 }
 
 /// How an attempt ended.
@@ -280,6 +284,21 @@ pub enum Hold {
         /// Which, and what is missing.
         refusal: Refusal,
     },
+    /// It killed whoever carried it out, too often: it is a dead letter.
+    Poison {
+        /// The letter.
+        letter: LetterId,
+        /// Which attempt was the last.
+        attempt: u32,
+        /// What the last death was of.
+        reason: String,
+        /// What was asked.
+        request: Action,
+        /// The deaths, the eldest first.
+        deaths: Vec<Death>,
+        /// Whether nobody knows if it was done all the same; then it is settled, not replayed.
+        in_doubt: bool,
+    },
 }
 
 /// A parked step was settled, or may go on.
@@ -306,6 +325,8 @@ pub enum Settled {
     },
     /// It was not done and may be tried again.
     Again,
+    /// It is given up.
+    Discarded,
 }
 
 /// Every step is done.

@@ -116,6 +116,7 @@ pub(crate) struct Resumed {
 pub(crate) enum Settled {
     Landed(IgnoredAny),
     Again,
+    Discarded,
 }
 
 /// Every step is done.

@@ -20,9 +20,10 @@ mod walks;
 mod tests;
 
 use actors::entity::{Decided, Decision, Entity, read_back};
+use actors::letters;
 
 pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
-pub use decide::{AUTOMATIC, LOSSES_MAX};
+pub use decide::AUTOMATIC;
 pub use event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
     Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
@@ -51,7 +52,7 @@ impl Run {
 impl Entity for Run {
     const KIND: &'static str = "run";
     const SCHEMA: u16 = 1;
-    const FOLD: u32 = 2;
+    const FOLD: u32 = 3;
 
     type State = State;
     type Command = Command;
@@ -63,7 +64,12 @@ impl Entity for Run {
         let draft = Draft::of(state, command)?;
         let reply = draft.reply();
         let preconditions = draft.preconditions;
-        Ok(Decision { preconditions, ..Decision::happens(draft.events, reply) })
+        let beside = draft.letters.iter().map(letters::Event::beside).collect();
+        Ok(Decision { preconditions, beside, ..Decision::happens(draft.events, reply) })
+    }
+
+    fn gist(command: &Command) -> Option<String> {
+        Some(command.act.gist())
     }
 
     fn evolve(state: &mut State, event: &Event) {

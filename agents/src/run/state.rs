@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::letters::{Death, HISTORY_MAX, LetterId};
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -47,7 +48,7 @@ pub struct State {
 }
 
 /// What became of a leaf.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Leaf {
     /// The effect; nothing for a question.
     pub key: Option<EffectKey>,
@@ -57,12 +58,18 @@ pub struct Leaf {
     pub failures: u32,
     /// Those that vanished.
     pub losses: u32,
+    /// Those that vanished because they killed whoever was at them.
+    #[serde(default)]
+    pub kills: u32,
+    /// The latest deaths, the eldest first.
+    #[serde(default)]
+    pub deaths: Vec<Death>,
     /// Where it stands.
     pub phase: Phase,
 }
 
 /// Where a leaf stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// An attempt is under way.
@@ -82,6 +89,7 @@ pub enum Phase {
     /// It is done.
     Done,
     /// Nothing more is tried.
+    #[default]
     Over,
 }
 
@@ -384,7 +392,7 @@ impl State {
                 self.outcomes.insert(resolved.path.clone(), Arc::new(output.clone()));
             }
             EffectOutcome::Failed { .. } => leaf.failures += 1,
-            EffectOutcome::Unknown { .. } => leaf.losses += 1,
+            EffectOutcome::Unknown { .. } => leaf.lose(resolved.death.as_ref()),
         }
         self.cost = self.cost.saturating_add(resolved.cost);
         self.usage = self.usage + resolved.usage;
@@ -397,8 +405,15 @@ impl State {
 
     fn resumed(&mut self, resumed: &Resumed) {
         let leaf = self.leaf(&resumed.path, None);
+        let was_poison = matches!(leaf.phase, Phase::Parked(Hold::Poison { .. }));
         match &resumed.settled {
-            Settled::Again => leaf.phase = Phase::Again { due: resumed.at, wait: Span::ZERO },
+            Settled::Again => {
+                leaf.phase = Phase::Again { due: resumed.at, wait: Span::ZERO };
+                if was_poison {
+                    leaf.forgive();
+                }
+            }
+            Settled::Discarded => leaf.phase = Phase::Over,
             Settled::Landed { output } => {
                 leaf.phase = Phase::Done;
                 self.outcomes.insert(resumed.path.clone(), Arc::new(output.clone()));
@@ -410,7 +425,8 @@ impl State {
     fn reopened(&mut self, reopened: &Reopened) {
         (self.end, self.ended) = (None, None);
         for leaf in self.leaves.values_mut().filter(|leaf| matches!(leaf.phase, Phase::Over)) {
-            (leaf.failures, leaf.losses) = (0, 0);
+            leaf.failures = 0;
+            leaf.forgive();
             leaf.phase = Phase::Again { due: reopened.at, wait: Span::ZERO };
         }
     }
@@ -422,17 +438,48 @@ impl State {
 
     fn leaf(&mut self, path: &StepPath, key: Option<&EffectKey>) -> &mut Leaf {
         let leaf = self.leaves.entry(path.clone());
-        let fresh = || Leaf { key: key.cloned(), attempts: 0, failures: 0, losses: 0, phase: Phase::Over };
+        let fresh = || Leaf { key: key.cloned(), phase: Phase::Over, ..Leaf::default() };
         leaf.or_insert_with(fresh)
     }
 }
 
+impl Leaf {
+    fn lose(&mut self, death: Option<&Death>) {
+        self.losses += 1;
+        self.kills += u32::from(death.is_some_and(|death| death.certain));
+        self.deaths.extend(death.cloned());
+        let spare = self.deaths.len().saturating_sub(HISTORY_MAX);
+        self.deaths.drain(..spare);
+    }
+
+    /// What it did is no longer held against it.
+    fn forgive(&mut self) {
+        (self.losses, self.kills) = (0, 0);
+        self.deaths.clear();
+    }
+}
+
 impl Hold {
-    /// What was asked, where it is in doubt.
+    /// Whether nobody knows if it was done.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        matches!(self, Self::Doubt { .. } | Self::Poison { in_doubt: true, .. })
+    }
+
+    /// The dead letter that it is.
+    #[must_use]
+    pub fn letter(&self) -> Option<&LetterId> {
+        match self {
+            Self::Poison { letter, .. } => Some(letter),
+            Self::Doubt { .. } | Self::Budget { .. } => None,
+        }
+    }
+
+    /// What was asked, where it is known.
     #[must_use]
     pub fn request(&self) -> Option<&Action> {
         match self {
-            Self::Doubt { request, .. } => Some(request),
+            Self::Doubt { request, .. } | Self::Poison { request, .. } => Some(request),
             Self::Budget { .. } => None,
         }
     }

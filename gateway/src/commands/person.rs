@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 
 use super::PRINCIPAL;
-use crate::system::{Fate, System, Word};
+use crate::system::{Disposal, Fate, System, Word};
 
 /// Whoever reads and types.
 pub(super) struct Person {
@@ -51,7 +51,17 @@ impl Person {
                 }
                 Word::Resume
             }
-            Hold::Doubt { request, .. } => {
+            Hold::Poison { letter, in_doubt: false, deaths, reason, .. } => {
+                println!("\nafter {} deaths this is the dead letter {letter}: {reason}\n", deaths.len());
+                let disposal = if self.says_yes("try it again?").await? {
+                    Disposal::Replay
+                } else {
+                    Disposal::Discard("discarded at the terminal".to_owned())
+                };
+                system.dispose(PRINCIPAL, letter, disposal).await?;
+                return Ok(());
+            }
+            Hold::Doubt { request, .. } | Hold::Poison { request, .. } => {
                 if let Action::Publish(post) = request {
                     println!("\n{}\n\n{}\n", post.title, post.text.trim());
                     println!("nobody can tell whether `{}` has this post; look there for its title", post.publisher);

@@ -5,7 +5,9 @@ mod desk;
 mod events;
 mod faults;
 mod health;
+mod letters;
 mod origin;
+mod page;
 mod policy;
 mod problem;
 mod runs;
@@ -44,6 +46,10 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/v1/tree", get(tree::show))
         .route("/v1/tree/{name}/{action}", post(tree::tell))
         .route("/v1/audit", get(tree::audit))
+        .route("/v1/letters", get(letters::list))
+        .route("/v1/letters/{id}", get(letters::show))
+        .route("/v1/letters/{id}/replay", post(letters::replay))
+        .route("/v1/letters/{id}/discard", post(letters::discard))
         .route("/feed.atom", get(feed))
         .route("/health", get(health::all))
         .route("/health/live", get(health::live))

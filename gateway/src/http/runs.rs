@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::letters::LetterId;
 use agents::aggregator::{Cursor, PAGE_MAX};
 use agents::run::{EffectKey, End, Hold, Summary, Terms};
 use agents::workflow::{InputError, StepPath};
@@ -22,13 +23,12 @@ use serde_json::{Value, json};
 use storage::journal::Version;
 
 use super::BODY_BYTES_MAX;
+use super::page;
 use super::problem::Problem;
 use crate::system::{AcceptError, NewRun, System, run_id};
 
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
-/// Runs on a page that names no number.
-const PAGE: usize = 50;
 /// Who asks, until there are keys.
 pub(super) const PRINCIPAL: &str = "http";
 
@@ -110,6 +110,7 @@ pub(super) fn problem(error: AcceptError) -> Problem {
     match error {
         AcceptError::Taken(_) => Problem::conflict(text),
         AcceptError::Full => Problem::full(text),
+        AcceptError::Dead(_) => Problem::conflict(text),
         AcceptError::Unavailable(_) => Problem::unavailable(text),
         AcceptError::Refused(Refusal::Inputs(errors))
             if errors.iter().any(|error| matches!(error, InputError::TooLarge { .. })) =>
@@ -147,10 +148,7 @@ pub(super) async fn list(
         }
     };
     let reports = system.reports().clone();
-    let limit = which.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` is {limit}; give a number from 1 to {PAGE_MAX}")));
-    }
+    let limit = page::limit(which.limit, PAGE_MAX)?;
     let page = system.world().blocking("runs.list", move || reports.runs(cursor.as_ref(), limit)).await;
     let page = page.map_err(|e| Problem::internal(e.to_string()))?.map_err(|e| Problem::internal(e.to_string()))?;
     Ok(Json(json!({ "runs": page.runs, "next": page.next })))
@@ -170,6 +168,9 @@ pub(super) struct Shown {
     /// The effects that a person must settle, or that wait for money.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parked: Vec<Parked>,
+    /// The commands to it that are dead letters; it stands still where it needs them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dead_commands: Vec<LetterId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -191,14 +192,16 @@ pub(super) async fn show(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if let Some(seen) = headers.get(header::IF_NONE_MATCH) {
+    // A dead command is no event of the run.
+    let dead_commands = system.dead_commands(&id);
+    if let Some(seen) = headers.get(header::IF_NONE_MATCH).filter(|_| dead_commands.is_empty()) {
         let version = system.run_version(&id).await.map_err(Problem::internal)?;
         if version > Version::NONE && has_seen(seen, version) {
             return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(version))]).into_response());
         }
     }
     let (state, version) = system.state_at(&id).await.map_err(Problem::internal)?;
-    Ok(([(header::ETAG, tag(version))], Json(picture(&state, &id)?)).into_response())
+    Ok(([(header::ETAG, tag(version))], Json(picture(&state, &id, dead_commands)?)).into_response())
 }
 
 /// The tag of a run as it is shown. A weak one: another release may show the same events otherwise.
@@ -215,10 +218,10 @@ fn has_seen(seen: &HeaderValue, version: Version) -> bool {
 
 pub(super) async fn shown(system: &System, id: &str) -> Result<Shown, Problem> {
     let state = system.state(id).await.map_err(Problem::internal)?;
-    picture(&state, id)
+    picture(&state, id, system.dead_commands(id))
 }
 
-fn picture(state: &agents::run::State, id: &str) -> Result<Shown, Problem> {
+fn picture(state: &agents::run::State, id: &str, dead_commands: Vec<LetterId>) -> Result<Shown, Problem> {
     let absent = || Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them"));
     let summary = state.summary().ok_or_else(absent)?;
     let outputs = match &state.end {
@@ -228,7 +231,7 @@ fn picture(state: &agents::run::State, id: &str) -> Result<Shown, Problem> {
     let approvals = state.asked().map(|asked| Question { path: asked.path.clone(), what: asked.what.clone() });
     let parked = state.parked();
     let parked = parked.map(|(path, key, hold)| Parked { path: path.clone(), key: key.clone(), hold: hold.clone() });
-    Ok(Shown { summary, outputs, approvals: approvals.collect(), parked: parked.collect() })
+    Ok(Shown { summary, outputs, approvals: approvals.collect(), parked: parked.collect(), dead_commands })
 }
 
 #[cfg(test)]

@@ -11,12 +11,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisor::{NodeSnapshot, NotFollowed, TreeSnapshot, Word};
 
+use super::page;
 use super::problem::Problem;
 use super::runs::PRINCIPAL;
 use crate::system::System;
 
-/// Deeds on a page that names no number.
-const PAGE: usize = 50;
 /// The most deeds on a page.
 const PAGE_MAX: usize = 200;
 
@@ -82,10 +81,7 @@ pub(super) async fn audit(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(which) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = which.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` is {limit}; give a number from 1 to {PAGE_MAX}")));
-    }
+    let limit = page::limit(which.limit, PAGE_MAX)?;
     let deeds = system.deeds(which.before, limit).await.map_err(Problem::internal)?;
     let next = deeds.last().map(|deed| deed.id).filter(|id| *id > 1);
     Ok(Json(json!({ "deeds": deeds, "next": next })))

@@ -7,11 +7,12 @@ use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD};
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
 use policies::guard::Guards;
+use policies::mailbox::WhenFull;
 use policies::price::PriceTable;
-use policies::tree::{NodePolicy, TreePolicy};
+use policies::tree::{NodePolicy, TreePolicy, WorkerPolicy};
 
 use crate::config::{Config, LOCAL, ModelConfig};
-use crate::system::{RUNS, SERVICES, agents, publishers};
+use crate::system::{RUNS, SERVICES, TELEMETRY, agents, publishers};
 use crate::written::Written;
 
 /// Services that the tree lacks, and workers that nothing can start.
@@ -31,7 +32,7 @@ pub(super) fn tree(config: &Config, tree: &TreePolicy, written: &Written) -> Vec
             format!("nothing in this program can start the worker `{name}`: no agent or publisher has that name");
         written.fault(&["worker", name], message, help)
     });
-    missing.chain(runs).chain(unknown).collect()
+    missing.chain(runs).chain(unknown).chain(droppers(tree, written)).collect()
 }
 
 /// Agents and publishers that no worker of the tree stands for, so that what is given to them waits.
@@ -49,6 +50,34 @@ pub(super) fn idle(config: &Config, tree: &TreePolicy, written: &Written) -> Vec
         written.fault(&[], format!("the tree has {waits}"), format!("{add}, unless it is meant so"))
     };
     missing.map(doubt).collect()
+}
+
+/// Mailboxes that may drop what somebody was promised.
+fn droppers(tree: &TreePolicy, written: &Written) -> Vec<Error> {
+    const RULE: [&str; 2] = ["mailbox", "when_full"];
+    let drops = |worker: &WorkerPolicy| worker.mailbox.when_full == WhenFull::DropOldest;
+    let fault = |name: &str, ways: &[&[&str]]| {
+        let message = format!("`{name}` carries what was promised, so its mailbox may not drop the oldest");
+        let help = format!("write \"refuse\" or \"block\"; only {} may drop", TELEMETRY.join(", "));
+        // Where it says so itself, or else inherits it from.
+        let ways = ways.iter().map(|way| [*way, &RULE].concat());
+        let way = ways.into_iter().find(|way| written.source().has(way)).unwrap_or_default();
+        written.fault(&way, message, help)
+    };
+    let of_node = |(name, node): (&String, &NodePolicy)| match node {
+        NodePolicy::Worker(worker) if drops(worker) && !TELEMETRY.contains(&name.as_str()) => {
+            let parent = tree.parent(name).unwrap_or_default();
+            let ways: [&[&str]; 3] = [&["worker", name], &["supervisor", parent, "child"], &["default", "worker"]];
+            Some(fault(name, &ways))
+        }
+        NodePolicy::Dynamic(dynamic) if drops(&dynamic.child) => {
+            let ways: [&[&str]; 3] =
+                [&["dynamic", name, "child"], &["default", "dynamic", "child"], &["default", "worker"]];
+            Some(fault(name, &ways))
+        }
+        _ => None,
+    };
+    tree.nodes.iter().filter_map(of_node).collect()
 }
 
 /// Models in use that have no price.

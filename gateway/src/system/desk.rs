@@ -76,7 +76,10 @@ impl System {
         let state = self.state(run).await.map_err(AcceptError::Unavailable)?;
         let request = state.parked().find(|(_, parked, _)| *parked == key).map(|(_, _, hold)| hold);
         Ok(match request {
-            Some(Hold::Doubt { request: Action::Publish(post), .. }) => {
+            Some(
+                Hold::Doubt { request: Action::Publish(post), .. }
+                | Hold::Poison { request: Action::Publish(post), .. },
+            ) => {
                 json!({ "publisher": post.publisher, "title": post.title, "id": id, "url": url })
             }
             // Whether there is anything to settle is for the run to say.

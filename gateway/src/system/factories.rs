@@ -14,7 +14,7 @@ use agents::front::Front;
 use agents::ledger::{LedgerActor, LedgerArguments};
 use agents::publisher::{Publisher, PublisherActor, PublisherHandle};
 use ractor::Message;
-use supervisor::{Depth, Factory, Slot, StartContext, worker};
+use supervisor::{Factory, StartContext, worker};
 
 /// What the factories need beyond the stage.
 pub(super) struct Makings {
@@ -34,9 +34,9 @@ pub(super) fn all(stage: &Arc<Stage>, makings: Makings) -> BTreeMap<String, Fact
     let w = world.clone();
     add(&mut factories, "context", stage.context.front(), move |_| (ContextActor::new(w.clone()), context.clone()));
     let w = world.clone();
-    // It is read through its shelf and told nothing, so nobody holds its slot.
-    let aggregator = worker(Slot::new(), move |_| (AggregatorActor::new(w.clone()), aggregator.clone()));
-    factories.insert("aggregator".to_owned(), aggregator);
+    add(&mut factories, "aggregator", &stage.aggregator, move |_| {
+        (AggregatorActor::new(w.clone()), aggregator.clone())
+    });
     for (name, agent) in &stage.agents {
         agent_factory(&mut factories, &world, name, agent);
     }
@@ -81,7 +81,7 @@ where
     let credits = front.credits().clone();
     let shown = move |context: &StartContext| {
         let credits = credits.clone();
-        context.show_mailbox(Arc::new(move || Depth { queued: credits.depth(), max: credits.capacity() }));
+        context.show_mailbox(Arc::new(move || credits.fill().into()));
         make(context)
     };
     factories.insert(name.to_owned(), worker(front.slot().clone(), shown));

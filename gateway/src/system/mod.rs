@@ -9,6 +9,7 @@ mod factories;
 mod folds;
 mod follow;
 mod hindrance;
+mod letters;
 mod operate;
 mod order;
 mod parts;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use actors::durable::Directory;
+use actors::entity::Entity;
 use actors::telemetry::{Breaker, Metrics};
 use actors::world::World;
 use agents::aggregator::Reports;
@@ -41,6 +43,7 @@ pub use archive::{Archive, ArchiveError};
 pub use desk::{Fate, Word};
 pub use follow::Follower;
 pub use hindrance::{Hindrance, Hindrances};
+pub use letters::{Disposal, Disposed, LetterError};
 pub use operate::Deed;
 pub use order::{AcceptError, NewRun, Taken, run_id};
 pub use parts::Parts;
@@ -59,6 +62,8 @@ pub const AGENTS: [&str; 3] = ["researcher", "writer", "reviewer"];
 pub const PUBLISHERS: [&str; 1] = ["feed"];
 /// The workers that are neither.
 pub const SERVICES: [&str; 3] = ["aggregator", "context", "ledger"];
+/// The workers that carry no promise: what they are told can be found again.
+pub const TELEMETRY: [&str; 1] = ["aggregator"];
 /// The dynamic supervisor of the runs.
 pub(crate) const RUNS: &str = "runs";
 
@@ -163,6 +168,10 @@ impl System {
             BreakerState::WORDS.into_iter().map(breaker)
         };
         self.metrics.breakers_stand(self.stage.guards.snapshot().into_iter().flat_map(stands));
+        for (worker, fill) in self.stage.fills() {
+            self.metrics.mailbox_depth(&worker, fill.depth);
+        }
+        self.metrics.mailbox_depth(Run::KIND, self.runs.depths().values().sum());
         self.metrics.encode()
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::durable::{AskError, Origin};
+use actors::letters::LetterId;
 use agents::run::{Act, Command, Order, Refusal, RunId, State, Terms};
 use agents::workflow::{ANNOUNCE, Workflow, WorkflowVersion, check};
 use policies::document;
@@ -47,6 +48,9 @@ pub enum AcceptError {
     /// There is no room to remember it.
     #[error("the journal is full, so no new run is accepted; free space and ask again")]
     Full,
+    /// It killed the run's actor too often.
+    #[error("the run cannot take this: it is the dead letter {0}; see callboard letters show {0}")]
+    Dead(LetterId),
     /// Not now.
     #[error("the run cannot be reached now: {0}; ask again")]
     Unavailable(String),
@@ -159,6 +163,7 @@ pub(super) fn why(error: AskError<Refusal>) -> AcceptError {
     match error {
         AskError::Refused(refusal) => AcceptError::Refused(refusal),
         AskError::Full => AcceptError::Full,
+        AskError::Dead(letter) => AcceptError::Dead(letter),
         other => AcceptError::Unavailable(other.to_string()),
     }
 }

@@ -143,6 +143,7 @@ impl InForce {
             }
             // Before the tree, since whoever is started by that takes its settings along.
             stage.guards.govern(policies.guards_in_force());
+            stage.govern(&policies.tree);
             for (name, agent) in &stage.agents {
                 agent.respecify(held_to(&agent.spec(), name, &policies));
             }

@@ -7,21 +7,24 @@ use std::sync::{Arc, OnceLock};
 use actors::durable::{self, Directory, Spine, WakeError};
 use actors::guard::Guards;
 use actors::latest;
+use actors::letters::LettersError;
+use actors::mailbox::Bound;
 use actors::telemetry::Metrics;
 use actors::world::World;
 use agents::agent::AgentHandle;
 use agents::aggregator::{AggregatorArguments, Figures, Reports};
 use agents::conduct::Stage;
 use agents::context::{ContextArguments, ContextHandle};
+use agents::front::Front;
 use agents::ledger::{LedgerArguments, LedgerHandle};
 use agents::publisher::PublisherHandle;
 use agents::run::Run;
 use agents::workflow::Known;
-use policies::tree::TreePolicy;
+use policies::tree::{DynamicPolicy, TreePolicy};
 use storage::journal::{Committer, INDEX_VERSION, Journal, OpenError, Opened};
 use storage::snapshots::{SnapshotError, Snapshots};
 use storage::views::{Fold, ShelfError};
-use supervisor::{Depth, Ended, Factory, Observer, Tree, TreeError};
+use supervisor::{Ended, Factory, Observer, Tree, TreeError};
 use tokio_util::sync::CancellationToken;
 
 use super::factories::{self, Makings};
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The version of the policies in force cannot be told.
     #[error("the policies in force cannot be read from the journal: {0}")]
     Policies(String),
+    /// The dead letters cannot be told.
+    #[error(transparent)]
+    Letters(#[from] LettersError),
     /// The views could not be read.
     #[error("the list of runs cannot be read: {0}")]
     Runs(String),
@@ -86,6 +92,7 @@ impl System {
         let in_force = Arc::new(in_force(&mut parts, &journal).await?);
         let metrics = Metrics::new();
         let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
+        spine.letters.catch_up().await?;
         let stage = Arc::new(stage(&parts, &spine));
         let figures = Figures::default();
         let reports = Reports::new(parts.shelves.open(figures.name(), figures.version())?);
@@ -193,7 +200,7 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
     let guards = Guards::counted(spine.world.clone(), parts.policies.guards_in_force(), spine.metrics.clone());
     let publishers = parts.publishers.iter();
     let agents = parts.agents.iter().map(|spec| policy::held_to(spec, &spec.name, &parts.policies));
-    Stage {
+    let stage = Stage {
         spine: spine.clone(),
         workspace: parts.workspace.clone(),
         ledger: LedgerHandle::new(),
@@ -203,7 +210,12 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
         models: parts.models.clone(),
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),
-    }
+        aggregator: Front::new(),
+        runs: Bound::default(),
+    };
+    stage.govern(&parts.policies.tree);
+    stage.count_mailboxes();
+    stage
 }
 
 /// Puts the tree's gates in front of all, so that what the tree has no worker for waits until it has one.
@@ -244,10 +256,10 @@ fn directory(
 }
 
 /// What a run is started with, as the policy has it now.
-fn run_options(policy: &TreePolicy) -> durable::Options {
-    let policy = policy.dynamic(RUNS).cloned().unwrap_or_default();
-    let mailbox_max = usize::try_from(policy.child.mailbox).unwrap_or(usize::MAX);
-    durable::Options { mailbox_max, rest_after: Some(policy.rest_after.duration()), ..durable::Options::default() }
+fn run_options(stage: &Stage, policy: &TreePolicy) -> durable::Options {
+    let rest_after = policy.dynamic(RUNS).map_or_else(|| DynamicPolicy::default().rest_after, |runs| runs.rest_after);
+    let (mailbox, rest_after) = (stage.runs.clone(), Some(rest_after.duration()));
+    durable::Options { mailbox, rest_after, ..durable::Options::default() }
 }
 
 fn run_factory(
@@ -259,7 +271,7 @@ fn run_factory(
     let (stage, directory, id) = (Arc::clone(stage), directory.clone(), id.to_owned());
     Arc::new(move |context| {
         let (stage, directory, id) = (Arc::clone(&stage), directory.clone(), id.clone());
-        let options = run_options(&policy.get());
+        let options = run_options(&stage, &policy.get());
         Box::pin(async move {
             let gate = context.gate().clone();
             let handle = stage
@@ -268,7 +280,7 @@ fn run_factory(
                 .map_err(|error| supervisor::StartError::of(&error))?;
             directory.publish(&id, handle.clone());
             let shown = handle.clone();
-            context.show_mailbox(Arc::new(move || Depth { queued: shown.depth(), max: options.mailbox_max }));
+            context.show_mailbox(Arc::new(move || shown.fill().into()));
             Ok(handle.cell())
         })
     })

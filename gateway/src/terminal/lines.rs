@@ -160,6 +160,9 @@ fn why(hold: &Hold) -> String {
     match hold {
         Hold::Doubt { reason, .. } => clip(reason),
         Hold::Budget { refusal } => refusal.to_string(),
+        Hold::Poison { letter, deaths, reason, .. } => {
+            format!("the dead letter {letter} after {} deaths: {}", deaths.len(), clip(reason))
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 //! journal and the tree's pictures; showing it changes nothing.
 
 mod download;
+mod letters;
 mod lines;
 mod report;
 mod screen;
 mod tree;
 
 pub use download::Downloads;
+pub use letters::{fate, letter, letters};
 pub use lines::Painter;
 pub use report::report;
 pub use screen::{Screen, cut};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use policies::instant::Timestamp;
-use supervisor::{BreakerWord, Duty, Hold, NodeKind, NodeSnapshot, NodeState, TreeSnapshot};
+use supervisor::{BreakerWord, Depth, Duty, Hold, NodeKind, NodeSnapshot, NodeState, TreeSnapshot};
 
 use super::lines::{Tone, clip};
 use super::screen::Screen;
@@ -152,9 +152,7 @@ impl Pen<'_> {
         if let Some(left) = node.standing.budget_left {
             facts.push(Fact::new(Tone::Plain, format!("{left} left")));
         }
-        if let Some(mailbox) = node.mailbox.filter(|mailbox| mailbox.queued > 0) {
-            facts.push(Fact::new(Tone::Plain, format!("{}/{} in its mailbox", mailbox.queued, mailbox.max)));
-        }
+        facts.extend(node.mailbox.iter().flat_map(crowd));
         for work in node.work.iter().take(WORKS_SHOWN) {
             facts.push(Fact { tone: Tone::Quiet, fact: clip(&work.what), lasts: self.lasts(work.lasts.0) });
         }
@@ -228,6 +226,17 @@ fn span(time: Duration) -> String {
     }
 }
 
+/// What there is to say of a mailbox that is not empty, or was full.
+fn crowd(mailbox: &Depth) -> impl Iterator<Item = Fact> + use<> {
+    let Depth { queued, max, refused, dropped } = *mailbox;
+    let facts = [
+        (queued as u64, Tone::Plain, format!("{queued}/{max} in its mailbox")),
+        (refused, Tone::Bad, format!("{refused} refused")),
+        (dropped, Tone::Bad, format!("{dropped} dropped")),
+    ];
+    facts.into_iter().filter(|(count, ..)| *count > 0).map(|(_, tone, fact)| Fact::new(tone, fact))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -239,7 +248,7 @@ mod tests {
     fn picture(at: i64) -> TreeSnapshot {
         let node = json!({
             "name": "writer", "kind": "worker", "state": "up", "generation": 3, "restarts": 2, "since": 0,
-            "duty": "draining", "mailbox": { "queued": 3, "max": 256 },
+            "duty": "draining", "mailbox": { "queued": 3, "max": 256, "refused": 4 },
             "work": [{ "what": "draft\u{1b}[2J", "lasts": "75s" }, { "what": "b", "lasts": "1s" }, { "what": "c", "lasts": "0s" }],
             "breaker": { "guard": "llm/x", "state": "open", "wait": "9s" }, "budget_left": 500_000_000,
             "last_failure": { "class": "hung", "reason": "no\nword", "at": 0 }, "children": [],
@@ -262,7 +271,7 @@ mod tests {
         assert_eq!(lines[0], "● agents (supervisor)");
         assert_eq!(
             lines[1],
-            "├─ ◐ writer, draining, 2 restarts, breaker llm/x open for 9 s, $0.50 left, 3/256 in its mailbox, \
+            "├─ ◐ writer, draining, 2 restarts, breaker llm/x open for 9 s, $0.50 left, 3/256 in its mailbox, 4 refused, \
              draft [2J for 1 min, b for 1 s, 1 more, last failure 2 h ago: hung: no word"
         );
         assert_eq!(lines[2], "└─ ◌ reviewer, stopped until it is resumed for 2 h");
@@ -285,8 +294,8 @@ mod tests {
              ├─ ◐ writer, draining, 2 restarts,\n\
              │       breaker llm/x open for 9 s,\n\
              │       $0.50 left, 3/256 in its mailbox,\n\
-             │       draft [2J for 1 min, b for 1 s,\n\
-             │       1 more,\n\
+             │       4 refused, draft [2J for 1 min,\n\
+             │       b for 1 s, 1 more,\n\
              │       last failure 2 h ago: hung: no word\n\
              └─ ◌ reviewer,\n        \
              stopped until it is resumed for 2 h\n"

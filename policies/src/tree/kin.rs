@@ -15,10 +15,13 @@ use crate::document::{Located, Mistakes, inherit, suggestion};
 const KINDS: [&str; 3] = ["supervisor", "dynamic", "worker"];
 /// What a supervisor's children inherit, and what those of a dynamic one are started with.
 const CHILD: &str = "child";
+/// What may be written as a number alone.
+const MAILBOX: &str = "mailbox";
 
 /// The document with every node's table complete, and without the tables that are only inherited from.
 pub(crate) fn resolve<'a>(document: Located<'a>, mistakes: &mut Mistakes<'_>) -> Spanned<DeValue<'a>> {
     let Some(mut tree) = document.get_ref().as_table().cloned() else { return document.clone() };
+    spell_out(&mut tree);
     let general = Defaults::take(&mut tree, mistakes);
     let mut families: BTreeMap<String, DeTable<'a>> = BTreeMap::new();
     for (_, own) in nodes(&mut tree, "supervisor") {
@@ -45,6 +48,36 @@ pub(crate) fn resolve<'a>(document: Located<'a>, mistakes: &mut Mistakes<'_>) ->
         *own = inherit(&inherit(&general.worker, &family), own);
     }
     Spanned::new(document.span(), DeValue::Table(tree))
+}
+
+/// Writes every mailbox that is a number alone as the table that it stands for, so that it is joined with
+/// others key by key.
+fn spell_out(tree: &mut DeTable<'_>) {
+    for (kind, nodes) in tree.iter_mut() {
+        let DeValue::Table(nodes) = nodes.get_mut() else { continue };
+        for (name, node) in nodes.iter_mut() {
+            let DeValue::Table(own) = node.get_mut() else { continue };
+            let is_worker = [kind, name].iter().any(|word| word.get_ref().as_ref() == "worker");
+            let child = own.get_mut(CHILD).map(Spanned::get_mut);
+            if let Some(DeValue::Table(child)) = child {
+                spell_out_mailbox(child);
+            }
+            if is_worker {
+                spell_out_mailbox(own);
+            }
+        }
+    }
+}
+
+fn spell_out_mailbox(worker: &mut DeTable<'_>) {
+    let Some(mailbox) = worker.get_mut(MAILBOX) else { return };
+    if !matches!(mailbox.get_ref(), DeValue::Integer(_)) {
+        return;
+    }
+    let span = mailbox.span();
+    let mut table = DeTable::new();
+    table.insert(Spanned::new(span.clone(), "bound".into()), mailbox.clone());
+    *mailbox = Spanned::new(span, DeValue::Table(table));
 }
 
 /// What `[default.…]` says of each kind of node.

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     failure::FailureClass,
     intensity::Then,
+    mailbox::WhenFull,
     reaction::{Action, Amendment, Reaction},
 };
 
@@ -57,6 +58,7 @@ fn every_field_of_a_worker_is_read() {
         restart = "transient"
         shutdown = "1s"
         mailbox = 7
+        poison = { deaths = 4 }
         backoff = { first = "1ms", factor = 3.0, cap = "9s", jitter = 0.0 }
         significant = true
         liveness = { progress_within = "2m" }
@@ -70,7 +72,8 @@ fn every_field_of_a_worker_is_read() {
     let expected = WorkerPolicy {
         restart: RestartKind::Transient,
         shutdown: Span::from_secs(1),
-        mailbox: 7,
+        mailbox: MailboxPolicy::of(7),
+        poison: PoisonPolicy { deaths: 4, ..PoisonPolicy::default() },
         backoff: Backoff { first: Span::from_millis(1), factor: 3.0, cap: Span::from_secs(9), jitter: 0.0 },
         significant: true,
         liveness: Some(Liveness::within(Span::from_secs(120))),
@@ -296,6 +299,26 @@ fn a_budget_in_the_tree_is_told_where_it_belongs() {
             &format!("tree.toml:6:1: {message} under [agents], as `b = \"$10.00\"`"),
             &format!("tree.toml:8:11: {message} each run with `run = \"$2.00\"`"),
             &format!("tree.toml:10:1: {message} {all}"),
+        ],
+    );
+}
+
+#[test]
+fn a_mailbox_that_is_a_number_is_joined_with_what_else_is_said_of_it() {
+    let text = "root = 'a'\n[default.worker]\nmailbox = 7\n[supervisor.a]\nchildren = ['b', 'c']\n[supervisor.a.child]\nmailbox.when_full = 'block'\n[worker.b]\n[worker.c]\nmailbox = 9\n";
+    let tree = TreePolicy::read("tree.toml", text).unwrap();
+    let mailbox = |name: &str| tree.worker(name).unwrap().mailbox;
+    assert_eq!((mailbox("b").bound, mailbox("b").when_full), (7, WhenFull::Block));
+    assert_eq!((mailbox("c").bound, mailbox("c").when_full), (9, WhenFull::Block));
+}
+
+#[test]
+fn a_mistake_in_a_mailbox_or_in_what_is_poison_is_found_where_it_stands() {
+    mistakes(
+        "root = 'a'\n[supervisor.a]\nchildren = ['b']\n[worker.b]\nmailbox = { bound = 3, when_full = 'blok' }\npoison.deaths = 0\n",
+        &[
+            "tree.toml:5:36: unknown variant `blok`; did you mean `block`?",
+            "tree.toml:6:17: a message cannot be allowed 0 deaths; write a number from 1 to 1000",
         ],
     );
 }

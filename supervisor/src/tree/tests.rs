@@ -150,16 +150,16 @@ async fn the_picture_shows_mailboxes_as_they_are() {
     let hand = yard.hand("b");
     let gauged: Factory = Arc::new(move |context: StartContext| {
         let queued = context.generation as usize;
-        context.show_mailbox(Arc::new(move || Depth { queued, max: 8 }));
+        context.show_mailbox(Arc::new(move || Depth { queued, max: 8, refused: 2, dropped: 0 }));
         hand(context)
     });
     yard.factories.insert("b".into(), gauged);
     let tree = yard.up().await;
     let mailbox = |name: &str| tree.draw().find(name).unwrap().mailbox;
-    assert_eq!((mailbox("a"), mailbox("b")), (None, Some(Depth { queued: 1, max: 8 })));
+    assert_eq!((mailbox("a"), mailbox("b")), (None, Some(Depth { queued: 1, max: 8, refused: 2, dropped: 0 })));
     tree.fault("b", Fault::Kill).await.unwrap();
     up_again(&tree, "b", 2).await;
-    assert_eq!(mailbox("b"), Some(Depth { queued: 2, max: 8 }));
+    assert_eq!(mailbox("b"), Some(Depth { queued: 2, max: 8, refused: 2, dropped: 0 }));
 }
 
 #[tokio::test(start_paused = true)]

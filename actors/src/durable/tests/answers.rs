@@ -1,8 +1,10 @@
 //! When an answer leaves, and what it says.
 
+use policies::mailbox::MailboxPolicy;
 use storage::journal::{Batch, NewEvent, RecordId, TraceId, Write};
 
 use super::*;
+use crate::mailbox::Bound;
 
 fn outside(stream: &str, schema: u16) -> Batch {
     let event = NewEvent {
@@ -126,7 +128,7 @@ async fn what_it_cannot_understand_stops_its_start_and_names_the_record() {
 #[tokio::test(start_paused = true)]
 async fn says_busy_at_the_bound_and_takes_reports_beyond_it() {
     let mut rig = Rig::held(1);
-    let handle = rig.start(Options { mailbox_max: 2, ..busy_for_ever() }).await.unwrap();
+    let handle = rig.start(Options { mailbox: Bound::new(MailboxPolicy::of(2)), ..busy_for_ever() }).await.unwrap();
     let asked = [1, 2].map(|n| rig.asking(&handle, Command::Add(n)));
     quiet().await;
     assert_eq!(handle.ask(Command::Add(4)).await, Err(AskError::Busy));
@@ -144,7 +146,7 @@ async fn says_busy_at_the_bound_and_takes_reports_beyond_it() {
     assert_eq!(reported.await.unwrap(), Ok(11));
     assert_eq!(handle.tell(Origin::system(), Command::Add(16)), Ok(()));
     assert_eq!(handle.ask(Command::Ask).await, Ok(27));
-    assert!(rig.spine.metrics.encode().contains("mailbox_refusals_total{entity=\"tally\"} 2"));
+    assert!(rig.spine.metrics.encode().contains("mailbox_refusals_total{actor=\"tally\"} 2"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ fn directory(rig: &Rig) -> (Directory<Tally>, Arc<AtomicUsize>) {
     let options = Options { rest_after: Some(REST_AFTER), ..Options::default() };
     let spawner: Spawner<Tally> = Arc::new(move |_, id| {
         counted.fetch_add(1, Ordering::Relaxed);
-        let spine = spine.clone();
+        let (spine, options) = (spine.clone(), options.clone());
         Box::pin(async move {
             spine.world.yield_point().await;
             Ok(Durable::start(&spine, &id, Arc::new(Alone), options, None).await?)

@@ -94,7 +94,7 @@ async fn what_was_answered_survives_a_power_cut() {
 async fn folds_from_the_last_snapshot_and_keeps_one_when_due() {
     let rig = Rig::new(1);
     let options = Options { snapshot_every: 4, ..busy_for_ever() };
-    let handle = rig.start(options).await.unwrap();
+    let handle = rig.start(options.clone()).await.unwrap();
     for n in 1..=9 {
         handle.ask(Command::Add(n)).await.unwrap();
         quiet().await;
@@ -178,7 +178,7 @@ async fn its_supervisor_learns_how_it_ended() {
     let mut ends = Vec::new();
     for end in ["rest", "panic", "sync"] {
         let cell = Some(supervisor.get_cell());
-        let handle = Durable::<Tally>::start(&rig.spine, "t", Arc::new(Alone), options, cell).await.unwrap();
+        let handle = Durable::<Tally>::start(&rig.spine, "t", Arc::new(Alone), options.clone(), cell).await.unwrap();
         match end {
             "panic" => assert!(handle.ask(Command::Panic).await.is_err()),
             "sync" => {

@@ -146,6 +146,10 @@ fn stumble(host: &mut Host, choices: &mut Choices) {
         host.grants = true;
         let in_doubt = host.state.leaves.values().find(|leaf| matches!(leaf.phase, Phase::Parked(_))).cloned();
         if let Some(Leaf { key: Some(key), phase: Phase::Parked(hold), .. }) = in_doubt {
+            if let Some(letter) = hold.letter().filter(|_| !hold.is_doubtful()).cloned() {
+                host.tell(Act::Replay { letter, by: "ann".to_owned() }).unwrap();
+                return;
+            }
             let landed = hold.request().filter(|_| choices.below(2) == 0).map(|request| output(&answer(request)));
             host.tell(Act::Settle { key, landed, by: "ann".to_owned() }).unwrap();
         } else {
@@ -160,7 +164,8 @@ fn stumble(host: &mut Host, choices: &mut Choices) {
             let (message, retry_after) = ("down".to_owned(), None);
             host.resolve(intent, EffectOutcome::Failed { class: FailureClass::ProviderDown, message, retry_after })
         }
-        1 => host.tell(Act::Lost { attempts: vec![attempt(intent)], reason: "crash".to_owned() }),
+        1 => host.lose(vec![attempt(intent)]),
+        2 => host.kill(intent, true),
         _ => host.resolve(intent, answer(&intent.request)),
     };
     told.unwrap();
@@ -212,6 +217,13 @@ proptest! {
         prop_assert_eq!(&fold(&stormy.appends), &stormy.state);
         let snapshot = serde_json::to_vec(&stormy.state).unwrap();
         prop_assert_eq!(&serde_json::from_slice::<State>(&snapshot).unwrap(), &stormy.state);
+        let open: Vec<_> = stormy.letters.iter().filter_map(|event| match event {
+            letters::Event::Dead(letter) => Some((letter.id.clone(), letter.deaths.len())),
+            _ => None,
+        }).collect();
+        // Each letter was dealt with once, and has its history.
+        prop_assert!(open.iter().all(|(_, deaths)| *deaths >= 1));
+        prop_assert_eq!(stormy.letters.len(), 2 * open.len());
         let resolved = stormy.appends.iter().flatten().filter(|event| matches!(event, Event::Resolved(_))).count();
         prop_assert_eq!(stormy.state.cost, Money::from_nanos(10 * resolved as u64));
     }
@@ -227,7 +239,7 @@ proptest! {
         host.now = whole.now;
         // A crash: whatever was under way is lost.
         let attempts = host.open().iter().map(attempt).collect();
-        host.tell(Act::Lost { attempts, reason: "crash".to_owned() }).unwrap();
+        host.lose(attempts).unwrap();
         bring_to_end(&mut host, &mut choices)?;
         prop_assert_eq!(host.outputs(), whole.outputs());
     }

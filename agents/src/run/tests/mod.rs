@@ -3,13 +3,17 @@
 
 mod deciding;
 mod laws;
+mod poison;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actors::letters::Death;
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
+use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::poison::PoisonPolicy;
 use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
@@ -32,12 +36,16 @@ struct Host {
     grants: bool,
     refusal: Option<BudgetRefusal>,
     retry: RetryPolicy,
+    poison: PoisonPolicy,
+    /// What went to the dead letters, or came from there.
+    letters: Vec<letters::Event>,
 }
 
 impl Host {
     fn new() -> Self {
-        let retry = RetryPolicy::default();
-        Self { state: State::default(), appends: Vec::new(), now: 0, grants: true, refusal: None, retry }
+        let (retry, poison) = (RetryPolicy::default(), PoisonPolicy::default());
+        let (state, appends, letters) = (State::default(), Vec::new(), Vec::new());
+        Self { state, appends, now: 0, grants: true, refusal: None, retry, poison, letters }
     }
 
     fn accepted(workflow: &Arc<Workflow>, terms: Terms) -> Self {
@@ -68,6 +76,13 @@ impl Host {
             let event = Run::decode(event.kind(), Run::SCHEMA, &stored).unwrap();
             Run::evolve(&mut self.state, &event);
         }
+        assert!(decision.beside.is_empty() || !decision.events.is_empty(), "it would not be written");
+        for beside in decision.beside {
+            assert_eq!(beside.stream.as_str(), letters::STREAM);
+            let event: letters::Event = serde_json::from_value(beside.payload).unwrap();
+            assert_eq!(event.kind(), beside.kind);
+            self.letters.push(event);
+        }
         if !decision.events.is_empty() {
             self.appends.push(decision.events);
         }
@@ -79,6 +94,21 @@ impl Host {
     }
 
     fn resolve(&mut self, intent: &Intended, outcome: EffectOutcome) -> Result<Reply, Refusal> {
+        self.end(intent, outcome, None)
+    }
+
+    /// The attempt kills whoever is at it, or vanishes with them.
+    fn kill(&mut self, intent: &Intended, certain: bool) -> Result<Reply, Refusal> {
+        let death = Death::new(Timestamp::from_micros(self.now), "writer", FailureClass::Bug, "it panicked", certain);
+        self.end(intent, EffectOutcome::Unknown { reason: "it panicked".to_owned() }, Some(death))
+    }
+
+    fn lose(&mut self, attempts: Vec<Attempt>) -> Result<Reply, Refusal> {
+        let (reason, child) = ("crash".to_owned(), "run/r".to_owned());
+        self.tell(Act::Lost { attempts, reason, child, poison: self.poison })
+    }
+
+    fn end(&mut self, intent: &Intended, outcome: EffectOutcome, death: Option<Death>) -> Result<Reply, Refusal> {
         self.tell(Act::Outcome(Box::new(Outcome {
             of: attempt(intent),
             outcome,
@@ -87,6 +117,8 @@ impl Host {
             remote_id: None,
             took: Span::from_millis(3),
             retry: self.retry,
+            death,
+            poison: self.poison,
         })))
     }
 

@@ -187,6 +187,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             remote_id: None,
             took: Span::ZERO,
             then: Then::Done,
+            death: None,
         }))
     };
     let ok = || EffectOutcome::Ok { output: json!({}) };

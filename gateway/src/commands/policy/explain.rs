@@ -191,7 +191,7 @@ mod tests {
         let tree = format!("{}[default.worker]\nmailbox = 77\n", policies::tree::BUILTIN);
         let tree = tree.replace("mailbox = 1024\n", "");
         let said = said("ledger", false, Some(&tree));
-        assert!(has(&said, ["mailbox", "77", &format!("tree.toml:{}", tree.lines().count())]), "{said}");
+        assert!(has(&said, ["mailbox.bound", "77", &format!("tree.toml:{}", tree.lines().count())]), "{said}");
     }
 
     #[test]
