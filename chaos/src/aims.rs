@@ -103,11 +103,15 @@ pub enum Sometimes {
     ActorKilled,
     /// Another model stood in for an agent's own.
     StoodIn,
+    /// A call that kills whoever makes it went to the dead letters.
+    DeadLettered,
+    /// A dead letter was replayed.
+    Replayed,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::BreakerOpened,
         Self::RecoveredWithOpenIntent,
         Self::PostDeduplicated,
@@ -126,6 +130,8 @@ impl Sometimes {
         Self::ClockJumped,
         Self::ActorKilled,
         Self::StoodIn,
+        Self::DeadLettered,
+        Self::Replayed,
     ];
 
     /// Its name in experiments and reports.
@@ -150,6 +156,8 @@ impl Sometimes {
             Self::ClockJumped => "clock_jumped",
             Self::ActorKilled => "actor_killed",
             Self::StoodIn => "stood_in",
+            Self::DeadLettered => "dead_lettered",
+            Self::Replayed => "replayed",
         }
     }
 }

@@ -94,7 +94,13 @@ pub enum ProviderEffect {
     Wrong,
     /// Bills the whole and never answers.
     Lost,
+    /// What it is asked kills whoever makes the call, this time and [`POISONED_TIMES`] times in all,
+    /// whoever asks it; bills nothing.
+    Poison,
 }
+
+/// How often a poisoned call kills before it does no more harm: as often as the built-in policy takes it.
+pub const POISONED_TIMES: u32 = 3;
 
 /// How a platform misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

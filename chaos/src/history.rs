@@ -92,6 +92,18 @@ pub enum Seen {
         /// The effect's key.
         key: String,
     },
+    /// A step of a run is a dead letter, as reported to the client.
+    DeadLettered {
+        /// The run.
+        run: String,
+        /// The letter.
+        letter: String,
+    },
+    /// A dead letter was replayed, and that acknowledged.
+    Replayed {
+        /// The letter.
+        letter: String,
+    },
     // The provider's ledger.
     /// A call came in.
     Called {

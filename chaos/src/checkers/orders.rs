@@ -49,6 +49,7 @@ pub(super) fn run_of(what: &Seen) -> Option<&str> {
         | Seen::Approved { run, .. }
         | Seen::Reported { run, .. }
         | Seen::Held { run, .. }
+        | Seen::DeadLettered { run, .. }
         | Seen::Posted { run, .. } => Some(run),
         _ => None,
     }

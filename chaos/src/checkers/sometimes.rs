@@ -40,6 +40,7 @@ const INSUFFICIENT_STORAGE: u16 = 507;
 /// | `provider_failed` | a failed call |
 /// | `call_lost` | a call that was billed and never answered |
 /// | `stood_in` | a call for the model that stands in |
+/// | `dead_lettered`, `replayed` | their sightings |
 /// | `clock_jumped`, `actor_killed` | a fault of that kind that struck |
 #[must_use]
 pub fn reached(sometimes: Sometimes, history: &History) -> bool {
@@ -63,6 +64,8 @@ pub fn reached(sometimes: Sometimes, history: &History) -> bool {
         Sometimes::StoodIn => any(|seen| matches!(seen, Seen::Called { model: Some(model), .. } if model == SPARE)),
         Sometimes::ProviderFailed => any(|seen| matches!(seen, Seen::Failed { .. })),
         Sometimes::CallLost => call_lost(history),
+        Sometimes::DeadLettered => any(|seen| matches!(seen, Seen::DeadLettered { .. })),
+        Sometimes::Replayed => any(|seen| matches!(seen, Seen::Replayed { .. })),
         Sometimes::ClockJumped => struck(history, |fault| matches!(fault, Fault::Clock { .. })),
         Sometimes::ActorKilled => {
             struck(history, |fault| matches!(fault, Fault::Actor { effect: ActorEffect::Kill, .. }))

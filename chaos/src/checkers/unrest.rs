@@ -86,8 +86,9 @@ fn struck(planned: &Planned, at_us: u64) -> Option<Span> {
         Fault::Disk { effect: DiskEffect::Full { .. } | DiskEffect::SyncError | DiskEffect::AppendError } => {
             Some(lasting(at_us))
         }
-        // A wrong answer is whole and well for the provider, and may be of no use.
-        Fault::Provider { effect: ProviderEffect::Wrong, hits } => {
+        // A wrong answer is whole and well for the provider, and may be of no use. What kills an agent takes
+        // the agent's other calls along.
+        Fault::Provider { effect: ProviderEffect::Wrong | ProviderEffect::Poison, hits } => {
             let over_us = planned.at_ms.saturating_add(hits.for_ms).saturating_mul(MICROS_PER_MILLI);
             Some(settling(over_us.max(at_us), Toll::Loses).since(at_us))
         }

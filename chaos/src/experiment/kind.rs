@@ -40,6 +40,7 @@ pub enum Kind {
     ProviderGarbage,
     ProviderWrong,
     ProviderLost,
+    ProviderPoison,
     PlatformStatus,
     PlatformReset,
     PlatformSlow,
@@ -71,7 +72,7 @@ pub(super) enum Victim {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ProviderStatus,
         Self::ProviderReset,
         Self::ProviderSlow,
@@ -80,6 +81,7 @@ impl Kind {
         Self::ProviderGarbage,
         Self::ProviderWrong,
         Self::ProviderLost,
+        Self::ProviderPoison,
         Self::PlatformStatus,
         Self::PlatformReset,
         Self::PlatformSlow,
@@ -110,6 +112,7 @@ impl Kind {
             Self::ProviderGarbage => "provider_garbage",
             Self::ProviderWrong => "provider_wrong",
             Self::ProviderLost => "provider_lost",
+            Self::ProviderPoison => "provider_poison",
             Self::PlatformStatus => "platform_status",
             Self::PlatformReset => "platform_reset",
             Self::PlatformSlow => "platform_slow",
@@ -131,11 +134,12 @@ impl Kind {
 
     /// The ways of running that can do it. A simulation can do everything. Only its disk and its clock
     /// can be made to lie, and a running system is not killed under its users. Nor is it given an
-    /// answer that looks right, a post that comes late, or messages of which it was not asked.
+    /// answer that looks right, a post that comes late, a call that kills, or messages of which it was not
+    /// asked.
     #[must_use]
     pub fn modes(self) -> &'static [Mode] {
         match (self, self.victim()) {
-            (Self::ActorFlood, _) => &[Mode::Sim],
+            (Self::ActorFlood | Self::ProviderPoison, _) => &[Mode::Sim],
             (Self::ProviderWrong | Self::PlatformLate, _) => &[Mode::Sim, Mode::Kill9],
             (_, Victim::Provider | Victim::Platform) => &[Mode::Sim, Mode::Live, Mode::Kill9],
             (_, Victim::Actor) => &[Mode::Sim, Mode::Live],
@@ -153,7 +157,8 @@ impl Kind {
             | Self::ProviderCut
             | Self::ProviderGarbage
             | Self::ProviderWrong
-            | Self::ProviderLost => Victim::Provider,
+            | Self::ProviderLost
+            | Self::ProviderPoison => Victim::Provider,
             Self::PlatformStatus
             | Self::PlatformReset
             | Self::PlatformSlow

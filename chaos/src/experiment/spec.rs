@@ -216,6 +216,7 @@ fn effect(
         Kind::ProviderGarbage => Effect::Provider(ProviderEffect::Garbage),
         Kind::ProviderWrong => Effect::Provider(ProviderEffect::Wrong),
         Kind::ProviderLost => Effect::Provider(ProviderEffect::Lost),
+        Kind::ProviderPoison => Effect::Provider(ProviderEffect::Poison),
         Kind::PlatformStatus => Effect::Platform(PlatformEffect::Status { status: status(section, mistakes)? }),
         Kind::PlatformReset => Effect::Platform(PlatformEffect::Reset),
         Kind::PlatformSlow => Effect::Platform(PlatformEffect::Slow { by_ms: by(section, mistakes)? }),

@@ -247,7 +247,12 @@ impl<'a> Client<'a> {
 
     /// Settles what is held in doubt, after a look at the platform's ledger, if the client knows it.
     async fn settle(&mut self, api: &Api, nth: usize, run: &str, shown: &Value) {
-        for held in shown["parked"].as_array().into_iter().flatten().filter(|held| held["hold"]["doubt"].is_object()) {
+        let held = || shown["parked"].as_array().into_iter().flatten();
+        for poison in held().map(|held| &held["hold"]["poison"]).filter(|poison| poison["in_doubt"] == false) {
+            self.replay(api, run, poison["letter"].as_str().unwrap_or_default()).await;
+        }
+        let is_doubtful = |hold: &Value| hold["doubt"].is_object() || hold["poison"]["in_doubt"] == true;
+        for held in held().filter(|held| is_doubtful(&held["hold"])) {
             let key = held["key"].as_str().unwrap_or_default().to_owned();
             if !self.wishes[nth].held {
                 self.witness.see(Seen::Held { run: run.to_owned(), key: key.clone() });
@@ -269,6 +274,16 @@ impl<'a> Client<'a> {
                 None => json!({ "key": key, "done": false }),
             };
             let _ = api.post(&format!("/v1/runs/{run}/settlements"), &word).await;
+        }
+    }
+
+    /// Replays a dead letter at once: the program was killed around it, by whatever.
+    async fn replay(&mut self, api: &Api, run: &str, letter: &str) {
+        let (run, letter) = (run.to_owned(), letter.to_owned());
+        self.witness.see(Seen::DeadLettered { run, letter: letter.clone() });
+        let answer = api.post(&format!("/v1/letters/{letter}/replay"), &json!({})).await;
+        if answer.is_some_and(|answer| answer.status == 200) {
+            self.witness.see(Seen::Replayed { letter });
         }
     }
 

@@ -287,6 +287,8 @@ fn mark(what: &Seen, faults: &BTreeMap<u32, &Fault>) -> Option<(Lane, Tone, Stri
             (Client, tone, format!("run {run} told as {status}, {} posts", posts.len()))
         }
         Seen::Held { run, key } => (Client, Wait, format!("run {run} holds post `{key}`")),
+        Seen::DeadLettered { run, letter } => (Client, Wait, format!("run {run} has the dead letter {letter}")),
+        Seen::Replayed { letter } => (Client, Ask, format!("the dead letter {letter} replayed")),
         Seen::Called { call, content, .. } => (Provider, Ask, format!("call {call} came in, content {content}")),
         Seen::Billed { call, cost } => (Provider, Wait, format!("call {call} billed {cost}")),
         Seen::Answered { call } => (Provider, Good, format!("call {call} answered")),

@@ -111,6 +111,7 @@ pub fn kind(fault: &Fault) -> &'static str {
             ProviderEffect::Garbage => "provider.garbage",
             ProviderEffect::Wrong => "provider.wrong",
             ProviderEffect::Lost => "provider.lost",
+            ProviderEffect::Poison => "provider.poison",
         },
         Fault::Platform { effect, .. } => match effect {
             PlatformEffect::Status { .. } => "platform.status",

@@ -33,6 +33,9 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// takes to land.
 const LOOK_AT_PLATFORM: Duration = Duration::from_secs(150);
 
+/// How long somebody looks at a dead letter before it is replayed.
+const LOOK_AT_LETTER: Duration = Duration::from_secs(20);
+
 /// What the client knows; it outlives the server.
 pub(super) struct Client {
     scene: Scene,
@@ -90,7 +93,7 @@ struct Shown {
     id: Option<String>,
     status: String,
     approvals: Vec<Asked>,
-    parked: Vec<Doubt>,
+    parked: Vec<Held>,
     outputs: Value,
     failure: Option<String>,
 }
@@ -101,10 +104,11 @@ struct Asked {
     path: String,
 }
 
-/// A post in doubt.
+/// A step that is held: a post in doubt, or a dead letter.
 #[derive(Deserialize)]
-struct Doubt {
+struct Held {
     key: String,
+    hold: Value,
 }
 
 impl Answer {
@@ -186,8 +190,12 @@ impl Client {
         for asked in approvals {
             self.approve(server, key, run, &asked.path).await;
         }
-        for doubt in parked {
-            self.settle(server, key, run, &doubt.key).await;
+        for held in parked {
+            let poison = &held.hold["poison"];
+            match poison["letter"].as_str().filter(|_| poison["in_doubt"] == false) {
+                Some(letter) => self.replay(server, key, run, letter).await,
+                None => self.settle(server, key, run, &held.key).await,
+            }
         }
         let ended = matches!(status.as_str(), "finished" | "failed" | "cancelled" | "rejected");
         if ended {
@@ -269,6 +277,24 @@ impl Client {
             None => json!({ "key": effect, "done": false }),
         };
         self.send(server, Ask::post(&format!("/v1/runs/{run}/settlements"), &body.to_string())).await;
+    }
+
+    /// Replays a dead letter, once it has thought about it.
+    async fn replay(&self, server: &Router, key: &str, run: &str, letter: &str) {
+        let now = self.scene.now();
+        let mut known = self.order(key);
+        let since = *known.held_since.entry(letter.to_owned()).or_insert_with(|| {
+            self.scene.see(Seen::DeadLettered { run: run.to_owned(), letter: letter.to_owned() });
+            now
+        });
+        self.tell(key, |order| order.held_since = known.held_since);
+        if now < since + LOOK_AT_LETTER {
+            return;
+        }
+        let path = format!("/v1/letters/{letter}/replay");
+        if self.send(server, Ask::post(&path, "")).await.status.is_success() {
+            self.scene.see(Seen::Replayed { letter: letter.to_owned() });
+        }
     }
 
     /// Sends so many requests at once to a run that it cannot take them all.

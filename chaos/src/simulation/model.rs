@@ -1,6 +1,8 @@
 //! The simulated model provider. Invariant: its own books say what it was asked and what it bills;
 //! a call that it has begun to work on is billed, whoever has stopped waiting for it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actors::transport::{self, Body, TransportError, TransportErrorKind};
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 use super::parts::{MODEL, PRICE};
 use super::scene::Scene;
 use crate::checkers::SPARE;
-use crate::fault::{Point, ProviderEffect};
+use crate::fault::{POISONED_TIMES, Point, ProviderEffect};
 use crate::history::Seen;
 use crate::plan::Plan;
 use crate::provider::{Reply, reply};
@@ -36,6 +38,8 @@ pub(super) struct Provider {
     calls: std::sync::atomic::AtomicU64,
     /// Whether there are several models, so that a call says which one it is for.
     names_models: bool,
+    /// What still kills whoever asks it, and how often.
+    poisoned: Mutex<BTreeMap<String, u32>>,
 }
 
 /// A call on the provider's books: billed when it is done, or when its caller has gone.
@@ -61,7 +65,8 @@ impl Drop for Bill {
 
 impl Provider {
     pub(super) fn new(scene: Scene, prices: PriceTable, plan: &Plan) -> Self {
-        Self { scene, prices, seed: plan.seed, calls: 0.into(), names_models: plan.workload.stand_in }
+        let names_models = plan.workload.stand_in;
+        Self { scene, prices, seed: plan.seed, calls: 0.into(), names_models, poisoned: Mutex::default() }
     }
 
     /// Serves one call.
@@ -86,7 +91,18 @@ impl Provider {
                 self.scene.see(Seen::Failed { call });
                 return Err(reset());
             }
+            Some(ProviderEffect::Poison) => {
+                self.poisoned().entry(said.id.clone()).or_insert(POISONED_TIMES);
+            }
             _ => {}
+        }
+        if self.kills(&said.id) {
+            tokio::time::sleep(REFUSAL).await;
+            self.scene.see(Seen::Failed { call });
+            #[expect(clippy::panic, reason = "the plan wants whoever makes this call to die of it")]
+            {
+                panic!("the call {} is poison", said.id);
+            }
         }
         let mut bill = Bill { scene: self.scene.clone(), call, cost: Some(self.price(&said)) };
         let extra = if let Some(ProviderEffect::Slow { by_ms }) = effect { by_ms } else { 0 };
@@ -112,6 +128,18 @@ impl Provider {
         self.scene.pass(Point::CallAfterSend);
         self.scene.hold_if_dead().await;
         Ok(answer)
+    }
+
+    /// Whether this content kills whoever asks for it, once more.
+    fn kills(&self, content: &str) -> bool {
+        let mut poisoned = self.poisoned();
+        let left = poisoned.get_mut(content).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+
+    /// A panic elsewhere cannot leave the map half changed, so a poisoned lock is still good.
+    fn poisoned(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.poisoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// By the call, so that another order of calls changes no call's time.

@@ -33,6 +33,10 @@ pub(crate) fn plan(seed: u64) -> Plan {
             Fault::Provider { effect: ProviderEffect::Lost, hits: hits(&mut dice, 9_000) },
         ));
     }
+    if dice.once_in(4) {
+        let effect = ProviderEffect::Poison;
+        faults.push((dice.below(DURATION_MS / 2), Fault::Provider { effect, hits: hits(&mut dice, 9_000) }));
+    }
     if dice.once_in(2) {
         let effect = PlatformEffect::Lost;
         faults.push((dice.below(DURATION_MS / 2), Fault::Platform { effect, hits: hits(&mut dice, 60_000) }));

@@ -174,6 +174,13 @@ impl Model {
         } else if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Lost, .. })) {
             self.see(Seen::Billed { call, cost: Money::from_nanos(COST_MAX) });
             self.after(TIME_OUT, Due::TimeOut { run: index, epoch });
+        } else if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Poison, .. })) {
+            self.see(Seen::Failed { call });
+            self.runs[index].in_flight = false;
+            let (run, letter) = (self.runs[index].id.clone(), format!("letter-{call}"));
+            self.see(Seen::DeadLettered { run, letter: letter.clone() });
+            self.see(Seen::Replayed { letter });
+            self.go_on(index, SECOND);
         } else {
             let thinks = 50 * MILLI + self.dice.below(3_000) * MILLI;
             self.after(thinks, Due::Answer { run: index, epoch, call });
