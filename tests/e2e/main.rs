@@ -9,6 +9,7 @@ mod fallback;
 mod going_on;
 mod kill;
 mod kill9;
+mod letters;
 mod live;
 mod metrics;
 mod money;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::desk::{Desk, Provider};
 use crate::serve::{Server, eventually, order};
 
-fn node(server: &Server, name: &str) -> Value {
+pub(crate) fn node(server: &Server, name: &str) -> Value {
     fn find(node: &Value, name: &str) -> Option<Value> {
         if node["name"] == name {
             return Some(node.clone());
