@@ -94,6 +94,7 @@ struct Shown {
     status: String,
     approvals: Vec<Asked>,
     parked: Vec<Held>,
+    dead_commands: Vec<String>,
     outputs: Value,
     failure: Option<String>,
 }
@@ -186,7 +187,7 @@ impl Client {
     /// Looks at a run, answers what it asks, and says whether it has ended.
     async fn look(&self, server: &Router, key: &str, run: &str) -> bool {
         let Some(shown) = self.show(server, key, run).await else { return false };
-        let Shown { status, approvals, parked, outputs, failure, .. } = &*shown;
+        let Shown { status, approvals, parked, dead_commands, outputs, failure, .. } = &*shown;
         for asked in approvals {
             self.approve(server, key, run, &asked.path).await;
         }
@@ -196,6 +197,9 @@ impl Client {
                 Some(letter) => self.replay(server, key, run, letter).await,
                 None => self.settle(server, key, run, &held.key).await,
             }
+        }
+        for letter in dead_commands {
+            self.replay(server, key, run, letter).await;
         }
         let ended = matches!(status.as_str(), "finished" | "failed" | "cancelled" | "rejected");
         if ended {

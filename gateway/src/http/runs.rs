@@ -192,9 +192,13 @@ pub(super) async fn show(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // A dead command is no event of the run.
     let dead_commands = system.dead_commands(&id);
-    if let Some(seen) = headers.get(header::IF_NONE_MATCH).filter(|_| dead_commands.is_empty()) {
+    if !dead_commands.is_empty() {
+        // They are no events of the run, so its tag knows nothing of them.
+        let (state, _) = system.state_at(&id).await.map_err(Problem::internal)?;
+        return Ok(Json(picture(&state, &id, dead_commands)?).into_response());
+    }
+    if let Some(seen) = headers.get(header::IF_NONE_MATCH) {
         let version = system.run_version(&id).await.map_err(Problem::internal)?;
         if version > Version::NONE && has_seen(seen, version) {
             return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(version))]).into_response());
