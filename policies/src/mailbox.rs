@@ -79,6 +79,7 @@ struct Either;
 
 impl Either {
     fn bound<E: de::Error>(bound: Option<u32>, written: de::Unexpected<'_>) -> Result<MailboxPolicy, E> {
+        let bound = bound.filter(|bound| *bound > 0);
         bound.map(MailboxPolicy::of).ok_or_else(|| E::invalid_value(written, &Self))
     }
 }
@@ -87,7 +88,9 @@ impl<'de> Visitor<'de> for Either {
     type Value = MailboxPolicy;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of messages such as 256, or a table such as { bound = 256, when_full = \"block\" }")
+        f.write_str(
+            "a number of messages, 1 at least, such as 256, or a table such as { bound = 256, when_full = \"block\" }",
+        )
     }
 
     fn visit_i64<E: de::Error>(self, bound: i64) -> Result<MailboxPolicy, E> {
@@ -100,6 +103,9 @@ impl<'de> Visitor<'de> for Either {
 
     fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<MailboxPolicy, A::Error> {
         let Written { bound, when_full, block_within } = Written::deserialize(MapAccessDeserializer::new(table))?;
+        if bound == 0 {
+            return Err(de::Error::invalid_value(de::Unexpected::Unsigned(0), &"a bound of 1 message at least"));
+        }
         Ok(MailboxPolicy { bound, when_full, block_within })
     }
 }
@@ -135,7 +141,14 @@ mod tests {
 
     #[test]
     fn what_is_no_mailbox_is_refused() {
-        for text in ["mailbox = -1", "mailbox = 4294967296", "mailbox = 'many'", "mailbox.when_full = 'drop'"] {
+        for text in [
+            "mailbox = -1",
+            "mailbox = 0",
+            "mailbox.bound = 0",
+            "mailbox = 4294967296",
+            "mailbox = 'many'",
+            "mailbox.when_full = 'drop'",
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
         assert!(read("mailbox.bund = 1").unwrap_err().contains("unknown field `bund`"));

@@ -99,7 +99,15 @@ fn a_run_is_taken_followed_and_published() {
     assert_eq!(atom_syndication::Feed::read_from(feed.as_bytes()).unwrap().entries().len(), 3);
     assert_eq!(server.json("/v1/runs")["runs"][0]["id"], id);
     assert_eq!(server.json("/v1/tree")["root"]["name"], "callboard");
-    assert!(server.get("/metrics").1.contains("# EOF"));
+    // What is counted of the models is what the run says it used.
+    let metrics = server.get("/metrics").1;
+    let counted = |name: &str| -> u64 {
+        let values = metrics.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    let used = ["input", "output"].map(|direction| shown["usage"][direction].as_u64().unwrap());
+    assert_eq!(counted("callboard_tokens_total"), used.iter().sum::<u64>(), "{shown}\n{metrics}");
+    assert!(used.iter().all(|tokens| *tokens > 0) && metrics.ends_with("# EOF\n"));
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Conductor {
             instead: borrows.then(|| voice.clone()),
         };
         let Admitted { permit, place } = admitted;
-        match agent.perform(job, permit, place, Progress::default()).await {
+        let ended = match agent.perform(job, permit, place, Progress::default()).await {
             JobOutcome::Done(Ok(reply)) => self.answered(voice, reply),
             JobOutcome::Done(Err(error)) => refused(error, intent.reserved),
             JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
@@ -161,7 +161,10 @@ impl Conductor {
                 let worst = if sent { intent.reserved } else { Money::ZERO };
                 self.unanswered(&spec.name, &FrontError::Killed(cause), worst)
             }
-        }
+        };
+        let (used, metrics) = (&ended.usage, &self.stage.spine.metrics);
+        metrics.model_used(&voice.model.id().0, used.input_total(), used.output, ended.cost);
+        ended
     }
 
     fn answered(&self, voice: &Voice, reply: ModelReply) -> Ended {

@@ -27,7 +27,7 @@ pub(crate) struct SimArguments {
     /// The experiment's file, or a folder for all that are in it; without one, a few runs in which nothing goes wrong
     experiment: Option<PathBuf>,
     /// How many seeds (default: as the experiment says)
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed (default: as the experiment says)
     #[arg(long)]
