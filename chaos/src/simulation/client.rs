@@ -53,8 +53,8 @@ struct Known {
     shown: Option<(HeaderValue, Arc<Shown>)>,
     /// It needs no more looking after.
     over: bool,
-    held_since: BTreeMap<String, Duration>,
-    asked_since: BTreeMap<String, Duration>,
+    /// When it first saw what waits for it: questions by their paths, doubts by their keys, letters.
+    noticed: BTreeMap<String, Duration>,
 }
 
 /// An answer of the server.
@@ -241,18 +241,23 @@ impl Client {
         names.map(|name| self.board.key_of(&name).unwrap_or(name)).collect()
     }
 
+    /// When something of an order was first seen to wait: now, if it is new.
+    fn notice(&self, key: &str, what: &str, seen: Seen) -> Duration {
+        let mut noticed = self.order(key).noticed;
+        let since = *noticed.entry(what.to_owned()).or_insert_with(|| {
+            self.scene.see(seen);
+            self.scene.now()
+        });
+        self.tell(key, |order| order.noticed = noticed);
+        since
+    }
+
     /// Says yes, once it has thought about it.
     async fn approve(&self, server: &Router, key: &str, run: &str, path: &str) {
-        let now = self.scene.now();
-        let mut known = self.order(key);
-        let since = *known.asked_since.entry(path.to_owned()).or_insert_with(|| {
-            self.scene.see(Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
-            now
-        });
-        self.tell(key, |order| order.asked_since = known.asked_since);
+        let noticed = self.notice(key, path, Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
         let (least, most) = THINK_MS;
         let spread = run.bytes().chain(path.bytes()).fold(0_u64, |sum, byte| sum.rotate_left(9) ^ u64::from(byte));
-        if now < since + Duration::from_millis(least + spread % (most - least)) {
+        if self.scene.now() < noticed + Duration::from_millis(least + spread % (most - least)) {
             return;
         }
         let body = json!({ "path": path, "approved": true }).to_string();
@@ -263,14 +268,8 @@ impl Client {
 
     /// Looks at the platform for a post in doubt, once it has had its time to land.
     async fn settle(&self, server: &Router, key: &str, run: &str, effect: &str) {
-        let now = self.scene.now();
-        let mut known = self.order(key);
-        let since = *known.held_since.entry(effect.to_owned()).or_insert_with(|| {
-            self.scene.see(Seen::Held { run: run.to_owned(), key: effect.to_owned() });
-            now
-        });
-        self.tell(key, |order| order.held_since = known.held_since);
-        if now < since + LOOK_AT_PLATFORM {
+        let noticed = self.notice(key, effect, Seen::Held { run: run.to_owned(), key: effect.to_owned() });
+        if self.scene.now() < noticed + LOOK_AT_PLATFORM {
             return;
         }
         let name = self.board.find(effect);
@@ -285,14 +284,8 @@ impl Client {
 
     /// Replays a dead letter, once it has thought about it.
     async fn replay(&self, server: &Router, key: &str, run: &str, letter: &str) {
-        let now = self.scene.now();
-        let mut known = self.order(key);
-        let since = *known.held_since.entry(letter.to_owned()).or_insert_with(|| {
-            self.scene.see(Seen::DeadLettered { run: run.to_owned(), letter: letter.to_owned() });
-            now
-        });
-        self.tell(key, |order| order.held_since = known.held_since);
-        if now < since + LOOK_AT_LETTER {
+        let noticed = self.notice(key, letter, Seen::DeadLettered { run: run.to_owned(), letter: letter.to_owned() });
+        if self.scene.now() < noticed + LOOK_AT_LETTER {
             return;
         }
         let path = format!("/v1/letters/{letter}/replay");
