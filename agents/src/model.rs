@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use policies::failure::FailureClass;
+use policies::price::Bounds;
 use policies::tokens::{Tokens, Usage};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -147,6 +148,13 @@ pub trait Model: Send + Sync {
     /// How many input tokens the request holds, never less than what the
     /// provider will bill.
     fn count(&self, request: &ModelRequest) -> Tokens;
+
+    /// The most that the call may use, but for processor time, which its time-out
+    /// bounds. One that searches, or that writes to the one-hour cache, says so
+    /// here: what is left out is not reserved for.
+    fn bounds(&self, request: &ModelRequest) -> Bounds {
+        Bounds { input: self.count(request), output: request.output_max, ..Bounds::default() }
+    }
 
     /// Makes the call. Ends soon after `progress` is cancelled, with
     /// [`FailureClass::Shutdown`].

@@ -3,11 +3,15 @@
 //! No fraction is ever lost in our favour: prices round up, sums are exact,
 //! and overflow is either refused (`checked_*`) or stops at the end.
 
+mod or_table;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::tokens::Tokens;
+
+pub(crate) use or_table::MoneyOr;
 
 const NANOS_PER_DOLLAR: u64 = 1_000_000_000;
 const TOKENS_PER_MILLION: u128 = 1_000_000;
@@ -139,6 +143,12 @@ impl PricePerMillion {
     /// So much for a million tokens.
     pub const fn new(price: Money) -> Self {
         Self(price)
+    }
+
+    /// Twice the price.
+    #[must_use]
+    pub const fn twice(self) -> Self {
+        Self(self.0.saturating_add(self.0))
     }
 
     /// What so many tokens cost, rounded up to the nano-dollar.

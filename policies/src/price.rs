@@ -1,8 +1,11 @@
 //! What model calls cost.
 //!
-//! The law: a call that stays within the counts it was reserved for never costs
-//! more than its worst case. A model without a price has no cost of zero; it
-//! has no cost, and a budget refuses it.
+//! The law: a call that stays within the bounds it was reserved for never costs
+//! more than its worst case, by the table. A model without a price has no cost of
+//! zero; it has no cost, and a budget refuses it. What the provider itself says a
+//! call costs counts over the table.
+
+mod fee;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +17,8 @@ use crate::{
     span::Span,
     tokens::{Tokens, Usage},
 };
+
+pub use fee::{Fee, NotFee};
 
 /// The text of the prices compiled in, `defaults/prices.toml`.
 pub const BUILTIN: &str = include_str!("../defaults/prices.toml");
@@ -31,11 +36,16 @@ pub struct ModelPrice {
     /// Per million input tokens read from the cache; where it is not written,
     /// the price of input.
     pub cache_read: PricePerMillion,
-    /// Per million input tokens written to the cache; where it is not written,
-    /// the price of input.
+    /// Per million input tokens written to the cache for five minutes; where it
+    /// is not written, the price of input.
     pub cache_write: PricePerMillion,
+    /// Per million input tokens written to the cache for one hour; where it is
+    /// not written, twice the price of input.
+    pub cache_write_1h: PricePerMillion,
     /// For each request, tokens aside.
-    pub request: Money,
+    pub request: Fee,
+    /// For each web search.
+    pub search: Money,
     /// For each second of processor time, for local models.
     pub cpu_second: Money,
     /// Prices of long inputs.
@@ -55,9 +65,27 @@ pub struct Tier {
     /// Per million input tokens read from the cache; where it is not written,
     /// the price of input.
     pub cache_read: PricePerMillion,
-    /// Per million input tokens written to the cache; where it is not written,
-    /// the price of input.
+    /// Per million input tokens written to the cache for five minutes; where it
+    /// is not written, the price of input.
     pub cache_write: PricePerMillion,
+    /// Per million input tokens written to the cache for one hour; where it is
+    /// not written, twice the price of input.
+    pub cache_write_1h: PricePerMillion,
+}
+
+/// The most that one call may use: what its worst case is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// All input tokens, cached or not.
+    pub input: Tokens,
+    /// Output tokens, reasoning included.
+    pub output: Tokens,
+    /// Processor time.
+    pub cpu: Span,
+    /// Web searches.
+    pub searches: u64,
+    /// Whether it may write to the one-hour cache: only a call that asks for it does.
+    pub hour_cache: bool,
 }
 
 #[derive(Deserialize)]
@@ -67,8 +95,11 @@ struct Written {
     output: PricePerMillion,
     cache_read: Option<PricePerMillion>,
     cache_write: Option<PricePerMillion>,
+    cache_write_1h: Option<PricePerMillion>,
     #[serde(default)]
-    request: Money,
+    request: Fee,
+    #[serde(default)]
+    search: Money,
     #[serde(default)]
     cpu_second: Money,
     #[serde(default)]
@@ -82,7 +113,9 @@ impl From<Written> for ModelPrice {
             output: written.output,
             cache_read: written.cache_read.unwrap_or(written.input),
             cache_write: written.cache_write.unwrap_or(written.input),
+            cache_write_1h: written.cache_write_1h.unwrap_or_else(|| written.input.twice()),
             request: written.request,
+            search: written.search,
             cpu_second: written.cpu_second,
             tiers: written.tiers,
         }
@@ -97,6 +130,7 @@ struct WrittenTier {
     output: PricePerMillion,
     cache_read: Option<PricePerMillion>,
     cache_write: Option<PricePerMillion>,
+    cache_write_1h: Option<PricePerMillion>,
 }
 
 impl From<WrittenTier> for Tier {
@@ -107,15 +141,24 @@ impl From<WrittenTier> for Tier {
             output: written.output,
             cache_read: written.cache_read.unwrap_or(written.input),
             cache_write: written.cache_write.unwrap_or(written.input),
+            cache_write_1h: written.cache_write_1h.unwrap_or_else(|| written.input.twice()),
         }
+    }
+}
+
+impl Tier {
+    /// The most that an input token may cost.
+    fn dearest_input(&self, hour_cache: bool) -> PricePerMillion {
+        let dearest = self.input.max(self.cache_read).max(self.cache_write);
+        if hour_cache { dearest.max(self.cache_write_1h) } else { dearest }
     }
 }
 
 impl ModelPrice {
     /// The prices without a tier, as a tier of their own.
     fn base(&self) -> Tier {
-        let &Self { input, output, cache_read, cache_write, .. } = self;
-        Tier { over: Tokens(0), input, output, cache_read, cache_write }
+        let &Self { input, output, cache_read, cache_write, cache_write_1h, .. } = self;
+        Tier { over: Tokens(0), input, output, cache_read, cache_write, cache_write_1h }
     }
 
     /// All prices that may apply to an input of at most so many tokens.
@@ -135,26 +178,36 @@ impl ModelPrice {
         Money::from_ratio(nanos, NANOS_PER_SECOND)
     }
 
-    /// The most that a request may cost whose input and output are at most so
-    /// long: every token at the dearest rate that may apply to it.
-    pub fn worst_case(&self, input: Tokens, output_max: Tokens, cpu_max: Span) -> Money {
-        let dearest_input = self.rates(input).map(|rate| rate.input.max(rate.cache_read).max(rate.cache_write)).max();
-        let dearest_output = self.rates(input).map(|rate| rate.output).max();
-        let tokens = [(dearest_input, input), (dearest_output, output_max)];
-        let tokens = money::cost(tokens.map(|(rate, count)| (rate.unwrap_or_default(), count)));
-        [tokens, self.cpu(cpu_max), self.request].into_iter().sum()
+    fn searches(&self, count: u64) -> Money {
+        Money::from_nanos(self.search.nanos().saturating_mul(count))
     }
 
-    /// What a request cost that used so much.
+    /// The most that a request may cost that stays within these bounds: every
+    /// token at the dearest rate that may apply to it.
+    pub fn worst_case(&self, bounds: &Bounds) -> Money {
+        let Bounds { input, output, cpu, searches, hour_cache } = *bounds;
+        let dearest_input = self.rates(input).map(|rate| rate.dearest_input(hour_cache)).max();
+        let dearest_output = self.rates(input).map(|rate| rate.output).max();
+        let tokens = [(dearest_input, input), (dearest_output, output)];
+        let tokens = money::cost(tokens.map(|(rate, count)| (rate.unwrap_or_default(), count)));
+        [tokens, self.cpu(cpu), self.request.most(), self.searches(searches)].into_iter().sum()
+    }
+
+    /// What a request cost that used so much: what the provider says, or else
+    /// what the table makes of it.
     pub fn actual(&self, usage: &Usage) -> Money {
+        if let Some(told) = usage.cost_told {
+            return told;
+        }
         let rate = self.rate(usage.input_total());
         let tokens = money::cost([
             (rate.input, usage.input),
             (rate.cache_read, usage.cache_read),
             (rate.cache_write, usage.cache_write),
+            (rate.cache_write_1h, usage.cache_write_1h),
             (rate.output, usage.output),
         ]);
-        [tokens, self.cpu(usage.cpu), self.request].into_iter().sum()
+        [tokens, self.cpu(usage.cpu), self.request.most(), self.searches(usage.searches)].into_iter().sum()
     }
 }
 
@@ -207,8 +260,8 @@ impl PriceTable {
     ///
     /// # Errors
     /// [`NoPrice`] if the table does not have the model.
-    pub fn worst_case(&self, model: &str, input: Tokens, output_max: Tokens, cpu_max: Span) -> Result<Money, NoPrice> {
-        self.price(model).map(|price| price.worst_case(input, output_max, cpu_max))
+    pub fn worst_case(&self, model: &str, bounds: &Bounds) -> Result<Money, NoPrice> {
+        self.price(model).map(|price| price.worst_case(bounds))
     }
 
     /// What one request cost. Tiers are decided request by request, so usages

@@ -7,6 +7,7 @@ use actors::guard::{Guard, Permit, Refused};
 use actors::mailbox::Credit;
 use policies::fallback::Outage;
 use policies::money::Money;
+use policies::price::Bounds;
 use policies::span::Span;
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
@@ -221,10 +222,8 @@ impl Conductor {
         let Some(Speaker { spec, voice, .. }) = &cast.speaker else {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
-        let request = spec.request(call);
-        let input = voice.model.count(&request);
-        let cpu_max = Span::from(voice.timeout);
-        match self.stage.prices.worst_case(voice.model.price_key(), input, request.output_max, cpu_max) {
+        let bounds = Bounds { cpu: Span::from(voice.timeout), ..voice.model.bounds(&spec.request(call)) };
+        match self.stage.prices.worst_case(voice.model.price_key(), &bounds) {
             Ok(amount) => Worst::AtMost { agent: spec.name.clone(), amount },
             Err(error) => Worst::Fault(error.to_string()),
         }

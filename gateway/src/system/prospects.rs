@@ -15,6 +15,7 @@ use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD, Stage};
 use agents::ledger::LedgerHandle;
 use policies::budget::{Accounts, ScopeId};
 use policies::money::Money;
+use policies::price::Bounds;
 use policies::span::Span;
 use policies::tokens::Tokens;
 use supervisor::{BreakerView, BreakerWord, Prospects, Standing};
@@ -55,7 +56,8 @@ impl Outlook {
             let spec = agent.spec();
             let key = spec.model.price_key();
             // What has no price is refused by the ledger, whoever restarts.
-            let least = stage.prices.worst_case(key, Tokens(1), Tokens(1), Span::ZERO).unwrap_or(Money::ZERO);
+            let least = Bounds { input: Tokens(1), output: Tokens(1), ..Bounds::default() };
+            let least = stage.prices.worst_case(key, &least).unwrap_or(Money::ZERO);
             let scopes = [ScopeId::Agent(name.clone()), ScopeId::Workspace(stage.workspace.clone())];
             (name.clone(), Purse { scopes, least })
         };

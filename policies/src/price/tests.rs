@@ -37,8 +37,12 @@ fn a_long_input_costs_its_tier() {
 #[test]
 fn the_worst_case_takes_the_dearest_tier_and_the_cache_write() {
     let prices = PriceTable::builtin().unwrap();
-    let worst =
-        |model: &str, input| prices.worst_case(model, Tokens(input), Tokens(0), Span::ZERO).unwrap().to_string();
+    let worst = |model: &str, input| {
+        let bounds = Bounds { input: Tokens(input), ..Bounds::default() };
+        prices.worst_case(model, &bounds).unwrap().to_string()
+    };
+    let hour = Bounds { input: Tokens(1_000_000), hour_cache: true, ..Bounds::default() };
+    assert_eq!(prices.worst_case("claude-haiku-4-5", &hour).unwrap().to_string(), "$2.00");
     assert_eq!(worst("claude-haiku-4-5", 1_000_000), "$1.25");
     assert_eq!(worst("claude-haiku-5-5", 100_000), "$0.0125");
     assert_eq!(worst("claude-haiku-5-5", 200_000), "$0.125");
@@ -51,7 +55,8 @@ fn processor_time_can_cost() {
     let prices: PriceTable = document::read("prices.toml", text).unwrap();
     let usage = Usage { cpu: Span::from_millis(1_500), ..Usage::default() };
     assert_eq!(prices.actual("local", &usage).unwrap().nanos(), 15_000);
-    assert_eq!(prices.worst_case("local", Tokens(9), Tokens(9), Span::from_secs(2)).unwrap().nanos(), 20_000);
+    let bounds = Bounds { input: Tokens(9), output: Tokens(9), cpu: Span::from_secs(2), ..Bounds::default() };
+    assert_eq!(prices.worst_case("local", &bounds).unwrap().nanos(), 20_000);
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn a_model_without_a_price_is_refused() {
     let error = PriceTable::builtin().unwrap().actual("gpt-9", &Usage::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no price is known for the model `gpt-9` (price table 1), so no budget can cover it; add [models.\"gpt-9\"] to the price table"
+        "no price is known for the model `gpt-9` (price table 2), so no budget can cover it; add [models.\"gpt-9\"] to the price table"
     );
 }
 
@@ -67,8 +72,41 @@ fn a_model_without_a_price_is_refused() {
 fn a_price_that_is_not_written_is_that_of_input() {
     let price: ModelPrice = document::read("prices.toml", "input = '$3'\noutput = '$15'\n").unwrap();
     assert_eq!((price.cache_read, price.cache_write), (price.input, price.input));
+    assert_eq!(price.cache_write_1h, price.input.twice());
     let json = serde_json::to_string(&price).unwrap();
     assert_eq!(serde_json::from_str::<ModelPrice>(&json).unwrap(), price);
+}
+
+#[test]
+fn the_hour_cache_and_searches_have_prices_of_their_own() {
+    costs("claude-opus-5-5", Usage { cache_write_1h: Tokens(1_000), ..tokens(0, 0) }, "$0.008");
+    costs("claude-haiku-5-5", Usage { cache_write_1h: Tokens(100_001), ..tokens(0, 0) }, "$0.100001");
+    costs("perplexity/sonar", Usage { searches: 3, ..tokens(0, 0) }, "$0.015");
+    costs("claude-opus-5-5", Usage { reasoning: Tokens(100), ..tokens(0, 100) }, "$0.002");
+}
+
+#[test]
+fn what_the_provider_says_counts_over_the_table() {
+    let told = Usage { cost_told: Some(Money::from_nanos(7)), ..tokens(1_000_000, 1_000_000) };
+    costs("claude-opus-5-5", told, "$0.000000007");
+}
+
+#[test]
+fn a_fee_that_varies_is_reserved_and_charged_at_its_top_unless_told() {
+    let read = |fee: &str| {
+        let text = format!("input = '$0'\noutput = '$0'\nrequest = {fee}\n");
+        document::read::<ModelPrice>("prices.toml", &text)
+    };
+    let price = read("{ least = '$0.006', most = '$0.014' }").unwrap();
+    assert_eq!((price.request.least().nanos(), price.request.most().nanos()), (6_000_000, 14_000_000));
+    assert_eq!(price.worst_case(&Bounds::default()), price.request.most());
+    assert_eq!(price.actual(&Usage::default()), price.request.most());
+    let told = Usage { cost_told: Some(price.request.least()), ..Usage::default() };
+    assert_eq!(price.actual(&told), price.request.least());
+    assert_eq!(serde_json::to_string(&price.request).unwrap(), r#"{"least":6000000,"most":14000000}"#);
+    assert_eq!(read("'$0.005'").unwrap().request, Fee::flat(Money::from_nanos(5_000_000)));
+    let error = read("{ least = '$2', most = '$1' }").unwrap_err().remove(0);
+    assert!(error.to_string().contains("the fee's least, $2.00, is more than its most, $1.00"), "{error}");
 }
 
 fn price() -> impl Strategy<Value = PricePerMillion> {
@@ -76,19 +114,28 @@ fn price() -> impl Strategy<Value = PricePerMillion> {
 }
 
 fn tier() -> impl Strategy<Value = Tier> {
-    (0..50_000_u64, price(), price(), price(), price()).prop_map(|(over, input, output, cache_read, cache_write)| {
-        Tier { over: Tokens(over), input, output, cache_read, cache_write }
-    })
+    (0..50_000_u64, prop::array::uniform5(price())).prop_map(
+        |(over, [input, output, cache_read, cache_write, cache_write_1h])| Tier {
+            over: Tokens(over),
+            input,
+            output,
+            cache_read,
+            cache_write,
+            cache_write_1h,
+        },
+    )
 }
 
 fn model() -> impl Strategy<Value = ModelPrice> {
-    (tier(), prop::collection::vec(tier(), 0..4), 0..1_000_000_u64, 0..1_000_000_u64).prop_map(
-        |(base, tiers, request, cpu_second)| ModelPrice {
+    (tier(), prop::collection::vec(tier(), 0..4), prop::array::uniform3(0..1_000_000_u64)).prop_map(
+        |(base, tiers, [request, cpu_second, search])| ModelPrice {
             input: base.input,
             output: base.output,
             cache_read: base.cache_read,
             cache_write: base.cache_write,
-            request: Money::from_nanos(request),
+            cache_write_1h: base.cache_write_1h,
+            request: Fee::flat(Money::from_nanos(request)),
+            search: Money::from_nanos(search),
             cpu_second: Money::from_nanos(cpu_second),
             tiers,
         },
@@ -98,14 +145,20 @@ fn model() -> impl Strategy<Value = ModelPrice> {
 proptest! {
     #[test]
     fn the_worst_case_covers_every_call_within_it(
-        model in model(), counts in prop::array::uniform4(0..30_000_u64), cpu in 0..100_000_u64,
-        spare in (0..30_000_u64, 0..30_000_u64, 0..100_000_u64),
+        model in model(), counts in prop::array::uniform5(0..30_000_u64), cpu in 0..100_000_u64, searches in 0..9_u64,
+        hour_cache: bool, spare in (0..30_000_u64, 0..30_000_u64, 0..100_000_u64, 0..3_u64),
     ) {
-        let [input, cache_read, cache_write, output] = counts.map(Tokens);
-        let usage = Usage { input, cache_read, cache_write, output, cpu: Span::from_millis(cpu) };
-        let worst = model.worst_case(
-            usage.input_total() + Tokens(spare.0), output + Tokens(spare.1), Span::from_millis(cpu + spare.2),
-        );
+        let [input, cache_read, cache_write, cache_write_1h, output] = counts.map(Tokens);
+        let cache_write_1h = if hour_cache { cache_write_1h } else { Tokens(0) };
+        let cpu = Span::from_millis(cpu);
+        let usage = Usage { input, cache_read, cache_write, cache_write_1h, output, searches, cpu, ..Usage::default() };
+        let worst = model.worst_case(&Bounds {
+            input: usage.input_total() + Tokens(spare.0),
+            output: output + Tokens(spare.1),
+            cpu: Span(cpu.0 + Span::from_millis(spare.2).0),
+            searches: searches + spare.3,
+            hour_cache,
+        });
         prop_assert!(model.actual(&usage) <= worst);
     }
 }

@@ -128,6 +128,8 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
     assert_eq!(keys(Prices, "/definitions/price"), known_price);
     let tier = format!("{prices}{price}tiers = [{{ over = 1, input = '$1', output = '$1', {ALIEN} = 1 }}]\n");
     assert_eq!(keys(Prices, "/definitions/tier"), known(Prices, &tier));
+    let fee = format!("{prices}{price}request = {{ least = '$1', most = '$1', {ALIEN} = 1 }}\n");
+    assert_eq!(keys(Prices, "/definitions/fee_range"), known(Prices, &fee));
 }
 
 #[test]
@@ -216,6 +218,9 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Budget, "run = 2.0\n".to_owned(), false),
         (Budget, "[agents]\nwriter = true\n".to_owned(), false),
         (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\ncpu_second = '$0.1'\n"), true),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\nsearch = '$1'\ncache_write_1h = '$2'\n"), true),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\nrequest = { least = '$1', most = '$2' }\n"), true),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\nrequest = { most = '$2' }\n"), false),
         (Prices, prices("[models.a]\ninput = '$1'\n"), false),
         (Prices, "version = 1\nsource = 's'\n".to_owned(), false),
         (Callboard, "[journal]\nbytes_max = '10GiB'\n".to_owned(), true),
