@@ -157,6 +157,10 @@ impl File for LyingFile {
         if first { self.0.sync() } else { Ok(()) }
     }
 
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.reserve(bytes)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -123,17 +123,22 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
+/// Zeros that are written at once.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// Not opened in append mode, in which Linux ignores the offsets of positioned writes; so the end
 /// is kept here.
 struct RealFile {
     file: fs::File,
     end: u64,
+    /// Where the zeros end that were reserved; never before the end.
+    reserved: u64,
 }
 
 impl RealFile {
     fn boxed(file: fs::File) -> io::Result<Box<dyn File>> {
         let end = file.metadata()?.len();
-        Ok(Box::new(Self { file, end }))
+        Ok(Box::new(Self { file, end, reserved: end }))
     }
 }
 
@@ -141,6 +146,17 @@ impl File for RealFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.end)?;
         self.end += bytes.len() as u64;
+        self.reserved = self.reserved.max(self.end);
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        while self.reserved < self.end + bytes {
+            let missing = usize::try_from(self.end + bytes - self.reserved).unwrap_or(usize::MAX);
+            let zeros = &ZEROS[..missing.min(ZEROS.len())];
+            self.file.write_all_at(zeros, self.reserved)?;
+            self.reserved += zeros.len() as u64;
+        }
         Ok(())
     }
 
@@ -162,7 +178,7 @@ impl File for RealFile {
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
-        self.end = length;
+        (self.end, self.reserved) = (length, length);
         Ok(())
     }
 }
@@ -189,6 +205,24 @@ mod tests {
         assert_eq!(disk.list("d").unwrap(), ["a"]);
         assert_eq!(disk.list("absent").unwrap(), Vec::<String>::new());
         assert!(disk.open_existing("d/b").is_err());
+    }
+
+    #[test]
+    fn what_is_reserved_is_zeros_until_it_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::new(folder.path());
+        let mut file = disk.open("a").unwrap();
+        file.append(b"12").unwrap();
+        file.reserve(4).unwrap();
+        file.append(b"3").unwrap();
+        assert_eq!(disk.read("a").unwrap(), b"123\0\0\0");
+        file.reserve(200_000).unwrap();
+        assert_eq!(file.len().unwrap(), 200_003);
+        file.reserve(1).unwrap();
+        assert_eq!(file.len().unwrap(), 200_003, "there is more already");
+        file.truncate(3).unwrap();
+        file.append(b"4").unwrap();
+        assert_eq!(disk.read("a").unwrap(), b"1234");
     }
 
     #[test]

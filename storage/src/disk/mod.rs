@@ -43,8 +43,13 @@ pub trait Disk: Send + Sync {
 
 /// An open file that grows at its end.
 pub trait File: Send + Sync {
-    /// Writes all bytes at the end. After an error some of them may be there.
+    /// Writes all bytes at the end, over what was reserved there. After an error some of them may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Puts this many zeros behind the end, for the next appends to write over: a sync then has no new
+    /// length to make durable, which costs most file systems a second write. [`File::len`] counts
+    /// them, and whoever opens the file again finds its end behind them. After an error, or a crash,
+    /// there may be fewer.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     /// Makes the content and length durable (`fdatasync`). After an error nobody knows what is:
     /// never call it again, reopen instead.
     fn sync(&mut self) -> io::Result<()>;

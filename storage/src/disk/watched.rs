@@ -100,6 +100,10 @@ impl File for WatchedFile {
         Ok(())
     }
 
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.reserve(bytes)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         (self.hook)(DiskPoint::SyncBefore);
         self.file.sync()?;
@@ -164,6 +168,9 @@ mod tests {
         struct Broken;
         impl File for Broken {
             fn append(&mut self, _: &[u8]) -> io::Result<()> {
+                Err(io::Error::other("broken"))
+            }
+            fn reserve(&mut self, _: u64) -> io::Result<()> {
                 Err(io::Error::other("broken"))
             }
             fn sync(&mut self) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::AppendError;
-use super::handle::Request;
+use super::handle::{Answer, Request};
 use super::writer::Writer;
 
 /// How often the committer's thread gives way to writers, without any of them coming, before it goes
@@ -111,7 +111,8 @@ impl Committer {
         self.queue.close();
         while let Ok(request) = self.queue.try_recv() {
             if let Request::Append(_, reply) = request {
-                let _ = reply.send(Err(AppendError::Stopped { reason: reason.clone() }));
+                let fate = Err(AppendError::Stopped { reason: reason.clone() });
+                let _ = reply.send(Answer { fate, _spent: None });
             }
         }
     }

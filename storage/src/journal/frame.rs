@@ -17,6 +17,8 @@ pub(super) const FRAME_BYTES_MAX: usize = 48 << 20;
 
 const PREFIX_BYTES: usize = 12;
 const HEAD_BYTES: usize = 85;
+/// What a link is made of, with one version.
+const LINK_BYTES: usize = 32 + 32 + 1 + 4 + 8 + 16 + 8 + 8 + 8;
 /// What a frame takes besides its events.
 pub(super) const OVERHEAD_BYTES: usize = PREFIX_BYTES + HEAD_BYTES;
 
@@ -59,21 +61,32 @@ impl Head {
     /// The chain after this frame: over the chain before it, the digest of its events without their
     /// versions (which are not known yet when the events are encoded), and all that gives them place.
     pub(super) fn link(&self, before: &Chain, digest: &[u8; 32], versions: &[Version]) -> Chain {
-        // A hash of two blocks in the common case of one event: the committer makes one for every
-        // batch.
-        let mut input = Vec::with_capacity(128 + 8 * versions.len());
-        input.extend_from_slice(&before.0);
-        input.extend_from_slice(digest);
-        input.push(self.kind as u8);
-        input.extend_from_slice(&self.count.to_le_bytes());
-        input.extend_from_slice(&self.epoch.to_le_bytes());
-        input.extend_from_slice(&self.id.0.to_le_bytes());
-        input.extend_from_slice(&self.first.0.to_le_bytes());
-        input.extend_from_slice(&self.time.micros().to_le_bytes());
-        for version in versions {
-            input.extend_from_slice(&version.0.to_le_bytes());
+        let mut fixed = [0; LINK_BYTES];
+        let (mut rest, fields) = (&mut fixed[..], self);
+        let mut put = |bytes: &[u8]| {
+            let (field, behind) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            field.copy_from_slice(bytes);
+            rest = behind;
+        };
+        put(&before.0);
+        put(digest);
+        put(&[fields.kind as u8]);
+        put(&fields.count.to_le_bytes());
+        put(&fields.epoch.to_le_bytes());
+        put(&fields.id.0.to_le_bytes());
+        put(&fields.first.0.to_le_bytes());
+        put(&fields.time.micros().to_le_bytes());
+        // Two blocks in the common case of one event: the committer makes a hash for every batch.
+        if let [version] = versions {
+            put(&version.0.to_le_bytes());
+            return Chain(*blake3::hash(&fixed).as_bytes());
         }
-        Chain(*blake3::hash(&input).as_bytes())
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&fixed[..LINK_BYTES - 8]);
+        for version in versions {
+            hasher.update(&version.0.to_le_bytes());
+        }
+        Chain(*hasher.finalize().as_bytes())
     }
 }
 

@@ -3,16 +3,17 @@
 //! Invariant: each batch is judged as if all before it in the group were durable, and no answer
 //! leaves before they are.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use policies::span::ByteSize;
 
-use super::error::AppendError;
+use super::error::{AppendError, ReadError};
 use super::event::{Appended, RecordId, Seq, StreamId, Version};
 use super::frame::{self, Chain, Head, Kind};
-use super::handle::{Reply, Shared, Shortage};
+use super::handle::{Answer, Reply, Shared, Shortage};
 use super::index::Run;
 use super::record::Prepared;
 use super::segment::Position;
@@ -33,24 +34,36 @@ pub(super) struct Place {
     pub(super) journal_bytes: u64,
 }
 
+/// Streams whose versions are kept from group to group; with more, all are looked up anew.
+const TIPS_MAX: usize = 4096;
+
 pub(super) struct Group {
     place: Place,
     pub(super) end: End,
     pub(super) bytes: Vec<u8>,
     pub(super) runs: Vec<(StreamId, Run)>,
-    pub(super) frames: Vec<(RecordId, Seq, Position)>,
-    answers: Vec<(Reply, Answer)>,
-    /// Versions that streams will have. Looked up by name alone, as is the next.
-    versions: HashMap<StreamId, Version, RandomState>,
-    batches: HashMap<RecordId, usize, RandomState>,
+    pub(super) frames: Vec<Staged>,
+    answers: Vec<(Reply, Fate, Box<Prepared>)>,
+    /// Versions that streams have, or will have with this group. Looked up by name alone.
+    tips: HashMap<StreamId, Version, RandomState>,
+    /// Those of the events of the batch at hand.
+    versions: Vec<Version>,
     /// What a batch was refused for, if it was for want of room.
     pub(super) shortage: Option<Shortage>,
     /// Why nothing more can be staged, now or later.
     pub(super) failed: Option<Arc<str>>,
 }
 
-enum Answer {
-    Fate(Result<Appended, AppendError>),
+/// A frame of the group.
+pub(super) struct Staged {
+    pub(super) first: Seq,
+    pub(super) at: Position,
+    /// Its batch's place among the answers.
+    answer: usize,
+}
+
+enum Fate {
+    Own(Result<Appended, AppendError>),
     /// That of an earlier batch of this group, of which this one is a repetition.
     SameAs(usize),
 }
@@ -64,9 +77,16 @@ impl Group {
         self.runs.clear();
         self.frames.clear();
         self.answers.clear();
-        self.versions.clear();
-        self.batches.clear();
+        if self.tips.len() > TIPS_MAX {
+            self.tips.clear();
+        }
         self.shortage = None;
+    }
+
+    /// Forgets what the group would have made of the journal: it was not written.
+    pub(super) fn give_up(&mut self, repeats: &mut Repeats) {
+        self.tips.clear();
+        repeats.forget_last(self.frames.len());
     }
 
     pub(super) fn new(place: Place, end: End) -> Self {
@@ -77,55 +97,68 @@ impl Group {
             runs: Vec::new(),
             frames: Vec::new(),
             answers: Vec::new(),
-            versions: HashMap::default(),
-            batches: HashMap::default(),
+            tips: HashMap::default(),
+            versions: Vec::new(),
             shortage: None,
             failed: None,
         }
     }
 
     /// Adds a batch, if the streams are as it expects.
-    pub(super) fn stage(&mut self, shared: &Shared, repeats: &Repeats, batch: Prepared, reply: Reply) {
-        let answer = match (&self.failed, self.batches.get(&batch.id), repeats.get(batch.id)) {
-            (Some(reason), _, _) => Answer::Fate(Err(AppendError::Stopped { reason: reason.clone() })),
-            (None, Some(at), _) => Answer::SameAs(*at),
-            (None, None, Some(at)) => Answer::Fate(
-                shared.reader.appended(at).map_err(|error| AppendError::Retry { reason: error.to_string().into() }),
-            ),
-            (None, None, None) => Answer::Fate(self.stage_new(shared, batch)),
+    pub(super) fn stage(&mut self, shared: &Shared, repeats: &mut Repeats, mut batch: Box<Prepared>, reply: Reply) {
+        let fate = match &self.failed {
+            Some(reason) => Fate::Own(Err(AppendError::Stopped { reason: reason.clone() })),
+            None => match repeats.insert(batch.id, self.here()) {
+                None => Fate::Own(self.stage_new(shared, &mut batch).inspect_err(|_| repeats.forget_last(1))),
+                Some(at) => self.repeated(shared, at),
+            },
         };
-        if let Answer::Fate(Err(error)) = &answer {
+        if let Fate::Own(Err(error)) = &fate {
             self.shortage = Shortage::of(error).or(self.shortage.take());
         }
-        self.answers.push((reply, answer));
+        self.answers.push((reply, fate, batch));
+    }
+
+    /// What became of the batch in the frame at this place.
+    fn repeated(&self, shared: &Shared, at: Position) -> Fate {
+        if let Some(staged) = self.frames.iter().find(|staged| staged.at == at) {
+            return Fate::SameAs(staged.answer);
+        }
+        let retry = |error: ReadError| AppendError::Retry { reason: error.to_string().into() };
+        Fate::Own(shared.reader.appended(at).map_err(retry))
+    }
+
+    /// Where the next frame goes.
+    fn here(&self) -> Position {
+        Position { offset: self.place.start.offset + self.bytes.len() as u64, ..self.place.start }
     }
 
     /// Answers all batches: each its own answer, or all the same failure.
     pub(super) fn answer(&mut self, failure: Option<&AppendError>) {
         let mut fates: Vec<Result<Appended, AppendError>> = Vec::new();
         // Fates are kept for repetitions only, which are rare.
-        let repeated = self.answers.iter().any(|(_, answer)| matches!(answer, Answer::SameAs(_)));
-        for (reply, answer) in self.answers.drain(..) {
-            let fate = match (failure, answer) {
+        let repeated = self.answers.iter().any(|(_, fate, _)| matches!(fate, Fate::SameAs(_)));
+        for (reply, fate, batch) in self.answers.drain(..) {
+            let fate = match (failure, fate) {
                 (Some(failure), _) => Err(failure.clone()),
-                (None, Answer::Fate(fate)) => fate,
-                (None, Answer::SameAs(at)) => fates[at].clone(),
+                (None, Fate::Own(fate)) => fate,
+                (None, Fate::SameAs(at)) => fates[at].clone(),
             };
             if repeated {
                 fates.push(fate.clone());
             }
             // Whoever asked may have gone away; the batch stands all the same.
-            let _ = reply.send(fate);
+            let _ = reply.send(Answer { fate, _spent: Some(batch) });
         }
     }
 
-    fn stage_new(&mut self, shared: &Shared, mut batch: Prepared) -> Result<Appended, AppendError> {
+    fn stage_new(&mut self, shared: &Shared, batch: &mut Prepared) -> Result<Appended, AppendError> {
         for (stream, expected) in &batch.preconditions {
             let actual = self.version(shared, stream)?;
             check(stream, *expected, actual)?;
         }
         let mut reached: Vec<(StreamId, Version)> = Vec::with_capacity(batch.writes.len());
-        let mut versions = Vec::with_capacity(batch.count as usize);
+        self.versions.clear();
         for write in &batch.writes {
             let known = reached.iter().position(|(stream, _)| *stream == write.stream);
             let before = match known {
@@ -135,19 +168,20 @@ impl Group {
             if let Some(expected) = write.expected {
                 check(&write.stream, expected, before)?;
             }
-            versions.extend((1..=u64::from(write.count)).map(|events| before.plus(events)));
+            self.versions.extend((1..=u64::from(write.count)).map(|events| before.plus(events)));
             let after = before.plus(write.count.into());
             match known {
                 Some(at) => reached[at].1 = after,
                 None => reached.push((write.stream.clone(), after)),
             }
         }
-        self.check_quota(shared, &batch)?;
-        put_apart(shared, &mut batch)?;
-        Ok(self.append(&batch, &versions, reached))
+        self.check_quota(shared, batch)?;
+        put_apart(shared, batch)?;
+        Ok(self.append(batch, reached))
     }
 
-    fn append(&mut self, batch: &Prepared, versions: &[Version], reached: Vec<(StreamId, Version)>) -> Appended {
+    fn append(&mut self, batch: &Prepared, reached: Vec<(StreamId, Version)>) -> Appended {
+        let (at, versions) = (self.here(), &self.versions);
         let mut head = Head {
             kind: Kind::Events,
             count: batch.count,
@@ -159,12 +193,9 @@ impl Group {
             chain: Chain::default(),
         };
         head.chain = head.link(&self.end.chain, &batch.digest(), versions);
-        let start = self.place.start;
-        let at = Position { offset: start.offset + self.bytes.len() as u64, ..start };
         frame::write(&mut self.bytes, &head, &batch.events, &batch.version_offsets, versions);
         self.end = End { next: head.next(), chain: head.chain };
-        self.frames.push((batch.id, head.first, at));
-        self.batches.insert(batch.id, self.answers.len());
+        self.frames.push(Staged { first: head.first, at, answer: self.answers.len() });
         let mut event = 0;
         for write in &batch.writes {
             let run = Run { first: versions[event], count: write.count, at };
@@ -172,20 +203,24 @@ impl Group {
             event += write.count as usize;
         }
         for (stream, version) in &reached {
-            self.versions.insert(stream.clone(), *version);
+            if let Some(tip) = self.tips.get_mut(stream) {
+                *tip = *version;
+            }
         }
         Appended { first: head.first, last: Seq(head.next().0 - 1), versions: reached }
     }
 
     fn version(&mut self, shared: &Shared, stream: &StreamId) -> Result<Version, AppendError> {
-        if let Some(version) = self.versions.get(stream) {
+        if let Some(version) = self.tips.get(stream) {
             return Ok(*version);
         }
-        shared.reader.version(stream).map_err(|error| {
+        let version = shared.reader.version(stream).map_err(|error| {
             let reason: Arc<str> = error.to_string().into();
             self.failed = Some(reason.clone());
             AppendError::Stopped { reason }
-        })
+        })?;
+        self.tips.insert(stream.clone(), version);
+        Ok(version)
     }
 
     fn check_quota(&self, shared: &Shared, batch: &Prepared) -> Result<(), AppendError> {
@@ -234,18 +269,25 @@ impl Repeats {
         Self { batches_max, places: HashMap::default(), order: VecDeque::new() }
     }
 
-    pub(super) fn insert(&mut self, id: RecordId, at: Position) {
-        if self.places.insert(id, at).is_none() {
-            self.order.push_back(id);
-        }
+    /// Notes where a batch goes, unless it went somewhere before, which it returns.
+    pub(super) fn insert(&mut self, id: RecordId, at: Position) -> Option<Position> {
+        match self.places.entry(id) {
+            Entry::Occupied(known) => return Some(*known.get()),
+            Entry::Vacant(free) => free.insert(at),
+        };
+        self.order.push_back(id);
         if self.order.len() > self.batches_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.places.remove(&oldest);
         }
+        None
     }
 
-    fn get(&self, id: RecordId) -> Option<Position> {
-        self.places.get(&id).copied()
+    /// Takes back the last so many insertions.
+    fn forget_last(&mut self, batches: usize) {
+        for id in self.order.drain(self.order.len().saturating_sub(batches)..) {
+            self.places.remove(&id);
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use policies::instant::Timestamp;
 use policies::span::ByteSize;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::Committer;
@@ -27,11 +28,19 @@ use crate::views::Shelf;
 
 /// What the committer is asked to do.
 pub(super) enum Request {
-    Append(Prepared, Reply),
+    Append(Box<Prepared>, Reply),
     Close(oneshot::Sender<()>),
 }
 
-pub(super) type Reply = oneshot::Sender<Result<Appended, AppendError>>;
+pub(super) type Reply = oneshot::Sender<Answer>;
+
+/// A batch's fate, with the batch: whoever made it frees its memory, which costs the committer more,
+/// since all wait for it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) fate: Result<Appended, AppendError>,
+    pub(super) _spent: Option<Box<Prepared>>,
+}
 
 /// What the handles and the committer share.
 pub(super) struct Shared {
@@ -119,10 +128,13 @@ impl Journal {
     /// # Errors
     /// `Invalid`, `TooLarge` or `Stopped`; nothing was written.
     pub async fn submit(&self, batch: Batch) -> Result<Pending, AppendError> {
-        let prepared = record::prepare(batch, &self.shared.options)?;
+        let prepared = Box::new(record::prepare(batch, &self.shared.options)?);
         let (reply, answer) = oneshot::channel();
-        let request = Request::Append(prepared, reply);
-        self.requests.send(request).await.map_err(|_| self.shared.stopped())?;
+        match self.requests.try_send(Request::Append(prepared, reply)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(request)) => self.requests.send(request).await.map_err(|_| self.shared.stopped())?,
+            Err(TrySendError::Closed(_)) => return Err(self.shared.stopped()),
+        }
         Ok(Pending(answer))
     }
 
@@ -229,7 +241,7 @@ impl Journal {
 /// A batch on its way: resolves once its fate is known, with `Ok` only after the sync that covers it.
 #[derive(Debug)]
 #[must_use = "the batch is not known to be durable before this resolves"]
-pub struct Pending(oneshot::Receiver<Result<Appended, AppendError>>);
+pub struct Pending(oneshot::Receiver<Answer>);
 
 impl Future for Pending {
     type Output = Result<Appended, AppendError>;
@@ -237,6 +249,6 @@ impl Future for Pending {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.0).poll(context));
         let lost = || AppendError::Unknown { reason: "the committer ended without an answer".into() };
-        Poll::Ready(answer.unwrap_or_else(|_| Err(lost())))
+        Poll::Ready(answer.map_or_else(|_| Err(lost()), |answer| answer.fate))
     }
 }

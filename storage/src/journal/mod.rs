@@ -17,6 +17,7 @@ mod opening;
 mod options;
 mod reader;
 mod record;
+mod reserve;
 mod scan;
 mod segment;
 mod tail;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// A segment file that has reached this size is followed by a new one.
     pub segment_bytes: ByteSize,
+    /// Zeros that are kept ahead of the last segment's end, so that a sync need not make a new length
+    /// durable; none with 0.
+    pub reserve_bytes: ByteSize,
     /// Batches that wait for the committer; further ones wait for room.
     pub queue_max: usize,
     /// Events that share one write and one sync.
@@ -33,6 +36,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: ByteSize(64 << 20),
+            reserve_bytes: ByteSize(256 << 10),
             queue_max: 1024,
             group_events_max: 4096,
             group_bytes_max: ByteSize(4 << 20),

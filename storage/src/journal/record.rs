@@ -51,6 +51,7 @@ struct Envelope<'a> {
 }
 
 /// A batch, encoded as far as can be without knowing what comes before it.
+#[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) id: RecordId,
     pub(super) time: Timestamp,
@@ -66,6 +67,7 @@ pub(super) struct Prepared {
     pub(super) apart: Vec<Apart>,
 }
 
+#[derive(Debug)]
 pub(super) struct PreparedWrite {
     pub(super) stream: StreamId,
     pub(super) expected: Option<Version>,
@@ -73,6 +75,7 @@ pub(super) struct PreparedWrite {
 }
 
 /// A payload to be kept apart.
+#[derive(Debug)]
 pub(super) struct Apart {
     subject: Option<String>,
     bytes: Vec<u8>,

@@ -3,7 +3,8 @@
 //! Where reading stops before the end, it is either a torn tail or damage. Everything before the
 //! start of a group was synced before the group was written; so if any frame behind the break belongs
 //! to a later group than the broken one, or the break is not in the last segment, what broke had been
-//! acknowledged, and it is damage. Else it never was, and is a torn tail.
+//! acknowledged, and it is damage. Else it never was, and is a torn tail. Zeros up to a segment's end are
+//! its reserve; were they ever more than that, the next segment would not follow what is before them.
 //!
 //! Invariant: nothing is written here.
 
@@ -29,7 +30,7 @@ pub struct Torn {
     pub file: String,
     /// Where it was cut, in bytes.
     pub offset: u64,
-    /// How many bytes were cut off.
+    /// How many bytes were cut off, without what was only reserved.
     pub bytes: u64,
 }
 
@@ -97,12 +98,14 @@ impl Scanned {
         let walked = self.frames(&*file, first, length, batches_max, &mut segment, visit);
         segment.length = length;
         if let Walked::Broken { offset, what } = walked.map_err(at(&path))? {
-            let later = if last { segment::written_later(&*file, offset, length).map_err(at(&path))? } else { None };
-            if !last || later.is_some() {
-                return Err(damaged(path, offset, what));
-            }
+            let rest = segment::rest(&*file, offset, length).map_err(at(&path))?;
             segment.length = offset;
-            self.torn = Some(Torn { file: path, offset, bytes: length - offset });
+            if rest.bytes > 0 {
+                if !last || rest.written_later {
+                    return Err(damaged(path, offset, what));
+                }
+                self.torn = Some(Torn { file: path, offset, bytes: rest.bytes });
+            }
         }
         self.segments.insert(first, segment);
         Ok(())

@@ -155,19 +155,23 @@ pub(super) fn walk(
     }
 }
 
-/// Looks behind a broken frame for one that was written after a sync that covered the broken one:
-/// if there is one, the break is damage and not a torn tail. Returns its offset.
-pub(super) fn written_later(file: &dyn File, broken: u64, to: u64) -> io::Result<Option<u64>> {
+/// What lies where a frame should begin and does not.
+pub(super) struct Rest {
+    /// Its length in bytes, without zeros at the end: those were reserved and not written to.
+    pub(super) bytes: u64,
+    /// Whether a frame in it was written after a sync that covered its beginning.
+    pub(super) written_later: bool,
+}
+
+/// Looks at what is behind the last frame.
+pub(super) fn rest(file: &dyn File, broken: u64, to: u64) -> io::Result<Rest> {
     let mut rest = vec![0; usize::try_from(to - broken).unwrap_or(0)];
     let read = read_full(file, broken, &mut rest)?;
     rest.truncate(read);
-    for at in 1..rest.len() {
-        if rest[at..].starts_with(&frame::MAGIC)
-            && let Ok(frame) = frame::parse(&rest[at..])
-            && frame.head.group_start > broken
-        {
-            return Ok(Some(broken + at as u64));
-        }
-    }
-    Ok(None)
+    let bytes = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let written_later = (1..bytes).any(|at| {
+        rest[at..].starts_with(&frame::MAGIC)
+            && frame::parse(&rest[at..]).is_ok_and(|frame| frame.head.group_start > broken)
+    });
+    Ok(Rest { bytes: bytes as u64, written_later })
 }

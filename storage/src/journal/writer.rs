@@ -17,6 +17,7 @@ use super::frame::{self, Chain, Head, Kind};
 use super::group::{End, Group, Place, Repeats};
 use super::handle::{Reply, Shared, Shortage};
 use super::record::{self, Prepared};
+use super::reserve::Reserve;
 use super::segment::{self, HEADER_BYTES, Header, Position};
 use crate::disk::{File, is_full};
 use crate::latest::{Latest, Watcher};
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     head: Latest<Seq>,
     active: Active,
+    reserve: Reserve,
     journal_bytes: u64,
     epoch: u64,
     end: End,
@@ -68,7 +70,9 @@ impl Writer {
         let journal_bytes = shared.reader.bytes();
         let start = Position { segment: active.first, offset: active.length };
         let group = Group::new(Place { start, epoch, journal_bytes }, end);
-        Self { shared, head, active, journal_bytes, epoch, end, repeats, group, rolled: Ok(()), _lock: lock }
+        let reserve = Reserve::new(shared.options.reserve_bytes);
+        let rolled = Ok(());
+        Self { shared, head, active, reserve, journal_bytes, epoch, end, repeats, group, rolled, _lock: lock }
     }
 
     pub(super) fn watch_head(&self) -> Watcher<Seq> {
@@ -88,8 +92,8 @@ impl Writer {
     }
 
     /// Adds a batch to the group that was begun.
-    pub(super) fn stage(&mut self, batch: Prepared, reply: Reply) {
-        self.group.stage(&self.shared, &self.repeats, batch, reply);
+    pub(super) fn stage(&mut self, batch: Box<Prepared>, reply: Reply) {
+        self.group.stage(&self.shared, &mut self.repeats, batch, reply);
     }
 
     /// Commits the group that was begun and answers each batch of it.
@@ -104,18 +108,27 @@ impl Writer {
                 self.group.answer(None);
                 self.settle()
             }
-            Err(Failure::TakenBack(error)) => {
+            Err(failure) => {
+                self.group.give_up(&mut self.repeats);
+                self.fail(failure)
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Result<(), AppendError> {
+        match failure {
+            Failure::TakenBack(error) => {
                 if let Some(shortage) = Shortage::of(&error) {
                     self.shared.note_room(Some(shortage));
                 }
                 self.group.answer(Some(&error));
                 Ok(())
             }
-            Err(Failure::Last(error)) => {
+            Failure::Last(error) => {
                 self.group.answer(Some(&error));
                 Err(error)
             }
-            Err(Failure::Doubtful(reason)) => {
+            Failure::Doubtful(reason) => {
                 self.group.answer(Some(&AppendError::Unknown { reason: reason.clone() }));
                 Err(AppendError::Stopped { reason })
             }
@@ -150,6 +163,9 @@ impl Writer {
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &head, &[], &[], &[]);
         self.active.file.append(&bytes)?;
+        if kind == Kind::Sealed {
+            self.active.file.truncate(self.active.length + bytes.len() as u64)?;
+        }
         self.active.file.sync()?;
         self.end.chain = head.chain;
         self.grow(bytes.len() as u64);
@@ -178,6 +194,7 @@ impl Writer {
             let reason = format!("{path} could be neither written ({error}) nor cut back ({second})");
             return Failure::Doubtful(reason.into());
         }
+        self.reserve.spent();
         Failure::TakenBack(refusal(&path, error, self.group.bytes.len()))
     }
 
@@ -190,11 +207,8 @@ impl Writer {
         self.grow(self.group.bytes.len() as u64);
         let head = Seq(self.end.next.0 - 1);
         self.shared.reader.index().record(self.group.runs.drain(..), head);
-        let marks = self.group.frames.iter().map(|(_, first, at)| (*first, at.offset));
+        let marks = self.group.frames.iter().map(|staged| (staged.first, staged.at.offset));
         self.shared.reader.extend(self.active.first, self.active.length, marks);
-        for (id, _, at) in self.group.frames.drain(..) {
-            self.repeats.insert(id, at);
-        }
         self.head.set(head);
     }
 
@@ -209,6 +223,7 @@ impl Writer {
         if shortage.is_some() || !self.group.bytes.is_empty() {
             self.shared.note_room(shortage);
         }
+        self.reserve.keep(&mut self.active);
         if let Err(error) = self.shared.reader.index().flush_if_due() {
             self.group.failed = Some(error.to_string().into());
         }
@@ -228,6 +243,7 @@ impl Writer {
         self.check_epoch()?;
         let first = self.end.next;
         let header = Header { epoch: self.epoch, first, before: self.end.chain };
+        self.shed_reserve()?;
         let disk = &*self.shared.disk;
         let file = segment::create(disk, header).map_err(|error| {
             let path = segment::path(first);
@@ -242,6 +258,17 @@ impl Writer {
         self.journal_bytes += HEADER_BYTES;
         self.shared.reader.extend(first, HEADER_BYTES, []);
         Ok(())
+    }
+
+    /// Ends the segment's file where its frames end. What was reserved last was never synced, and a
+    /// power cut would leave anything there, behind which another segment must not follow.
+    fn shed_reserve(&mut self) -> Result<(), Failure> {
+        self.reserve.spent();
+        let Active { first, file, length } = &mut self.active;
+        file.truncate(*length).and_then(|()| file.sync()).map_err(|error| {
+            let reason = format!("{} could not be ended: {error}", segment::path(*first)).into();
+            Failure::Last(AppendError::Stopped { reason })
+        })
     }
 
     fn check_epoch(&self) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! One file of a disk that loses: its bytes as processes see them, and its bytes as a power cut would leave them.
 //!
-//! Invariant: the two agree up to `dirty_from`, and a tear never touches what lies below it.
+//! Invariant: the two agree up to `dirty_from` and, where they are of one length, from `dirty_to` on; a
+//! tear never touches what lies below.
 
 /// The unit in which a disk keeps or loses bytes.
 const SECTOR_BYTES: usize = 512;
@@ -11,11 +12,12 @@ pub struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
     dirty_from: usize,
+    dirty_to: usize,
 }
 
 impl Content {
     pub(super) fn durable(bytes: &[u8]) -> Self {
-        Self { seen: bytes.to_vec(), durable: bytes.to_vec(), dirty_from: bytes.len() }
+        Self { seen: bytes.to_vec(), durable: bytes.to_vec(), dirty_from: bytes.len(), dirty_to: 0 }
     }
 
     /// The bytes as processes see them.
@@ -30,12 +32,13 @@ impl Content {
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.seen.extend_from_slice(bytes);
+        self.dirty_to = self.seen.len();
     }
 
     /// Writes at an offset; zeros fill what lies between the end and it.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         if offset > self.seen.len() {
-            self.seen.resize(offset, 0);
+            self.resize(offset);
         }
         let (over, behind) = bytes.split_at(bytes.len().min(self.seen.len() - offset));
         self.rewrite(offset as u64, over);
@@ -44,8 +47,9 @@ impl Content {
 
     /// Cuts to a length, or fills up to it with zeros.
     pub fn resize(&mut self, length: usize) {
-        self.seen.resize(length, 0);
         self.dirty_from = self.dirty_from.min(length);
+        self.dirty_to = self.dirty_to.max(length);
+        self.seen.resize(length, 0);
     }
 
     /// Whether a power cut would change nothing.
@@ -67,13 +71,23 @@ impl Content {
         let end = (start + bytes.len()).min(self.seen.len());
         self.seen[start..end].copy_from_slice(&bytes[..end - start]);
         self.dirty_from = self.dirty_from.min(start);
+        self.dirty_to = self.dirty_to.max(end);
     }
 
     /// Makes all bytes durable.
     pub fn sync(&mut self) {
-        self.durable.truncate(self.dirty_from);
-        self.durable.extend_from_slice(&self.seen[self.dirty_from..]);
-        self.dirty_from = self.seen.len();
+        if self.durable.len() == self.seen.len() {
+            let to = self.dirty_to.clamp(self.dirty_from, self.seen.len());
+            self.durable[self.dirty_from..to].copy_from_slice(&self.seen[self.dirty_from..to]);
+        } else {
+            self.durable.truncate(self.dirty_from);
+            self.durable.extend_from_slice(&self.seen[self.dirty_from..]);
+        }
+        self.clean();
+    }
+
+    fn clean(&mut self) {
+        (self.dirty_from, self.dirty_to) = (self.seen.len(), 0);
     }
 
     /// Linux marks the pages clean when their write-back fails: the bytes can be read until the
@@ -81,7 +95,7 @@ impl Content {
     pub(super) fn fail_sync(&mut self) {
         self.durable.truncate(self.dirty_from);
         self.durable.resize(self.seen.len(), 0);
-        self.dirty_from = self.seen.len();
+        self.clean();
     }
 
     pub(super) fn flip(&mut self, offset: u64) {
@@ -96,7 +110,7 @@ impl Content {
     /// A power cut: what was not synced is gone.
     pub fn revert(&mut self) {
         self.seen.clone_from(&self.durable);
-        self.dirty_from = self.seen.len();
+        self.clean();
     }
 
     /// A power cut that keeps a part of what was not synced: some length of it, each sector new, old, zeros or garbage.

@@ -5,6 +5,7 @@
 //! ever lost by a power cut.
 
 pub mod content;
+mod file;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::content::{Content, Dice};
+use self::file::SimFile;
 use super::{Disk, File, parent};
 
 /// What a power cut does to that which was not synced.
@@ -36,6 +38,8 @@ pub enum Operation {
     Open,
     /// Appending; half of the bytes arrive before it fails.
     Append,
+    /// Reserving room behind the end; none arrives.
+    Reserve,
     /// Syncing a file.
     Sync,
     /// Syncing a folder.
@@ -206,6 +210,24 @@ impl State {
         }
     }
 
+    fn handle(&self, disk: &SimDisk, id: FileId) -> Box<dyn File> {
+        let end = self.files.get(&id).map_or(0, Content::len);
+        Box::new(SimFile { disk: disk.clone(), id, life: self.life, end })
+    }
+
+    /// Writes at an offset as much as there is room for; returns how much that was.
+    fn write(&mut self, id: FileId, offset: u64, bytes: &[u8]) -> usize {
+        let Some(content) = self.files.get_mut(&id) else { return bytes.len() };
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used));
+        let before = content.len();
+        // What lies within the file has its room already.
+        let free = room.saturating_add(before.saturating_sub(offset));
+        let written = bytes.len().min(usize::try_from(free).unwrap_or(usize::MAX));
+        content.write(usize::try_from(offset).unwrap_or(usize::MAX), &bytes[..written]);
+        self.used += content.len() - before;
+        written
+    }
+
     /// Counts an operation; fails it when the power is off or a planned fault strikes.
     fn admit(&mut self, operation: Operation) -> io::Result<()> {
         self.count(operation)?;
@@ -293,14 +315,14 @@ impl Disk for SimDisk {
             state.create(path);
         }
         let id = state.file(path)?;
-        Ok(Box::new(SimFile { disk: self.clone(), id, life: state.life }))
+        Ok(state.handle(self, id))
     }
 
     fn open_existing(&self, path: &str) -> io::Result<Box<dyn File>> {
         let mut state = self.state();
         state.admit(Operation::Read)?;
         let id = state.file(path)?;
-        Ok(Box::new(SimFile { disk: self.clone(), id, life: state.life }))
+        Ok(state.handle(self, id))
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
@@ -392,89 +414,5 @@ impl Drop for Lock {
         if state.life == self.life {
             state.locks.remove(&self.path);
         }
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    id: FileId,
-    life: u64,
-}
-
-impl SimFile {
-    /// The outer error leaves no trace on the disk; the inner one is a planned fault, which may
-    /// leave some.
-    fn state(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, io::Result<()>)> {
-        let mut state = self.disk.state();
-        if state.life != self.life {
-            return Err(io::Error::other("this handle is from before a simulated power cut"));
-        }
-        state.count(operation)?;
-        let admitted = state.strike(operation);
-        Ok((state, admitted))
-    }
-}
-
-impl File for SimFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (mut state, admitted) = self.state(Operation::Append)?;
-        let room = state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used));
-        let asked = if admitted.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        let written = asked.min(usize::try_from(room).unwrap_or(usize::MAX));
-        state.used += written as u64;
-        if let Some(content) = state.files.get_mut(&self.id) {
-            content.append(&bytes[..written]);
-        }
-        admitted?;
-        if written < bytes.len() {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full"));
-        }
-        state.counters.appends += 1;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let (mut state, admitted) = self.state(Operation::Sync)?;
-        if let Some(content) = state.files.get_mut(&self.id) {
-            if admitted.is_ok() { content.sync() } else { content.fail_sync() }
-        }
-        admitted?;
-        state.counters.syncs += 1;
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let (state, admitted) = self.state(Operation::Read)?;
-        admitted?;
-        Ok(state.files.get(&self.id).map_or(0, Content::len))
-    }
-
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let (mut state, admitted) = self.state(Operation::Append)?;
-        admitted?;
-        if let Some(content) = state.files.get_mut(&self.id) {
-            content.rewrite(offset, bytes);
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let (state, admitted) = self.state(Operation::Read)?;
-        admitted?;
-        let bytes = state.files.get(&self.id).map_or(&[][..], Content::bytes);
-        let from = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let read = from.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&from[..read]);
-        Ok(read)
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        let (mut state, admitted) = self.state(Operation::Truncate)?;
-        admitted?;
-        if let Some(content) = state.files.get_mut(&self.id) {
-            let freed = content.truncate(length);
-            state.used -= freed;
-        }
-        Ok(())
     }
 }

@@ -128,8 +128,9 @@ fn the_nth_operation_fails_once() {
     disk.fail_nth(Operation::Append, 2);
     file.append(b"1").unwrap();
     file.append(b"22").unwrap_err();
+    assert_eq!(disk.read("a").unwrap(), b"12");
     file.append(b"3").unwrap();
-    assert_eq!(disk.read("a").unwrap(), b"123");
+    assert_eq!(disk.read("a").unwrap(), b"13", "what failed is written over");
 }
 
 #[test]
@@ -148,4 +149,26 @@ fn a_file_with_two_names_after_half_a_move_takes_its_room_until_the_last_is_remo
     assert_eq!(disk.used(), 5);
     disk.remove("d/a").unwrap();
     assert_eq!(disk.used(), 0);
+}
+
+#[test]
+fn what_is_reserved_takes_room_once_and_is_lost_like_all_else() {
+    let disk = SimDisk::new();
+    let mut file = written(&disk, "a", b"12", b"");
+    disk.set_capacity(Some(6));
+    file.reserve(3).unwrap();
+    file.append(b"34").unwrap();
+    assert_eq!((disk.used(), disk.read("a").unwrap()), (5, b"1234\0".to_vec()));
+    assert!(crate::disk::is_full(&file.reserve(9).unwrap_err()));
+    file.append(b"56").unwrap();
+    assert!(crate::disk::is_full(&file.append(b"7").unwrap_err()));
+    assert_eq!((disk.used(), disk.read("a").unwrap()), (6, b"123456".to_vec()));
+    disk.power_cut(Loss::LoseUnsynced);
+    assert_eq!(disk.read("a").unwrap(), b"12");
+    let mut file = disk.open("a").unwrap();
+    file.reserve(2).unwrap();
+    file.sync().unwrap();
+    file.append(b"3").unwrap();
+    disk.power_cut(Loss::LoseUnsynced);
+    assert_eq!(disk.read("a").unwrap(), b"12\0\0");
 }

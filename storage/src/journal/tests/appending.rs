@@ -1,15 +1,13 @@
 //! What an append promises while the disk works, and when it does not.
 
-use futures::FutureExt;
-use futures::future::join_all;
-use policies::span::ByteSize;
-
 use super::*;
 use crate::disk::Disk;
 use crate::disk::sim::Operation;
+use futures::FutureExt;
+use futures::future::join_all;
 
 fn small() -> Options {
-    Options { segment_bytes: ByteSize(600), unindexed_max: 4, ..Options::default() }
+    Options { segment_bytes: ByteSize(600), unindexed_max: 4, ..small_reserve() }
 }
 
 async fn submit_all(journal: &Journal, batches: Vec<Batch>) -> Vec<Result<Appended, AppendError>> {
@@ -125,7 +123,8 @@ async fn what_can_never_be_appended_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_works_again_with_room() {
-    let machine = Machine::with(small());
+    // What is reserved would be room.
+    let machine = Machine::with(Options { reserve_bytes: ByteSize(0), ..small() });
     machine
         .session(async |journal| {
             let disk = &machine.disk;
@@ -162,7 +161,7 @@ async fn a_full_disk_refuses_loses_nothing_and_works_again_with_room() {
 
 #[tokio::test]
 async fn a_quota_acts_like_a_full_disk_and_lets_smaller_batches_pass() {
-    let machine = Machine::with(Options { bytes_max: Some(ByteSize(1000)), ..Options::default() });
+    let machine = Machine::with(Options { bytes_max: Some(ByteSize(1000)), ..small_reserve() });
     machine
         .session(async |journal| {
             let large = batch(2, vec![write("a", None, &[&"x".repeat(900)])]);

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
-use policies::span::ByteSize;
-
 use super::*;
 use crate::disk::sim::content::Dice;
+use futures::future::join_all;
 
 /// Histories that are tried.
 const HISTORIES: u64 = 1000;
@@ -34,7 +32,8 @@ impl History {
             unindexed_max: 1 + dice.below(20),
             group_events_max: 1 + dice.below(30),
             inline_max: ByteSize(200),
-            ..Options::default()
+            reserve_bytes: ByteSize([0, 700, 5000][dice.below(3)]),
+            ..small_reserve()
         };
         Self { machine: Machine::with(options), dice, known: BTreeMap::new(), seed }
     }

@@ -1,7 +1,5 @@
 //! Torn tails are cut, damage stops the start, and edits break the chain.
 
-use policies::span::ByteSize;
-
 use super::super::{frame, record, segment};
 use super::*;
 use crate::disk::Disk;
@@ -56,7 +54,7 @@ async fn flip_every_byte(machine: &Machine, events: u64, spared: u64) {
 
 #[tokio::test]
 async fn any_flipped_byte_is_refused_or_costs_at_most_the_last_group() {
-    let machine = Machine::with(Options { segment_bytes: ByteSize(900), ..Options::default() });
+    let machine = Machine::with(Options { segment_bytes: ByteSize(900), ..small_reserve() });
     machine.life(async |journal| groups(&journal, &[2, 1, 3, 1, 2]).await).await;
     assert!(machine.segments().len() > 1);
     flip_every_byte(&machine, 18, 4).await;
@@ -64,7 +62,7 @@ async fn any_flipped_byte_is_refused_or_costs_at_most_the_last_group() {
 
 #[tokio::test]
 async fn once_closed_or_opened_again_a_flipped_byte_costs_no_event() {
-    let machine = Machine::with(Options { segment_bytes: ByteSize(900), ..Options::default() });
+    let machine = Machine::with(Options { segment_bytes: ByteSize(900), ..small_reserve() });
     machine.session(async |journal| groups(&journal, &[2, 1, 2]).await).await;
     flip_every_byte(&machine, 10, 0).await;
     let machine = Machine::default();
@@ -78,21 +76,26 @@ async fn a_torn_tail_is_cut_and_reported() {
     let machine = Machine::default();
     machine.life(async |journal| groups(&journal, &[1, 1]).await).await;
     let path = machine.segments().remove(0);
-    let whole = machine.disk.read(&path).unwrap();
+    let end = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let bytes = machine.disk.read(&path).unwrap();
+    let whole = &bytes[..end(&bytes)];
     for kept in 1..=40 {
         let torn = copy(&machine);
-        torn.disk.forge(&path, &whole[..whole.len() - kept]);
+        let left = &whole[..whole.len() - kept];
+        // With what was reserved behind it, or without.
+        let reserve = vec![0; kept % 3 * 100];
+        torn.disk.forge(&path, &[left, &reserve].concat());
         let (journal, _, opened) = torn.open().unwrap();
         let found = opened.torn.unwrap();
         assert_eq!((opened.head, &found.file), (Seq(2), &path));
-        assert_eq!(found.offset + found.bytes, (whole.len() - kept) as u64);
+        assert_eq!(found.offset + found.bytes, end(left) as u64);
         assert_eq!(journal.read(Seq::FIRST, 9).unwrap().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn damage_in_an_earlier_segment_names_file_and_offset_and_what_to_do() {
-    let machine = Machine::with(Options { segment_bytes: ByteSize(300), ..Options::default() });
+    let machine = Machine::with(Options { segment_bytes: ByteSize(300), ..small_reserve() });
     machine.session(async |journal| groups(&journal, &[1, 1, 1, 1]).await).await;
     let path = machine.segments().remove(1);
     machine.disk.flip(&path, 100);
@@ -105,7 +108,7 @@ async fn damage_in_an_earlier_segment_names_file_and_offset_and_what_to_do() {
 
 #[tokio::test]
 async fn a_missing_segment_or_tail_stops_the_start() {
-    let machine = Machine::with(Options { segment_bytes: ByteSize(300), unindexed_max: 1, ..Options::default() });
+    let machine = Machine::with(Options { segment_bytes: ByteSize(300), unindexed_max: 1, ..small_reserve() });
     machine.session(async |journal| groups(&journal, &[1, 1, 1, 1]).await).await;
     let segments = machine.segments();
     for (nth, path) in segments.iter().enumerate() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures::future::{Either, select};
 use policies::instant::Timestamp;
+use policies::span::ByteSize;
 
 use super::*;
 use crate::disk::sim::{Loss, SimDisk};
@@ -18,16 +19,27 @@ use crate::views::memory::MemoryShelves;
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
 
 /// What outlives a process: its disk and its shelves.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Machine {
     disk: SimDisk,
     shelves: MemoryShelves,
     options: Options,
 }
 
+/// The usual bounds, with a reserve that these short histories use up.
+fn small_reserve() -> Options {
+    Options { reserve_bytes: ByteSize(700), ..Options::default() }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::with(small_reserve())
+    }
+}
+
 impl Machine {
     fn with(options: Options) -> Self {
-        Self { options, ..Self::default() }
+        Self { disk: SimDisk::new(), shelves: MemoryShelves::new(), options }
     }
 
     fn open(&self) -> Result<(Journal, Committer, Opened), OpenError> {

@@ -1,11 +1,9 @@
 //! What reading promises: by place, by stream, and along the tail.
 
-use policies::span::ByteSize;
-
 use super::*;
 
 fn rolling() -> Machine {
-    Machine::with(Options { segment_bytes: ByteSize(1000), unindexed_max: 16, ..Options::default() })
+    Machine::with(Options { segment_bytes: ByteSize(1000), unindexed_max: 16, ..small_reserve() })
 }
 
 /// Appends `count` batches of two events, one to `all` and one to `s0`..`s4` in turn.
