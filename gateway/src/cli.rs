@@ -105,7 +105,6 @@ pub struct CheckArgs {
 
 /// `callboard tree`.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct TreeArgs {
     /// What to do to a part of it.
     #[command(subcommand)]
@@ -157,7 +156,6 @@ pub struct NodeArgs {
 
 /// `callboard letters`.
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct LettersArgs {
     /// What to do with one.
     #[command(subcommand)]
@@ -268,7 +266,7 @@ pub struct ExplainArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
     /// The server to ask
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
 }
 
@@ -351,6 +349,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_server_may_be_named_before_the_word_or_after_it() {
+        for words in [["--url", "http://x", "restart", "writer"], ["restart", "writer", "--url", "http://x"]] {
+            let cli = Cli::try_parse_from(["callboard", "tree"].into_iter().chain(words)).unwrap();
+            let Command::Tree(TreeArgs { command: Some(TreeCommand::Restart(node)), branch: None, .. }) = cli.command
+            else {
+                panic!("{words:?}")
+            };
+            assert_eq!((node.node.as_str(), node.server.url.as_str()), ("writer", "http://x"));
+        }
+        let cli = Cli::try_parse_from(["callboard", "letters", "--url", "http://x", "show", "a"]).unwrap();
+        let Command::Letters(LettersArgs { command: Some(LettersCommand::Show(letter)), .. }) = cli.command else {
+            panic!("no word")
+        };
+        assert_eq!(letter.server.url, "http://x");
     }
 
     #[test]

@@ -59,13 +59,13 @@ impl MailboxPolicy {
 struct Written {
     bound: u32,
     when_full: WhenFull,
-    block_within: Span,
+    block_within: Option<Span>,
 }
 
 impl Default for Written {
     fn default() -> Self {
-        let MailboxPolicy { bound, when_full, block_within } = MailboxPolicy::default();
-        Self { bound, when_full, block_within }
+        let MailboxPolicy { bound, when_full, .. } = MailboxPolicy::default();
+        Self { bound, when_full, block_within: None }
     }
 }
 
@@ -106,6 +106,12 @@ impl<'de> Visitor<'de> for Either {
         if bound == 0 {
             return Err(de::Error::invalid_value(de::Unexpected::Unsigned(0), &"a bound of 1 message at least"));
         }
+        if block_within.is_some() && when_full != WhenFull::Block {
+            return Err(de::Error::custom(
+                "`block_within` says how long a sender waits, and needs when_full = \"block\"",
+            ));
+        }
+        let block_within = block_within.unwrap_or(MailboxPolicy::default().block_within);
         Ok(MailboxPolicy { bound, when_full, block_within })
     }
 }
@@ -152,6 +158,12 @@ mod tests {
             assert!(read(text).is_err(), "{text}");
         }
         assert!(read("mailbox.bund = 1").unwrap_err().contains("unknown field `bund`"));
+    }
+
+    #[test]
+    fn a_wait_without_blocking_is_refused() {
+        let refusal = read("mailbox = { bound = 3, block_within = '2s' }").unwrap_err().to_string();
+        assert!(refusal.contains("needs when_full = \"block\""), "{refusal}");
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Letters {
                 deaths,
             };
             self.0.metrics.dead_lettered(kind_of(stream));
+            tracing::warn!(letter = %id, %stream, what = gist, "a command is a dead letter; `callboard letters` shows it");
             events.push(Event::Dead(letter));
             if policy.then == Then::Fail {
                 let reason = "the policy gives up what is poison".to_owned();

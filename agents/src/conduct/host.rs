@@ -68,9 +68,10 @@ impl Host<Run> for Conductor {
 
     async fn started(&self, context: &Context<Run>, state: &State, events: &[Event]) {
         for event in events {
-            if let Event::Parked(Parked { hold: Hold::Poison { deaths, .. }, .. }) = event {
+            if let Event::Parked(Parked { hold: Hold::Poison { letter, deaths, .. }, path, .. }) = event {
                 let child = deaths.last().map_or("", |death| &death.child);
                 context.spine().metrics.dead_lettered(child);
+                tracing::warn!(%letter, %path, child, "a step is a dead letter; `callboard letters` shows it");
             }
             if let Event::Intended(intent) = event {
                 let attempt = Attempt { key: intent.key.clone(), number: intent.attempt };

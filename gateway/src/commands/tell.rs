@@ -57,6 +57,18 @@ pub async fn cancel(arguments: &CancelArgs) -> anyhow::Result<()> {
     tell(&arguments.server.url, &arguments.run, "cancel", &body).await
 }
 
+/// What a person says of an effect that is held: of a dead letter to be replayed or discarded, its name;
+/// else the key to settle it by.
+fn way_on(held: &Value) -> String {
+    let hold = &held["hold"];
+    match hold["letter"].as_str() {
+        Some(letter) if hold["in_doubt"] != true => {
+            format!("it is the dead letter {letter}; callboard letters replay or discard it")
+        }
+        _ => held["key"].as_str().unwrap_or("?").to_owned(),
+    }
+}
+
 async fn tell(url: &str, run: &str, what: &str, body: &Value) -> anyhow::Result<()> {
     let run: String = run.chars().filter(char::is_ascii_alphanumeric).collect();
     let after: Value = Server::new(url)?.post(&format!("/v1/runs/{run}/{what}"), body).await?;
@@ -65,7 +77,7 @@ async fn tell(url: &str, run: &str, what: &str, body: &Value) -> anyhow::Result<
         println!("  {} waits for approval", question["path"].as_str().unwrap_or("?"));
     }
     for held in after["parked"].as_array().into_iter().flatten() {
-        println!("  {} is held: {}", held["path"].as_str().unwrap_or("?"), held["key"].as_str().unwrap_or("?"));
+        println!("  {} is held: {}", held["path"].as_str().unwrap_or("?"), way_on(held));
     }
     Ok(())
 }

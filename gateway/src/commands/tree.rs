@@ -15,12 +15,19 @@ use crate::terminal::{self, Look, Screen};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The cursor to the top, and what is below it away.
 const AFRESH: &str = "\u{1b}[H\u{1b}[J";
+/// Shown last, when the server was away: no tree looks like it, so the next one is drawn.
+const AGAIN: &str = "-";
 
 /// Prints the tree once or as it changes, or tells the server an operator's word.
 ///
 /// # Errors
 /// When the server does not answer with a tree, or does not follow the word.
 pub async fn run(arguments: &TreeArgs) -> anyhow::Result<()> {
+    if arguments.command.is_some() && arguments.branch.is_some() {
+        anyhow::bail!(
+            "a word to the tree names its child or branch behind it, such as `callboard tree restart agents`"
+        );
+    }
     match &arguments.command {
         Some(TreeCommand::Restart(node)) => tell(node, Word::Restart).await,
         Some(TreeCommand::Stop(node)) => tell(node, Word::Stop).await,
@@ -43,9 +50,23 @@ async fn show(arguments: &TreeArgs) -> anyhow::Result<()> {
     let server = Server::new(&arguments.server.url)?;
     let path = path(arguments);
     let (colours, redraws) = (is_fancy(arguments.plain), redraws(arguments.plain));
-    let mut shown = String::new();
+    let (mut shown, mut is_away) = (String::new(), false);
     loop {
-        let picture: TreeSnapshot = server.get(&path).await?;
+        let picture: TreeSnapshot = match server.get(&path).await {
+            Ok(picture) => picture,
+            // A server that is started anew is watched on.
+            Err(error) if arguments.watch && !shown.is_empty() => {
+                if !std::mem::replace(&mut is_away, true) {
+                    eprintln!("{error:#}; waiting for it, Ctrl-C ends this");
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if std::mem::take(&mut is_away) {
+            shown = AGAIN.to_owned();
+        }
         let screen = Screen::now();
         let draw = |ages| terminal::tree(&picture, Look { colours, ages, width: screen.map(|screen| screen.columns) });
         // On paper, time alone is no reason to draw it once more.

@@ -52,6 +52,8 @@ struct Line<'a> {
     child: &'a str,
     in_doubt: bool,
     deaths: usize,
+    /// Of these, so many that it is certain to have caused.
+    deaths_certain: usize,
     last: Option<&'a actors::letters::Death>,
     #[serde(flatten)]
     fate: &'a actors::letters::Fate,
@@ -68,6 +70,7 @@ fn line(entry: &Entry) -> Line<'_> {
         child: &letter.child,
         in_doubt: letter.in_doubt,
         deaths: letter.deaths.len(),
+        deaths_certain: letter.deaths.iter().filter(|death| death.certain).count(),
         last: letter.deaths.last(),
         fate: &entry.fate,
     }

@@ -50,6 +50,7 @@ pub(super) async fn tell(
     let known = Word::ALL.map(Word::as_str);
     let word = Word::ALL.into_iter().find(|word| word.as_str() == action).ok_or_else(|| {
         let nearest = closest(&action, known).map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        let nearest = if nearest.is_empty() { "." } else { &nearest };
         Problem::not_found(format!("there is no action `{action}`{nearest} Known: {}", known.join(", ")))
     })?;
     system.operate(PRINCIPAL, &name, word).await.map(Json).map_err(problem)

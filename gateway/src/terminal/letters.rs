@@ -18,12 +18,12 @@ pub fn letters(page: &Value) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{}  {}  {} of {}  {} deaths, the last of {}: {}: {}  {}",
+            "{}  {}  {} of {}  {}, the last of {}: {}: {}  {}",
             word(&letter["id"]),
             time(&letter["at"]),
             clip(word(&letter["what"])),
             word(&letter["stream"]),
-            letter["deaths"],
+            deaths(letter),
             word(&letter["child"]),
             word(&last["class"]),
             clip(word(&last["message"])),
@@ -37,6 +37,18 @@ pub fn letters(page: &Value) -> String {
         let _ = writeln!(text, "more: --before {next}");
     }
     text
+}
+
+/// How often whoever had it died: for certain by it, or with others that may have been the cause.
+fn deaths(letter: &Value) -> String {
+    let all = letter["deaths"].as_u64().unwrap_or_default();
+    let certain = letter["deaths_certain"].as_u64().unwrap_or(all).min(all);
+    let count = |number, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    match (certain, all - certain) {
+        (certain, 0) => count(certain, "death"),
+        (0, suspected) => count(suspected, "suspected death"),
+        (certain, suspected) => format!("{} and {suspected} suspected", count(certain, "death")),
+    }
 }
 
 /// One letter with its content and its history.
@@ -102,11 +114,13 @@ mod tests {
         let death = json!({ "at": 0, "child": "writer", "class": "bug", "message": "its model panicked:\nno", "certain": true });
         let line = json!({
             "id": "abc", "at": 0, "kind": "effect", "stream": "run/r", "what": "draft", "child": "writer",
-            "in_doubt": false, "deaths": 3, "last": death, "fate": "open",
+            "in_doubt": false, "deaths": 3, "deaths_certain": 1, "last": death, "fate": "open",
         });
         let text = letters(&json!({ "letters": [line], "next": 7 }));
         assert!(
-            text.contains("draft of run/r  3 deaths, the last of writer: bug: its model panicked: no  open"),
+            text.contains(
+                "draft of run/r  1 death and 2 suspected, the last of writer: bug: its model panicked: no  open"
+            ),
             "{text}"
         );
         assert!(text.ends_with("more: --before 7\n"), "{text}");

@@ -139,7 +139,8 @@ impl Pen<'_> {
             Duty::Draining => facts.push(Fact::new(Tone::Warn, "draining")),
         }
         if node.restarts > 0 {
-            facts.push(Fact::new(Tone::Plain, format!("{} restarts", node.restarts)));
+            let restarts = if node.restarts == 1 { "restart" } else { "restarts" };
+            facts.push(Fact::new(Tone::Plain, format!("{} {restarts}", node.restarts)));
         }
         if let Some(breaker) = &node.standing.breaker
             && breaker.state != BreakerWord::Closed
