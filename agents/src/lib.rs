@@ -5,6 +5,7 @@ pub mod aggregator;
 pub mod conduct;
 pub mod context;
 pub mod embed;
+pub mod evaluation;
 pub mod front;
 pub mod ledger;
 pub mod model;

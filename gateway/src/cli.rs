@@ -28,6 +28,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Find the faults of briefs, workflows, policies and configuration, without running anything
     Check(CheckArgs),
+    /// Run an agent over cases, score its answers by rules and by a judge, and compare with the last time
+    Eval(EvalArgs),
     /// List the runs that the journal knows
     Runs(SystemArgs),
     /// Show the supervision tree of a server that runs, or restart, stop, pause, resume or drain a part of it
@@ -76,6 +78,28 @@ pub struct RunArgs {
     /// One plain line for each step, without colours or a progress bar
     #[arg(long)]
     pub plain: bool,
+    /// Where and how.
+    #[command(flatten)]
+    pub system: SystemArgs,
+}
+
+/// `callboard eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// The agent, as the tree names it: agents.writer, or writer
+    pub agent: String,
+    /// Files of cases, and folders of such files
+    #[arg(required = true)]
+    pub cases: Vec<PathBuf>,
+    /// So many cases at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub parallel: u8,
+    /// End with an error when the mean score is less than this, from 0 to 1
+    #[arg(long, value_name = "SCORE")]
+    pub score_min: Option<f64>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
     /// Where and how.
     #[command(flatten)]
     pub system: SystemArgs,

@@ -15,7 +15,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log();
     end_with_the_reader();
-    if matches!(cli.command, Command::Run(_) | Command::Serve(_)) {
+    if matches!(cli.command, Command::Run(_) | Command::Serve(_) | Command::Eval(_)) {
         one_thread();
     }
     match dispatch(&cli.command) {
@@ -79,6 +79,7 @@ fn dispatch(command: &Command) -> anyhow::Result<()> {
             Command::Doctor(arguments) => commands::doctor::run(arguments),
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Serve(arguments) => commands::serve::run(arguments).await,
+            Command::Eval(arguments) => commands::eval::run(arguments).await,
             Command::Runs(arguments) => commands::runs::run(arguments).await,
             Command::Tree(arguments) => commands::tree::run(arguments).await,
             Command::Letters(arguments) => commands::letters::run(arguments).await,

@@ -5,6 +5,7 @@
 mod desk;
 mod disk;
 mod economy;
+mod evaluation;
 mod fallback;
 mod going_on;
 mod kill;

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod eval;
 pub mod letters;
 mod person;
 pub mod policy;

@@ -235,7 +235,7 @@ async fn conclude(system: &System, id: &str) -> anyhow::Result<()> {
 }
 
 /// A run's figures, as of now.
-async fn figures(system: &System, id: &str) -> anyhow::Result<Report> {
+pub(super) async fn figures(system: &System, id: &str) -> anyhow::Result<Report> {
     // The figures follow the journal, which has it already.
     system.reports().reach(system.journal().head(), FIGURES_MAX).await;
     system.reports().report(id)?.context("the report is not there yet; run the same command again")

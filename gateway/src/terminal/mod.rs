@@ -2,13 +2,16 @@
 //! journal and the tree's pictures; showing it changes nothing.
 
 mod download;
+mod evaluation;
 mod letters;
 mod lines;
 mod report;
 mod screen;
+mod table;
 mod tree;
 
 pub use download::Downloads;
+pub use evaluation::evaluation;
 pub use letters::{fate, letter, letters};
 pub use lines::Painter;
 pub use report::report;

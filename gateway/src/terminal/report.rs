@@ -9,6 +9,7 @@ use policies::tokens::Usage;
 use serde_json::Value;
 
 use super::lines::clip;
+use super::table::table;
 
 /// What the outputs call the list of posts, and the map that makes them, in a workflow such as the
 /// built-in one.
@@ -139,18 +140,6 @@ fn plain(value: Option<&Value>) -> String {
 
 fn tokens(usage: &Usage) -> u64 {
     usage.input_total().0 + usage.output.0
-}
-
-/// Columns as wide as their widest cell.
-fn table(rows: &[Row]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(&format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end()));
-    }
-    text
 }
 
 #[cfg(test)]
