@@ -162,6 +162,7 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         request_hash: String::new(),
         reserved,
         scopes,
+        granted: None,
         stand_in: None,
     }
 }

@@ -57,11 +57,19 @@ impl Recorder {
         expected: Option<Version>,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
-        let batch = Batch {
-            id: RecordId(self.chance.id()),
-            writes: vec![Write { stream, expected, events }],
-            preconditions: Vec::new(),
-        };
+        self.append_while(Vec::new(), Write { stream, expected, events }).await
+    }
+
+    /// Appends to one stream while the others are at these versions.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append_while(
+        &mut self,
+        preconditions: Vec<(StreamId, Version)>,
+        write: Write,
+    ) -> Result<Appended, AppendError> {
+        let batch = Batch { id: RecordId(self.chance.id()), writes: vec![write], preconditions };
         let mut repeats = 0;
         loop {
             match self.journal.append(batch.clone()).await {

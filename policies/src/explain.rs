@@ -122,8 +122,14 @@ pub fn budget(source: Source<'_>, scope: &ScopeId) -> Result<Setting, Vec<Error>
         ScopeId::Agent(name) if policy.agents.contains_key(name) => vec!["agents".to_owned(), name.clone()],
         ScopeId::Agent(_) => vec!["agent".to_owned()],
     };
-    let value = policy.limit(scope).map(|limit| Value::String(limit.to_string()));
-    Ok(places.setting(&way, "limit".to_owned(), value))
+    let limits = policy.limits(scope);
+    let mut setting = places.setting(&way, "limit".to_owned(), None);
+    if !limits.is_none() {
+        // Of a table with a line of its own, only that line would be found.
+        let written = places.text(&way).filter(|text| !text.starts_with('['));
+        setting.value = Some(written.unwrap_or_else(|| limits.to_string()));
+    }
+    Ok(setting)
 }
 
 /// Where values stand in a text.
@@ -134,12 +140,14 @@ struct Places<'a> {
 
 impl Places<'_> {
     fn setting(&self, way: &[String], key: String, value: Option<Value>) -> Setting {
-        let written = self.find(way);
-        let text = written.and_then(|value| self.source.text.get(value.span()));
-        // A text over several lines would break the table that it is shown in.
-        let text = text.filter(|text| !text.contains('\n')).map(str::to_owned);
-        let value = value.map(|value| text.unwrap_or_else(|| literal(&value)));
+        let value = value.map(|value| self.text(way).unwrap_or_else(|| literal(&value)));
         Setting { key, value, line: self.line(way) }
+    }
+
+    /// A value as it is written; but over several lines it would break the table that it is shown in.
+    fn text(&self, way: &[String]) -> Option<String> {
+        let text = self.find(way).and_then(|value| self.source.text.get(value.span()));
+        text.filter(|text| !text.contains('\n')).map(str::to_owned)
     }
 
     fn line(&self, way: &[String]) -> Option<usize> {
@@ -291,6 +299,9 @@ on.bug.action = "park"
         assert_eq!(limit("agent/writer"), ("\"$1.00\"".to_owned(), Some(3)));
         assert_eq!(limit("agent/reviewer"), ("\"$3.00\"".to_owned(), Some(1)));
         assert_eq!(limit("run/any"), (String::new(), None));
+        let text = "[run]\nday = \"$1.00\"\nat_end = \"ask\"\n[agent]\nday = \"$1.00\"\n";
+        let windows = budget(Source { file: "budget.toml", text }, &"run/any".parse().unwrap()).unwrap();
+        assert_eq!(windows.value.as_deref(), Some("{ day = \"$1.00\", at_end = \"ask\" }"));
     }
 
     #[test]

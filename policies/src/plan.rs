@@ -119,7 +119,11 @@ pub fn plan(old: Rules<'_>, new: Rules<'_>, behind: impl Fn(&str) -> Vec<String>
         }));
     }
     changes.extend(differences(Of::Prices, "", value(old.prices), value(new.prices), |_| Effect::NextStart));
-    changes.extend(differences(Of::Budget, "", value(old.budget), value(new.budget), |_| Effect::InPlace));
+    changes.extend(differences(Of::Budget, "", value(old.budget), value(new.budget), |key| match key {
+        // What was spent of a day is counted by the zone that the ledger began with.
+        "zone" => Effect::NextStart,
+        _ => Effect::InPlace,
+    }));
     changes
 }
 

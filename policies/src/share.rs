@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::text::serde_as_text;
+use crate::{money::Money, text::serde_as_text};
 
 /// A share, from 1 to 100 per cent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,14 @@ impl Share {
 
     /// Half of it.
     pub const HALF: Self = Self(50);
+
+    /// All of it.
+    pub const WHOLE: Self = Self(100);
+
+    /// So much of an amount, rounded up.
+    pub fn of(self, whole: Money) -> Money {
+        Money::from_ratio(u128::from(whole.nanos()) * u128::from(self.0), 100)
+    }
 
     /// Whether `part` is at least this share of `whole`; of nothing, nothing is.
     pub const fn is_reached(self, part: u32, whole: u32) -> bool {
@@ -64,6 +72,12 @@ mod tests {
     #[test]
     fn a_share_is_reached_at_its_number_and_never_of_nothing() {
         assert!(Share::HALF.is_reached(5, 10) && !Share::HALF.is_reached(4, 9) && !Share::HALF.is_reached(0, 0));
-        assert!(Share::percent(100).unwrap().is_reached(u32::MAX, u32::MAX));
+        assert!(Share::WHOLE.is_reached(u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn a_share_of_money_rounds_up() {
+        assert_eq!(Share::HALF.of(Money::from_nanos(3)), Money::from_nanos(2));
+        assert_eq!(Share::WHOLE.of(Money::MAX), Money::MAX);
     }
 }

@@ -208,7 +208,7 @@ async fn a_failed_run_that_goes_on_is_counted_once() {
     let (at, path) = (Timestamp::from_micros(2), StepPath::from("write"));
     let message = "no".to_owned();
     let failed = Failed { at, path: path.clone(), class: FailureClass::Rejected, message, refusal: None };
-    let reopened = Reopened { at, path, by: "me".to_owned(), spent: Money::ZERO, cost_max: None };
+    let reopened = Reopened { at, path, by: "me".to_owned(), spent: Money::ZERO, cost_max: None, ended: None };
     let mut seq = Default::default();
     for event in [
         accepted("a", 1),

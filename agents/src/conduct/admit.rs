@@ -15,7 +15,7 @@ use supervisor::Gate;
 use super::casting::{Cast, Casting, Speaker};
 use super::host::Conductor;
 use crate::front::FrontError;
-use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError};
+use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
 use crate::run::{Act, Answer, Attempt, Command, Due, Grant, Run, RunId, State};
 use crate::workflow::Action;
 
@@ -175,7 +175,8 @@ impl Conductor {
     async fn reopen_account(&self, run: &RunId, state: &State, command: &Command) -> Result<(), FrontError> {
         match (&command.act, &state.order) {
             (Act::Resume { .. }, Some(order)) if state.has_failed() => {
-                self.stage.ledger.reopen_run(run.as_str(), order.terms.cost_max, state.cost).await
+                let stood = Stood { limit: order.terms.cost_max, spent: state.cost, ended: state.ended };
+                self.stage.ledger.reopen_run(run.as_str(), stood).await
             }
             _ => Ok(()),
         }
@@ -183,7 +184,7 @@ impl Conductor {
 
     /// The ledger's answer for one attempt.
     async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared) -> Granting {
-        let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), condition: None };
+        let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), at: None, condition: None };
         let (agent, amount) = match self.worst(&due.action, &prepared.cast) {
             Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
             Worst::Fault(fault) => {
@@ -192,17 +193,15 @@ impl Conductor {
             }
             Worst::AtMost { agent, amount } => (agent, amount),
         };
-        let hold = HoldId { key: due.key.as_str().to_owned(), attempt: due.attempt };
+        let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
         let scopes = self.stage.scopes(run, &agent);
         let reserve = Reserve { hold: hold.clone(), scopes: scopes.clone(), amount };
         match self.stage.ledger.reserve(reserve).await {
             Ok(grant) => {
                 prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), id: Some(hold) });
                 let condition: Option<(StreamId, Version)> = Some((grant.stream, grant.generation));
-                Granting::Answered(
-                    Answer::Reserved { amount: grant.reserved, scopes, condition },
-                    Some(Box::new(prepared)),
-                )
+                let (amount, at) = (grant.reserved, Some(grant.at));
+                Granting::Answered(Answer::Reserved { amount, scopes, at, condition }, Some(Box::new(prepared)))
             }
             Err(ReserveError::Refused(refusal)) if prepared.may_wait() => {
                 tracing::info!(run, %refusal, "a stand-in is too dear, so the step waits");

@@ -12,7 +12,7 @@ use actors::latest::Latest;
 use actors::mailbox::Bound;
 use actors::telemetry::Metrics;
 use async_trait::async_trait;
-use policies::budget::{BudgetPolicy, ScopeId};
+use policies::budget::{BudgetPolicy, Limits, ScopeId};
 use policies::failure::FailureClass;
 use policies::fallback::Outage;
 use policies::guard::GuardPolicy;
@@ -279,7 +279,7 @@ async fn another_agent_stands_in_with_its_own_words_and_pays_from_its_own_budget
 
 #[tokio::test(start_paused = true)]
 async fn a_stand_in_that_no_budget_covers_fails_nothing_and_the_step_waits_for_who_is_named() {
-    let run = Some(Money::from_nanos(100_000));
+    let run = Limits::total(Money::from_nanos(100_000));
     let house =
         House::new(&["model/spare"], BudgetPolicy { run, ..BudgetPolicy::default() }, AgentTerms::default()).await;
     house.break_guard("model/main").await;
@@ -292,7 +292,7 @@ async fn a_stand_in_that_no_budget_covers_fails_nothing_and_the_step_waits_for_w
 
 #[tokio::test(start_paused = true)]
 async fn the_next_of_a_chain_is_asked_when_a_budget_does_not_cover_the_first_stand_in() {
-    let run = Some(Money::from_nanos(100_000));
+    let run = Limits::total(Money::from_nanos(100_000));
     let house = House::new(
         &["model/spare", "agent/reviewer"],
         BudgetPolicy { run, ..BudgetPolicy::default() },

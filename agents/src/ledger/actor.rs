@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use actors::latest::Watcher;
 use actors::world::World;
-use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
+use policies::budget::{Accounts, Alert, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
 use policies::money::Money;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::Serialize;
-use storage::journal::{Event, Journal, Seq};
+use storage::journal::{AppendError, Journal, Seq, Write};
 use storage::snapshots::Snapshots;
 use supervisor::Failure;
 use tokio::sync::oneshot;
 
-use super::book::{Book, FOLD_VERSION, OPENED};
-use super::{Grant, HoldId, Reserve, stream};
+use super::book::{Book, FOLD_VERSION};
+use super::entry::{ALERTED, Alerted, Entry, OPENED, Reader};
+use super::{Grant, HoldId, Reserve, Stood, alerts_stream, stream};
 use crate::front::Reply;
 use crate::record::Recorder;
 use crate::tether::Tether;
@@ -52,10 +53,8 @@ pub enum LedgerMsg {
     Reopen {
         /// The run's scope.
         scope: ScopeId,
-        /// Its own limit.
-        limit: Option<Money>,
-        /// What it had spent.
-        spent: Money,
+        /// Where it stood.
+        stood: Stood,
         /// Told when the run's account stands.
         reply: Reply<()>,
     },
@@ -66,7 +65,7 @@ pub enum LedgerMsg {
     /// The journal has these events; only the ledger's own tail says so.
     Tail {
         /// In order, the first after what was folded.
-        events: Vec<Event>,
+        entries: Vec<Entry>,
         /// Sent when they are folded: the tail waits for it.
         folded: oneshot::Sender<()>,
     },
@@ -111,6 +110,7 @@ pub struct Open {
     arguments: LedgerArguments,
     recorder: Recorder,
     book: Book,
+    reader: Reader,
     snapshot_at: Seq,
     check_due: bool,
     _tether: Tether,
@@ -149,11 +149,16 @@ impl Actor for LedgerActor {
         {
             snapshot_at = at;
         }
+        let reader = Reader::new(&arguments.workspace);
         let opened = open(&mut recorder, &arguments.workspace, &mut book).await?;
-        catch_up(&self.world, &arguments.journal, &mut book, opened).await?;
+        catch_up(&self.world, &arguments.journal, (&reader, &mut book), opened).await?;
+        book.accounts(self.world.now());
+        book.go_live();
         let tether = Tether::new(self.world.clone());
-        tether.spawn("ledger/tail", follow(arguments.journal.clone(), book.at().next(), me));
-        Ok(Open { arguments, recorder, book, snapshot_at, check_due: false, _tether: tether })
+        tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
+        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due: false, _tether: tether };
+        open.tell().await?;
+        Ok(open)
     }
 
     async fn handle(
@@ -171,23 +176,23 @@ impl Actor for LedgerActor {
         }
         match message {
             LedgerMsg::Reserve { reserve, reply } => {
-                reply.send(open.book.reserve(reserve, self.world.elapsed()));
+                reply.send(open.book.reserve(reserve, self.world.elapsed(), self.world.now()));
                 open.watch(&me);
             }
             LedgerMsg::Limit { scope, limit } => open.book.limit_own(scope, limit),
-            LedgerMsg::Reopen { scope, limit, spent, reply } => {
+            LedgerMsg::Reopen { scope, stood, reply } => {
                 // The run's end must be behind it, which would close the account once more.
-                let Open { arguments, book, .. } = &mut *open;
-                catch_up(&self.world, &arguments.journal, book, arguments.journal.head()).await?;
-                book.reopen(scope, limit, spent);
+                let Open { arguments, book, reader, .. } = &mut *open;
+                catch_up(&self.world, &arguments.journal, (reader, book), arguments.journal.head()).await?;
+                book.reopen(scope, stood);
                 reply.send(());
             }
             LedgerMsg::Release(hold) => open.book.release(hold, open.arguments.journal.head()),
-            LedgerMsg::Accounts(reply) => reply.send(open.book.accounts().clone()),
-            LedgerMsg::Tail { events, folded } => {
+            LedgerMsg::Accounts(reply) => reply.send(open.book.accounts(self.world.now()).clone()),
+            LedgerMsg::Tail { entries, folded } => {
                 let reached = open.book.at();
-                for event in events.iter().filter(|event| event.seq > reached) {
-                    open.book.fold(event)?;
+                for entry in entries.into_iter().filter(|entry| entry.seq > reached) {
+                    open.book.fold(entry)?;
                 }
                 open.snapshot(&self.world).await;
                 // The tail's task may be gone, which ends nothing here.
@@ -203,6 +208,7 @@ impl Actor for LedgerActor {
                 open.watch(&me);
             }
         }
+        open.tell().await?;
         Ok(())
     }
 }
@@ -222,10 +228,34 @@ impl LedgerActor {
 impl Open {
     /// Has [`LedgerMsg::Check`] come once there can be a hold to look for.
     fn watch(&mut self, me: &ActorRef<LedgerMsg>) {
-        if !self.check_due && self.book.oldest_hold().is_some() {
+        if !self.check_due && self.book.has_holds() {
             self.check_due = true;
             me.send_after(HOLD_AGE_MAX, || LedgerMsg::Check);
         }
+    }
+
+    /// Writes what there is to say of budgets, so that it is said once over all restarts.
+    async fn tell(&mut self) -> Result<(), ActorProcessingErr> {
+        let alerts = self.book.take_alerts();
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let workspace = &self.arguments.workspace;
+        let event = |recorder: &mut Recorder, alert: &Alert| {
+            recorder.event(ALERTED, None, &Alerted { workspace: workspace.clone(), alert: alert.clone() })
+        };
+        let events = alerts.iter().map(|alert| event(&mut self.recorder, alert)).collect::<Result<Vec<_>, _>>()?;
+        let write = Write { stream: alerts_stream(workspace), expected: None, events };
+        match self.recorder.append_while(vec![self.book.condition()], write).await {
+            Ok(_) => alerts.iter().for_each(|alert| tracing::warn!(scope = %alert.scope, "{alert}")),
+            // Another ledger says it, and this one will see so and end.
+            Err(AppendError::Conflict { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what there is to say of budgets could not be written; it is tried again");
+                self.book.give_back_alerts(alerts);
+            }
+        }
+        Ok(())
     }
 
     async fn snapshot(&mut self, world: &World) {
@@ -257,7 +287,12 @@ async fn open(recorder: &mut Recorder, workspace: &str, book: &mut Book) -> Resu
     Ok(appended.last)
 }
 
-async fn catch_up(world: &World, journal: &Journal, book: &mut Book, until: Seq) -> Result<(), ActorProcessingErr> {
+async fn catch_up(
+    world: &World,
+    journal: &Journal,
+    (reader, book): (&Reader, &mut Book),
+    until: Seq,
+) -> Result<(), ActorProcessingErr> {
     while book.at() < until {
         let (journal, from) = (journal.clone(), book.at().next());
         let events = world.blocking("ledger/read", move || journal.read(from, READ_EVENTS_MAX)).await??;
@@ -266,24 +301,29 @@ async fn catch_up(world: &World, journal: &Journal, book: &mut Book, until: Seq)
             return Err(Failure::new(FailureClass::Bug, message).into());
         }
         for event in &events {
-            book.fold(event)?;
+            book.fold(reader.read(event)?)?;
         }
     }
     Ok(())
 }
 
-async fn follow(journal: Journal, from: Seq, ledger: ActorRef<LedgerMsg>) {
+/// Hands the ledger what the journal has, read already: its own turn is for the sums alone.
+async fn follow(journal: Journal, reader: Reader, from: Seq, ledger: ActorRef<LedgerMsg>) {
     let mut tail = journal.tail(from);
     loop {
-        let events = match tail.next().await {
-            Ok(events) => events,
-            Err(error) => {
-                let _ = ledger.cast(LedgerMsg::Broken(error.to_string()));
+        let entries = match tail.next().await {
+            Ok(events) => reader.read_all(&events).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(reason) => {
+                let _ = ledger.cast(LedgerMsg::Broken(reason));
                 return;
             }
         };
         let (folded, done) = oneshot::channel();
-        if ledger.cast(LedgerMsg::Tail { events, folded }).is_err() || done.await.is_err() {
+        if ledger.cast(LedgerMsg::Tail { entries, folded }).is_err() || done.await.is_err() {
             return;
         }
     }

@@ -1,45 +1,27 @@
 //! The ledger's book: the fold of intents and outcomes, and the holds beside it.
 //! Invariant: what is reserved in the accounts is the sum of the open intents and
-//! the holds, so that nothing leaks and nothing counts twice.
+//! the holds, so that nothing leaks and nothing counts twice; and a hold belongs to
+//! the windows of its grant's moment, which its intent says, so that a book that
+//! folds the journal anew has the same sums in the same windows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use policies::budget::{Accounts, BudgetPolicy, Refusal, ScopeId};
+use policies::budget::{AccountSet, Accounts, Alert, BudgetPolicy, Kept, Limits, Refusal, Reservation, ScopeId, Zone};
+use policies::instant::Timestamp;
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
-use storage::journal::{Event, Seq, StreamId, Version};
+use storage::journal::{Seq, StreamId, Version};
 
-use super::{Grant, HoldId, Reserve, stream};
+use super::entry::{BookError, Entry, What};
+use super::{Grant, HoldId, Reserve, Stood, stream};
 use crate::run::gist::{Gist, Intended, Resolved};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 1;
-
-pub(super) const OPENED: &str = "ledger.opened";
-/// What the kinds of all events of runs begin with.
-const RUN: &str = "run.";
-
-/// An event that the book cannot be kept with.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BookError {
-    /// It cannot be read, or is too new.
-    #[error("the ledger stops at event {seq}: {reason}")]
-    Event { seq: Seq, reason: String },
-    /// Another ledger has opened since.
-    #[error("another ledger of the workspace {0} has opened; this one ends")]
-    Fenced(String),
-}
-
-/// An amount taken from several scopes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Reservation {
-    scopes: Vec<ScopeId>,
-    amount: Money,
-}
+pub(super) const FOLD_VERSION: u32 = 2;
 
 /// A reservation that no intent in the fold stands for yet.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Hold {
     reservation: Reservation,
     generation: Version,
@@ -49,25 +31,39 @@ struct Hold {
 pub(super) struct Book {
     workspace: String,
     stream: StreamId,
-    policy: BudgetPolicy,
+    rules: Rules,
     accounts: Accounts,
-    intents: BTreeMap<HoldId, Reservation>,
-    holds: BTreeMap<HoldId, Hold>,
+    // Both are looked up and never walked through in an order that shows.
+    intents: HashMap<HoldId, Reservation>,
+    holds: HashMap<HoldId, Hold>,
     /// Holds that go once the fold is there, unless it brings their intents.
     leaving: BTreeSet<(Seq, HoldId)>,
-    /// Limits that going runs brought along.
-    own: BTreeMap<ScopeId, Money>,
     /// Runs that have ended with intents still open.
     ended: BTreeSet<ScopeId>,
+    /// Alerts that are to be written; none while the book is behind the journal.
+    due: Option<Vec<Alert>>,
     generation: Version,
     at: Seq,
 }
 
+/// What every scope may spend.
+struct Rules {
+    policy: BudgetPolicy,
+    /// Limits that going runs brought along.
+    own: BTreeMap<ScopeId, Money>,
+}
+
+impl Rules {
+    /// A run's own limit holds beside the policy's, never in its place.
+    fn limits(&self, scope: &ScopeId) -> Limits {
+        self.policy.limits(scope).within(self.own.get(scope).copied())
+    }
+}
+
 /// What is kept of a book; holds die with their ledger.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    accounts: Accounts,
-    intents: Vec<(HoldId, Reservation)>,
+struct Snapshot {
+    accounts: Kept<HoldId>,
     own: BTreeMap<ScopeId, Money>,
     ended: BTreeSet<ScopeId>,
 }
@@ -77,39 +73,42 @@ impl Book {
         Self {
             workspace: workspace.to_owned(),
             stream: stream(workspace),
-            policy,
-            accounts: Accounts::default(),
-            intents: BTreeMap::new(),
-            holds: BTreeMap::new(),
+            accounts: Accounts::new(policy.zone.clone()),
+            rules: Rules { policy, own: BTreeMap::new() },
+            intents: HashMap::new(),
+            holds: HashMap::new(),
             leaving: BTreeSet::new(),
-            own: BTreeMap::new(),
             ended: BTreeSet::new(),
+            due: None,
             generation: Version::default(),
             at: Seq::default(),
         }
     }
 
-    /// Takes up where a snapshot left off; `false` when it does not read.
+    /// Takes up where a snapshot left off; `false` when it does not read, or was kept in another zone.
     pub(super) fn restore(&mut self, at: Seq, bytes: &[u8]) -> bool {
-        let Ok(kept) = serde_json::from_slice::<Kept>(bytes) else { return false };
-        self.accounts = kept.accounts;
-        self.intents = kept.intents.into_iter().collect();
-        self.own = kept.own;
+        let Ok(kept) = serde_json::from_slice::<Snapshot>(bytes) else { return false };
+        let Self { rules, .. } = self;
+        let zone: Zone = rules.policy.zone.clone();
+        rules.own = kept.own;
+        let Some((accounts, intents)) = Accounts::restore(kept.accounts, &zone, |scope| rules.limits(scope)) else {
+            rules.own = BTreeMap::new();
+            return false;
+        };
+        self.accounts = accounts;
+        self.intents = intents.into_iter().collect();
         self.ended = kept.ended;
         self.at = at;
-        let scopes: Vec<_> = self.accounts.iter().map(|(scope, _)| scope.clone()).collect();
-        self.limit(&scopes);
         true
     }
 
     /// What a snapshot keeps.
     pub(super) fn keep(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut accounts = self.accounts.clone();
-        for hold in self.holds.values() {
-            accounts.release(&hold.reservation.scopes, hold.reservation.amount);
-        }
-        let intents = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation.clone())).collect();
-        serde_json::to_vec(&Kept { accounts, intents, own: self.own.clone(), ended: self.ended.clone() })
+        let accounts = self.accounts.without(self.holds.values().map(|hold| &hold.reservation));
+        let mut intents: Vec<_> = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation)).collect();
+        intents.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let accounts = accounts.keep(intents.into_iter());
+        serde_json::to_vec(&Snapshot { accounts, own: self.rules.own.clone(), ended: self.ended.clone() })
     }
 
     /// The last event folded.
@@ -117,15 +116,19 @@ impl Book {
         self.at
     }
 
-    pub(super) fn accounts(&self) -> &Accounts {
+    /// The sums, with the windows of `now`.
+    pub(super) fn accounts(&mut self, now: Timestamp) -> &Accounts {
+        self.accounts.advance(now);
         &self.accounts
     }
 
-    /// Holds every scope to the limits of another policy from now on. What is spent and reserved stays.
+    /// Holds every scope to the limits of another policy from now on. What is spent and reserved stays,
+    /// and so do the days and months that it was counted in.
     pub(super) fn govern(&mut self, policy: BudgetPolicy) {
-        self.policy = policy;
-        let scopes: Vec<_> = self.accounts.iter().map(|(scope, _)| scope.clone()).collect();
-        self.limit(&scopes);
+        self.rules.policy = policy;
+        let Self { accounts, rules, .. } = self;
+        accounts.govern(|scope| rules.limits(scope));
+        self.look_everywhere();
     }
 
     /// Grants are of this generation from now on. Holds of older ones go once the
@@ -134,20 +137,79 @@ impl Book {
         self.generation = generation;
     }
 
-    /// Holds the amount in every scope or in none.
-    pub(super) fn reserve(&mut self, reserve: Reserve, now: Duration) -> Result<Grant, Refusal> {
-        let Reserve { hold, scopes, amount } = reserve;
-        let repeated = self.holds.get(&hold).is_some_and(|held| {
-            held.generation == self.generation && held.reservation.amount == amount && held.reservation.scopes == scopes
-        });
-        if !repeated {
-            self.free(&hold);
-            self.limit(&scopes);
-            self.accounts.reserve(&scopes, amount)?;
-            let reservation = Reservation { scopes: scopes.clone(), amount };
-            self.holds.insert(hold.clone(), Hold { reservation, generation: self.generation, since: now });
+    /// The book is where the journal is: what it comes to from now on is told.
+    pub(super) fn go_live(&mut self) {
+        self.due.get_or_insert_default();
+        self.look_everywhere();
+    }
+
+    fn look_everywhere(&mut self) {
+        if let Some(due) = &mut self.due {
+            due.extend(self.accounts.reached_anywhere(&self.rules.policy.alerts));
         }
-        Ok(Grant { hold, scopes, reserved: amount, stream: self.stream.clone(), generation: self.generation })
+    }
+
+    fn look(&mut self, accounts: &AccountSet) {
+        if let Some(due) = &mut self.due {
+            due.extend(self.accounts.reached(accounts, &self.rules.policy.alerts));
+        }
+    }
+
+    /// The alerts that are to be written; whoever takes them writes them or gives them back.
+    pub(super) fn take_alerts(&mut self) -> Vec<Alert> {
+        self.due.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// These could not be written now.
+    pub(super) fn give_back_alerts(&mut self, alerts: Vec<Alert>) {
+        if let Some(due) = &mut self.due {
+            due.splice(..0, alerts);
+        }
+    }
+
+    /// What opens a new generation.
+    pub(super) fn condition(&self) -> (StreamId, Version) {
+        (self.stream.clone(), self.generation)
+    }
+
+    /// Holds the amount in every scope or in none. `elapsed` is how old holds are told by, `now` decides
+    /// the windows.
+    pub(super) fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
+        let Reserve { hold, scopes, amount } = reserve;
+        if let Some(at) = self.repeated(&hold, &scopes, amount) {
+            return Ok(self.grant(hold, scopes, amount, at));
+        }
+        self.free(&hold);
+        let accounts = self.accounts_of(&scopes);
+        match self.accounts.reserve(accounts, amount, now) {
+            Ok(reservation) => {
+                let at = reservation.at();
+                let kept = Hold { reservation, generation: self.generation, since: elapsed };
+                self.holds.insert(hold.clone(), kept);
+                Ok(self.grant(hold, scopes, amount, at))
+            }
+            Err(refusal) => {
+                let alert = self.accounts.exhausted(&refusal, &self.rules.policy.alerts);
+                self.due.iter_mut().for_each(|due| due.extend(alert.clone()));
+                Err(refusal)
+            }
+        }
+    }
+
+    fn grant(&self, hold: HoldId, scopes: Vec<ScopeId>, reserved: Money, at: Timestamp) -> Grant {
+        Grant { hold, scopes, reserved, at, stream: self.stream.clone(), generation: self.generation }
+    }
+
+    /// When the same was granted already by this generation.
+    fn repeated(&self, hold: &HoldId, scopes: &[ScopeId], amount: Money) -> Option<Timestamp> {
+        let held = self.holds.get(hold).filter(|held| held.generation == self.generation)?;
+        let is_same = held.reservation.amount() == amount && self.accounts.are(held.reservation.accounts(), scopes);
+        is_same.then(|| held.reservation.at())
+    }
+
+    fn accounts_of(&mut self, scopes: &[ScopeId]) -> AccountSet {
+        let Self { accounts, rules, .. } = self;
+        accounts.open(scopes, |scope| rules.limits(scope))
     }
 
     /// Gives a hold back, once the fold has reached `head`: should its intent be
@@ -166,7 +228,7 @@ impl Book {
 
     fn free(&mut self, id: &HoldId) {
         if let Some(hold) = self.holds.remove(id) {
-            self.accounts.release(&hold.reservation.scopes, hold.reservation.amount);
+            self.accounts.release(hold.reservation);
         }
     }
 
@@ -175,15 +237,20 @@ impl Book {
         self.holds.values().map(|hold| hold.since).min()
     }
 
+    /// Whether there are holds.
+    pub(super) fn has_holds(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
     /// Folds one event in.
-    pub(super) fn fold(&mut self, event: &Event) -> Result<(), BookError> {
-        if event.kind.starts_with(RUN) {
-            let unreadable = |reason| BookError::Event { seq: event.seq, reason };
-            self.run(Gist::read(&event.kind, event.schema, &event.payload).map_err(unreadable)?, &event.stream);
-        } else if event.kind == OPENED && event.stream == self.stream {
-            self.opened(event.version)?;
+    pub(super) fn fold(&mut self, entry: Entry) -> Result<(), BookError> {
+        match entry.what {
+            What::Opened(version) => self.opened(version)?,
+            What::Alerted(alert) => self.accounts.told(&alert),
+            What::Run(run, gist) => self.run(run, *gist),
+            What::Else => {}
         }
-        self.at = event.seq;
+        self.at = entry.seq;
         self.let_go();
         Ok(())
     }
@@ -192,11 +259,11 @@ impl Book {
         if version > self.generation && self.generation != Version::default() {
             return Err(BookError::Fenced(self.workspace.clone()));
         }
-        let stale: Vec<_> =
-            self.holds.iter().filter(|(_, hold)| hold.generation < version).map(|(id, _)| id.clone()).collect();
+        let stale = self.holds.iter().filter(|(_, hold)| hold.generation < version);
+        let stale: BTreeSet<HoldId> = stale.map(|(id, _)| id.clone()).collect();
         for id in &stale {
             tracing::warn!(
-                key = id.key,
+                key = &*id.key,
                 attempt = id.attempt,
                 "a hold was granted and its intent never written; it is released"
             );
@@ -205,19 +272,21 @@ impl Book {
         Ok(())
     }
 
-    fn run(&mut self, event: Gist, stream: &StreamId) {
-        let scope = || ScopeId::Run(stream.as_str().trim_start_matches("run/").to_owned());
+    fn run(&mut self, scope: ScopeId, event: Gist) {
         match event {
             Gist::Accepted(run) => {
                 if let Some(limit) = run.terms.cost_max {
-                    self.limit_own(scope(), limit);
+                    self.limit_own(scope, limit);
                 }
             }
             Gist::Intended(intent) => self.intended(intent),
             Gist::Resolved(outcome) => self.resolved(&outcome),
-            Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => self.ended(scope()),
-            Gist::Rejected(rejected) if rejected.ends => self.ended(scope()),
-            Gist::Reopened(reopened) => self.reopen(scope(), reopened.cost_max, reopened.spent),
+            Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => self.ended(scope),
+            Gist::Rejected(rejected) if rejected.ends => self.ended(scope),
+            Gist::Reopened(reopened) => {
+                let stood = Stood { limit: reopened.cost_max, spent: reopened.spent, ended: reopened.ended };
+                self.reopen(scope, stood);
+            }
             _ => {}
         }
     }
@@ -225,29 +294,28 @@ impl Book {
     /// A run's account goes when the run has ended and owes nothing: what it
     /// spent stays in the agents' and the workspace's.
     fn ended(&mut self, scope: ScopeId) {
-        if self.accounts.account(&scope).reserved.is_zero() {
-            self.accounts.remove(&scope);
-            self.own.remove(&scope);
+        if self.accounts.close(&scope) {
+            self.rules.own.remove(&scope);
             self.ended.remove(&scope);
         } else {
             self.ended.insert(scope);
         }
     }
 
-    /// A run that had ended goes on: its account stands at what it had spent.
+    /// A run that had ended goes on: its account stands at what it had spent. In the windows in which it
+    /// ended all of that is counted, since nobody knows how much of it was spent in them.
     /// Said once more it changes nothing.
-    pub(super) fn reopen(&mut self, scope: ScopeId, limit: Option<Money>, spent: Money) {
+    pub(super) fn reopen(&mut self, scope: ScopeId, stood: Stood) {
         self.ended.remove(&scope);
-        let missing = spent.saturating_sub(self.accounts.account(&scope).spent);
+        let missing = stood.spent.saturating_sub(self.accounts.account(&scope).spent);
         if !missing.is_zero() {
-            let reservation = Reservation { scopes: vec![scope.clone()], amount: missing };
-            self.commit(&reservation);
-            // What was reserved a moment ago covers it.
-            let _ = self.accounts.settle(&reservation.scopes, missing, missing);
+            let accounts = self.accounts_of(std::slice::from_ref(&scope));
+            let reservation = self.accounts.commit(accounts, missing, stood.ended.unwrap_or(Timestamp::EPOCH));
+            // It is reserved in full, so there is no overrun; and it was told of when it was spent.
+            let _ = self.accounts.settle(reservation, missing);
         }
-        match limit {
-            Some(limit) => self.limit_own(scope, limit),
-            None => self.limit(&[scope]),
+        if let Some(limit) = stood.limit {
+            self.limit_own(scope, limit);
         }
     }
 
@@ -255,55 +323,47 @@ impl Book {
         if !intent.scopes.iter().any(|scope| matches!(scope, ScopeId::Workspace(name) if *name == self.workspace)) {
             return;
         }
-        let id = HoldId { key: intent.key.to_string(), attempt: intent.attempt };
-        let reservation = Reservation { scopes: intent.scopes, amount: intent.reserved };
-        match self.holds.remove(&id) {
-            Some(hold) if hold.reservation == reservation => {}
-            hold => {
-                if let Some(Hold { reservation, .. }) = hold {
-                    self.accounts.release(&reservation.scopes, reservation.amount);
+        let id = HoldId { key: intent.key.shared(), attempt: intent.attempt };
+        let (at, amount) = (intent.granted.unwrap_or(intent.at), intent.reserved);
+        let is_held = |hold: &Reservation, accounts: &Accounts| {
+            hold.amount() == amount && hold.at() == at && accounts.are(hold.accounts(), &intent.scopes)
+        };
+        let reservation = match self.holds.remove(&id) {
+            Some(Hold { reservation, .. }) if is_held(&reservation, &self.accounts) => reservation,
+            other => {
+                if let Some(hold) = other {
+                    self.accounts.release(hold.reservation);
                 }
-                self.commit(&reservation);
+                let accounts = self.accounts_of(&intent.scopes);
+                self.accounts.commit(accounts, amount, at)
             }
+        };
+        // A second intent of one attempt would be a fault of the run's; nothing leaks for it here.
+        if let Some(before) = self.intents.insert(id, reservation) {
+            self.accounts.release(before);
         }
-        self.intents.insert(id, reservation);
     }
 
     fn resolved(&mut self, outcome: &Resolved) {
-        let id = HoldId { key: outcome.key.to_string(), attempt: outcome.attempt };
-        let Some(Reservation { scopes, amount }) = self.intents.remove(&id) else { return };
-        if let Some(overrun) = self.accounts.settle(&scopes, amount, outcome.cost) {
-            tracing::warn!(key = id.key, %overrun, "a call cost more than its worst case");
+        let id = HoldId { key: outcome.key.shared(), attempt: outcome.attempt };
+        let Some(reservation) = self.intents.remove(&id) else { return };
+        let settled = self.accounts.settle(reservation, outcome.cost);
+        if let Some(overrun) = settled.overrun {
+            tracing::warn!(key = &*id.key, %overrun, "a call cost more than its worst case");
         }
-        for scope in scopes {
-            if self.ended.contains(&scope) {
-                self.ended(scope);
+        self.look(&settled.accounts);
+        if !self.ended.is_empty() {
+            for scope in self.accounts.scopes(&settled.accounts) {
+                if self.ended.contains(&scope) {
+                    self.ended(scope);
+                }
             }
         }
-    }
-
-    /// Reserves what the journal says is reserved, whatever the limits are now.
-    fn commit(&mut self, reservation: &Reservation) {
-        for scope in &reservation.scopes {
-            self.accounts.set_limit(scope.clone(), None);
-        }
-        if let Err(refusal) = self.accounts.reserve(&reservation.scopes, reservation.amount) {
-            tracing::error!(%refusal, "the sums of a budget are beyond what can be counted");
-        }
-        self.limit(&reservation.scopes);
     }
 
     /// Holds a scope to a limit that it brought along.
     pub(super) fn limit_own(&mut self, scope: ScopeId, limit: Money) {
-        self.own.insert(scope.clone(), limit);
-        self.limit(&[scope]);
-    }
-
-    /// A run's own limit holds beside the policy's, never in its place.
-    fn limit(&mut self, scopes: &[ScopeId]) {
-        for scope in scopes {
-            let limits = [self.policy.limit(scope), self.own.get(scope).copied()];
-            self.accounts.set_limit(scope.clone(), limits.into_iter().flatten().min());
-        }
+        self.rules.own.insert(scope.clone(), limit);
+        self.accounts.set_limits(&scope, self.rules.limits(&scope));
     }
 }

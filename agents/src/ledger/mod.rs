@@ -9,18 +9,29 @@
 
 mod actor;
 mod book;
+mod entry;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use policies::budget::{Accounts, Refusal, ScopeId};
+use policies::instant::Timestamp;
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
 use storage::journal::{StreamId, Version};
 
 pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
+pub use entry::{ALERTED, Alerted, Entry};
 
 use crate::front::{Front, FrontError, Reply};
+
+/// The stream of what the ledger has to say: its own one's version counts generations alone.
+#[must_use]
+pub fn alerts_stream(workspace: &str) -> StreamId {
+    StreamId::new(format!("ledger-alerts/{workspace}"))
+}
 
 /// The stream whose version is the ledger's generation.
 #[must_use]
@@ -32,7 +43,7 @@ pub fn stream(workspace: &str) -> StreamId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HoldId {
     /// The effect's key.
-    pub key: String,
+    pub key: Arc<str>,
     /// The attempt, from 1.
     pub attempt: u32,
 }
@@ -57,10 +68,24 @@ pub struct Grant {
     pub scopes: Vec<ScopeId>,
     /// How much at most.
     pub reserved: Money,
+    /// When, by the ledger's clock, which never goes back: it decides the windows that the money is of,
+    /// and the intent says it.
+    pub at: Timestamp,
     /// The intent's batch must find this stream …
     pub stream: StreamId,
     /// … at this version.
     pub generation: Version,
+}
+
+/// Where a failed run stood when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stood {
+    /// The most that it may spend, if it has a limit of its own.
+    pub limit: Option<Money>,
+    /// What it had spent.
+    pub spent: Money,
+    /// When it had ended, as far as that is known: all was spent by then.
+    pub ended: Option<Timestamp>,
 }
 
 /// Why nothing was granted.
@@ -123,9 +148,9 @@ impl LedgerHandle {
     ///
     /// # Errors
     /// [`FrontError`] when the ledger is not up; it then learns it from the journal.
-    pub async fn reopen_run(&self, run: &str, limit: Option<Money>, spent: Money) -> Result<(), FrontError> {
+    pub async fn reopen_run(&self, run: &str, stood: Stood) -> Result<(), FrontError> {
         let scope = ScopeId::Run(run.to_owned());
-        self.front.ask(|reply| LedgerMsg::Reopen { scope, limit, spent, reply }).await
+        self.front.ask(|reply| LedgerMsg::Reopen { scope, stood, reply }).await
     }
 
     /// Gives a grant back whose intent was certainly not written.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::latest::{Latest, Watcher};
-use policies::budget::{BudgetPolicy, ScopeId};
+use policies::budget::{BudgetPolicy, Limits, ScopeId};
 use policies::failure::FailureClass;
 use policies::money::Money;
 use proptest::prelude::*;
@@ -13,7 +13,9 @@ use storage::journal::AppendError;
 
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::run::{Cancelled, Event, Failed, Reopened};
+use crate::run::{Cancelled, Event, Failed, Intended, Reopened};
+
+mod windows;
 
 fn scopes(run: &str) -> Vec<ScopeId> {
     vec![ScopeId::Workspace("main".to_owned()), ScopeId::Agent("writer".to_owned()), ScopeId::Run(run.to_owned())]
@@ -21,14 +23,14 @@ fn scopes(run: &str) -> Vec<ScopeId> {
 
 fn policy(workspace: u64, run: u64) -> BudgetPolicy {
     BudgetPolicy {
-        workspace: Some(Money::from_nanos(workspace)),
-        run: Some(Money::from_nanos(run)),
+        workspace: Limits::total(Money::from_nanos(workspace)),
+        run: Limits::total(Money::from_nanos(run)),
         ..BudgetPolicy::default()
     }
 }
 
 fn hold(key: &str) -> HoldId {
-    HoldId { key: key.to_owned(), attempt: 1 }
+    HoldId { key: key.into(), attempt: 1 }
 }
 
 fn ask(key: &str, run: &str, nanos: u64) -> Reserve {
@@ -52,8 +54,9 @@ async fn governed(ground: &Ground, policy: Watcher<BudgetPolicy>) -> (LedgerHand
 }
 
 async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
-    let Grant { hold, scopes, reserved, stream, generation } = grant.clone();
+    let Grant { hold, scopes, reserved, at, stream, generation } = grant.clone();
     let intent = fixture::intended("write", &hold.key, hold.attempt, reserved, scopes);
+    let intent = Intended { granted: Some(at), ..intent };
     ground.run("x", &Event::Intended(std::sync::Arc::new(intent)), Some((stream, generation))).await.map(|_| ())
 }
 
@@ -187,11 +190,11 @@ async fn a_run_that_goes_on_has_spent_what_it_had_spent() {
     let failed = Failed { at, path: path.clone(), class, message, refusal: None };
     ground.run("x", &Event::Failed(failed), None).await.unwrap();
     // At once, without the ledger having seen the end: its own limit stands, and so does what is spent.
-    let (limit, spent) = (Some(Money::from_nanos(60)), Money::from_nanos(40));
-    ledger.reopen_run("x", limit, spent).await.unwrap();
+    let (limit, spent, ended) = (Some(Money::from_nanos(60)), Money::from_nanos(40), Some(at));
+    ledger.reopen_run("x", Stood { limit, spent, ended }).await.unwrap();
     assert!(ledger.reserve(ask("l", "x", 21)).await.is_err());
     ledger.reserve(ask("l", "x", 20)).await.unwrap();
-    let reopened = Reopened { at, path, by: "me".to_owned(), spent, cost_max: limit };
+    let reopened = Reopened { at, path, by: "me".to_owned(), spent, cost_max: limit, ended };
     ground.run("x", &Event::Reopened(reopened), None).await.unwrap();
     settle().await;
     let account = ledger.accounts().await.unwrap().account(&ScopeId::Run("x".to_owned()));
@@ -365,5 +368,5 @@ async fn other_limits_hold_from_the_next_question_on_and_forget_nothing() {
     let refused = ledger.reserve(ask("c", "y", 1)).await.unwrap_err();
     assert!(refused.to_string().contains("workspace/main"), "{refused}");
     let account = ledger.accounts().await.unwrap().account(&ScopeId::Workspace("main".to_owned()));
-    assert_eq!((account.limit, account.reserved), (Some(Money::from_nanos(50)), Money::from_nanos(60)));
+    assert_eq!((account.limits.total, account.reserved), (Some(Money::from_nanos(50)), Money::from_nanos(60)));
 }

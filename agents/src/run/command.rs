@@ -234,6 +234,8 @@ pub enum Answer {
         amount: Money,
         /// In which scopes.
         scopes: Vec<ScopeId>,
+        /// When, by the ledger's clock; none where nothing is reserved.
+        at: Option<Timestamp>,
         /// The stream of the ledger that says so, and the version at which its
         /// word counts: the journal refuses the intent when that has moved on.
         condition: Option<(StreamId, Version)>,

@@ -301,8 +301,8 @@ impl Draft {
     fn reopen(&mut self, by: String) {
         let Some(End::Failed(Failed { path, .. })) = &self.state.end else { return };
         let cost_max = self.state.order.as_ref().and_then(|order| order.terms.cost_max);
-        let (at, path, spent) = (self.now, path.clone(), self.state.cost);
-        self.push(Event::Reopened(Reopened { at, path, by, spent, cost_max }));
+        let (at, path, spent, ended) = (self.now, path.clone(), self.state.cost, self.state.ended);
+        self.push(Event::Reopened(Reopened { at, path, by, spent, cost_max, ended }));
     }
 
     fn fail(&mut self, path: StepPath, class: FailureClass, message: String) {
@@ -391,8 +391,9 @@ impl Draft {
                     let hold = Hold::Budget { refusal: refusal.clone() };
                     self.push(Event::Parked(Parked { at: self.now, path, key, hold }));
                 }
-                Answer::Reserved { amount, scopes, condition } => {
-                    self.intend(due, *amount, scopes, grant.stand_in.clone());
+                Answer::Reserved { amount, scopes, at, condition } => {
+                    let granted = at.filter(|at| *at != self.now);
+                    self.intend(due, *amount, (scopes, granted), grant.stand_in.clone());
                     let fresh = condition.iter().filter(|condition| !self.preconditions.contains(condition));
                     let fresh: Vec<_> = fresh.cloned().collect();
                     self.preconditions.extend(fresh);
@@ -401,7 +402,13 @@ impl Draft {
         }
     }
 
-    fn intend(&mut self, due: Due, reserved: Money, scopes: &[ScopeId], stand_in: Option<StandIn>) {
+    fn intend(
+        &mut self,
+        due: Due,
+        reserved: Money,
+        (scopes, granted): (&[ScopeId], Option<Timestamp>),
+        stand_in: Option<StandIn>,
+    ) {
         let Due { key, path, attempt, failures: _, class, action, hash } = due;
         self.push(Event::Intended(Arc::new(Intended {
             at: self.now,
@@ -413,6 +420,7 @@ impl Draft {
             request: (*action).clone(),
             reserved,
             scopes: scopes.to_vec(),
+            granted,
             stand_in,
         })));
     }

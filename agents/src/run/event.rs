@@ -114,6 +114,10 @@ pub struct Intended {
     pub reserved: Money,
     /// In which scopes.
     pub scopes: Vec<ScopeId>,
+    /// When the ledger granted that, which decides the windows that it belongs to; none where it is
+    /// this very moment, or nothing is reserved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Timestamp>,
     /// Who carries it out, where it is not the one that the request names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<StandIn>,
@@ -377,6 +381,9 @@ pub struct Reopened {
     pub spent: Money,
     /// The most that it may spend, if it has a limit of its own.
     pub cost_max: Option<Money>,
+    /// When it had ended: what it had cost was spent by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
 }
 
 impl Event {

@@ -60,6 +60,8 @@ pub(crate) struct Intended {
     pub(crate) reserved: Money,
     pub(crate) scopes: Vec<ScopeId>,
     #[serde(default)]
+    pub(crate) granted: Option<Timestamp>,
+    #[serde(default)]
     pub(crate) stand_in: Option<StandIn>,
 }
 

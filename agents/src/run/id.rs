@@ -63,6 +63,11 @@ impl EffectKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The key as text that is shared with it.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl fmt::Display for EffectKey {

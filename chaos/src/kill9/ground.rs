@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agents::workflow::ANNOUNCE;
+use policies::budget::Limits;
 use policies::money::Money;
 use policies::{budget, document, tree};
 use serde_json::{Value, json};
@@ -107,15 +108,17 @@ fn tree_text() -> Result<String, Kill9Error> {
 
 fn budget_text(workload: &Workload) -> Result<String, Kill9Error> {
     let builtin = budget::BudgetPolicy::builtin().map_err(|errors| Kill9Error::Policy(document::lines(&errors)))?;
-    let limits = [("workspace", workload.budget.or(builtin.workspace)), ("run", builtin.run), ("agent", builtin.agent)];
-    let lines = limits.iter().filter_map(|(name, limit)| limit.map(|limit| format!("{name} = \"{limit}\"\n")));
+    let workspace = workload.budget.map_or(builtin.workspace, Limits::total);
+    let limits = [("workspace", workspace), ("run", builtin.run), ("agent", builtin.agent)];
+    let limits = limits.iter().filter(|(_, limits)| !limits.is_none());
+    let lines = limits.map(|(name, limits)| format!("{name} = {limits}\n"));
     Ok(lines.collect())
 }
 
 /// What the workspace may spend.
 pub(crate) fn budget_of(workload: &Workload) -> Result<Money, Kill9Error> {
     let builtin = budget::BudgetPolicy::builtin().map_err(|errors| Kill9Error::Policy(document::lines(&errors)))?;
-    Ok(workload.budget.or(builtin.workspace).unwrap_or(Money::MAX))
+    Ok(workload.budget.or(builtin.workspace.total).unwrap_or(Money::MAX))
 }
 
 /// The body of the request for the run of this number, which posts by this publisher.
@@ -167,7 +170,7 @@ mod tests {
         Ground::new(&yard).lay(&workload, "http://127.0.0.1:1/v1", "http://127.0.0.1:2").unwrap();
         let config = Config::load(Some(&folder.path().join("callboard.toml"))).unwrap();
         let policies = Policies::load(&config).unwrap();
-        assert_eq!(policies.budget.workspace, budget);
+        assert_eq!(policies.budget.workspace.total, budget);
         assert_eq!(policies.guards.get("publisher/board").timeout.duration(), Duration::from_secs(2));
         let PublisherConfig::Webhook { url, deduplicates, can_be_asked, .. } = &config.publishers["board"];
         assert_eq!((url.as_str(), *deduplicates, *can_be_asked), ("http://127.0.0.1:2/posts", false, false));

@@ -88,7 +88,7 @@ impl Cast {
         let disk: Arc<dyn Disk> = Arc::new(self.scene.disk().clone());
         parts.disk = watched(disk, Arc::new(move |point| scene.pass(at_disk(point))));
         if let Some(budget) = self.plan.workload.budget {
-            parts.policies.budget.workspace = Some(budget);
+            parts.policies.budget.workspace = policies::budget::Limits::total(budget);
         }
         if self.plan.workload.stand_in {
             have_stand_ins(&mut parts, world)?;

@@ -80,7 +80,7 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
         plan: plan.clone(),
         sabotage: made.sabotage,
     };
-    let budget = plan.workload.budget.or(policies.budget.workspace).unwrap_or(Money::ZERO);
+    let budget = plan.workload.budget.or(policies.budget.workspace.total).unwrap_or(Money::ZERO);
     let mut hasher = blake3::Hasher::new();
     let (mut life, mut steps, mut broken) = (0, 0, None);
     let mut failed_starts = 0;

@@ -132,7 +132,7 @@ impl Outlook {
         let run = || node.strip_prefix("run/").map(|id| ScopeId::Run(id.to_owned()));
         let scopes = self.purses.get(node).map_or_else(|| run().into_iter().collect(), |purse| purse.scopes.to_vec());
         let accounts = self.sums.lock();
-        let limited = scopes.iter().map(|scope| accounts.account(scope)).filter(|account| account.limit.is_some());
+        let limited = scopes.iter().map(|scope| accounts.account(scope)).filter(|account| account.limits.is_limited());
         limited.map(|account| account.left()).min()
     }
 }
@@ -162,6 +162,8 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
+    use policies::budget::Limits;
+
     use super::*;
 
     fn purse(least: &str) -> Purse {
@@ -173,11 +175,12 @@ mod tests {
     fn a_purse_is_empty_when_one_of_its_scopes_is() {
         let mut accounts = Accounts::default();
         assert!(purse("$0.01").is_enough(&accounts), "nothing limits it");
-        accounts.set_limit(ScopeId::Workspace("main".into()), "$0.02".parse().ok());
+        let limit = |limit: &str| Limits::total(limit.parse().unwrap());
+        accounts.set_limits(&ScopeId::Workspace("main".into()), limit("$0.02"));
         assert!(purse("$0.02").is_enough(&accounts) && !purse("$0.03").is_enough(&accounts));
-        accounts.set_limit(ScopeId::Agent("writer".into()), Some(Money::ZERO));
+        accounts.set_limits(&ScopeId::Agent("writer".into()), limit("$0.00"));
         assert!(!purse("$0.01").is_enough(&accounts));
-        accounts.set_limit(ScopeId::Agent("reviewer".into()), Some(Money::ZERO));
+        accounts.set_limits(&ScopeId::Agent("reviewer".into()), limit("$0.00"));
         assert!(purse("$0.00").is_enough(&accounts), "what costs nothing can always be paid");
     }
 }

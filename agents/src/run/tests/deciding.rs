@@ -234,7 +234,7 @@ fn a_post_in_doubt_waits_for_a_person() {
 
 #[test]
 fn a_budget_refusal_says_which_scope_and_how_much() {
-    let refusal = BudgetRefusal { scope: ScopeId::Run("r".to_owned()), asked: PRICE, left: Money::from_nanos(3) };
+    let refusal = BudgetRefusal::of_total(ScopeId::Run("r".to_owned()), PRICE, Money::from_nanos(3));
     let mut host = Host::new();
     host.refusal = Some(refusal.clone());
     host.tell(Act::Accept(order(&steps(1), Terms::default()))).unwrap();
@@ -341,7 +341,7 @@ fn a_run_is_accepted_once_and_only_with_its_inputs() {
 fn a_decision_depends_on_the_ledger_that_granted_it() {
     let ledger = (StreamId::from("ledger/main"), Version(3));
     let mut command = Command::new(Act::Accept(order(&steps(1), Terms::default())));
-    let answer = Answer::Reserved { amount: PRICE, scopes: Vec::new(), condition: Some(ledger.clone()) };
+    let answer = Answer::Reserved { amount: PRICE, scopes: Vec::new(), at: None, condition: Some(ledger.clone()) };
     let grant = |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone(), stand_in: None };
     command.grants = Run::after(&State::default(), &command).into_iter().map(grant).collect();
     let granted = Run::decide(&State::default(), command.clone()).unwrap();

@@ -61,7 +61,12 @@ impl Host {
         if self.grants {
             let answer = match &self.refusal {
                 Some(refusal) => Answer::Refused(refusal.clone()),
-                None => Answer::Reserved { amount: PRICE, scopes: vec![ScopeId::Run("r".to_owned())], condition: None },
+                None => Answer::Reserved {
+                    amount: PRICE,
+                    scopes: vec![ScopeId::Run("r".to_owned())],
+                    at: None,
+                    condition: None,
+                },
             };
             let due = Run::after(&self.state, &command);
             let grant =

@@ -172,6 +172,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             request_hash: String::new(),
             reserved: Money::ZERO,
             scopes: Vec::new(),
+            granted: None,
             stand_in: None,
         }))
     };

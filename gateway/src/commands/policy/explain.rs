@@ -181,7 +181,7 @@ mod tests {
             assert!(said.contains(chapter), "{chapter}: {said}");
         }
         assert!(
-            said.lines().any(|line| line.contains("\"$10.00\"") && line.contains("built-in budget.toml:5")),
+            said.lines().any(|line| line.contains("\"$10.00\"") && line.contains("built-in budget.toml:12")),
             "{said}"
         );
     }
