@@ -20,9 +20,6 @@ pub const PRICE_KEY: &str = "local";
 /// When to ask again at a full queue: about one short reply later.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// What frames a turn, at most.
-const TURN_TOKENS_MAX: u64 = 16;
-
 /// A [`LanguageModel`] behind a [`Pool`].
 #[derive(Clone, Debug)]
 pub struct LocalModel {
@@ -92,18 +89,16 @@ impl Model for LocalModel {
     }
 
     fn count(&self, request: &ModelRequest) -> Tokens {
-        // No token is shorter than a byte, so the bytes are a bound above.
-        let turns = || request.messages.iter().map(|message| message.text.len() as u64 + TURN_TOKENS_MAX);
-        let prefill = request.prefill.as_ref().map_or(0, String::len) as u64 + TURN_TOKENS_MAX;
-        Tokens(self.language.count_prompt(request).unwrap_or_else(|_| turns().sum::<u64>() + prefill))
+        self.language.count_prompt(request).map_or_else(|_| request.tokens_at_most(), Tokens)
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
+        request.check(&self.abilities(), &self.id)?;
         if request.graded {
             let prefill = request.prefill.unwrap_or_default();
             let (grade, usage) = self.grade(request.messages, prefill.clone(), progress).await?;
             let text = format!("{prefill}{grade:.1}");
-            return Ok(ModelReply { text, usage, finish: Finish::Stop, remote_id: None });
+            return Ok(ModelReply::saying(text, usage, Finish::Stop));
         }
         let watched = progress.clone();
         let job = move |language: &LanguageModel, asker: Asker<'_>| answer(language, &request, &watched, asker);
@@ -138,7 +133,7 @@ fn reply(generated: Generated, took: Duration) -> Result<ModelReply, ModelError>
         cpu: Span(took),
         ..Usage::default()
     };
-    Ok(ModelReply { text: generated.text, usage, finish, remote_id: None })
+    Ok(ModelReply::saying(generated.text, usage, finish))
 }
 
 fn error(class: FailureClass, message: String, billed: Billed) -> ModelError {
@@ -183,13 +178,9 @@ mod tests {
 
     fn request() -> ModelRequest {
         ModelRequest {
-            messages: vec![Message::user("Say hello to the new colleagues.")],
             prefill: Some("Hello and welcome".into()),
-            stop: vec![],
-            output_max: Tokens(6),
-            temperature: 0.0,
             seed: 1,
-            graded: false,
+            ..ModelRequest::asking(vec![Message::user("Say hello to the new colleagues.")], Tokens(6))
         }
     }
 
@@ -210,7 +201,7 @@ mod tests {
         with_worker(1, async |model| {
             let progress = Progress::default();
             let reply = model.call(request(), &progress).await.unwrap();
-            assert!(reply.text.starts_with("Hello and welcome"), "{reply:?}");
+            assert!(reply.text().starts_with("Hello and welcome"), "{reply:?}");
             assert_eq!(reply.usage.input, model.count(&request()));
             assert_eq!(progress.tokens(), Tokens(6));
             assert!(reply.usage.output <= Tokens(6) && reply.usage.cpu.0 > Duration::ZERO, "{reply:?}");
@@ -256,7 +247,7 @@ mod tests {
             let graded =
                 ModelRequest { messages: question, prefill: Some("Score: ".into()), graded: true, ..request() };
             let reply = model.call(graded, &Progress::default()).await.unwrap();
-            let grade: f32 = reply.text.strip_prefix("Score: ").unwrap().parse().unwrap();
+            let grade: f32 = reply.text().strip_prefix("Score: ").unwrap().parse().unwrap();
             assert!((1.0..=9.0).contains(&grade), "{reply:?}");
             assert!(reply.usage.input > Tokens(10) && reply.usage.output == Tokens(0), "{reply:?}");
         });

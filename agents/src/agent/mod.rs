@@ -91,13 +91,12 @@ impl AgentSpec {
         #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
         let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
         ModelRequest {
-            messages: messages.collect(),
             prefill: call.prefill.clone(),
             stop: call.stop.clone(),
-            output_max: call.output_max.min(self.output_max),
             temperature,
             seed: call.seed,
             graded: call.graded,
+            ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max))
         }
     }
 }

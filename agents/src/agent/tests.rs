@@ -80,14 +80,11 @@ async fn a_job_is_done_within_the_agents_bounds() {
     let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::say("hello")])));
     start(&world, &agent).await;
     let outcome = perform(&agent, job(&agent, "x"), fixture::permit(&world), Progress::default()).await;
-    assert!(matches!(outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"));
+    assert!(matches!(outcome, JobOutcome::Done(Ok(reply)) if reply.text() == "hello"));
     let request =
         agent.spec().request(&AgentCall { system: Some("Be odd.".to_owned()), temperature: Some(1.0), ..call("x") });
-    assert_eq!(
-        (request.messages[0].text.as_str(), request.temperature, request.output_max),
-        ("Be odd.", 1.0, Tokens(50))
-    );
-    assert_eq!(agent.spec().request(&call("x")).messages[0].text, "You write.");
+    assert_eq!((&*request.messages[0].text(), request.temperature, request.output_max), ("Be odd.", 1.0, Tokens(50)));
+    assert_eq!(agent.spec().request(&call("x")).messages[0].text(), "You write.");
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +113,7 @@ async fn a_call_that_falls_silent_is_hung_and_one_that_shows_life_is_not() {
         })
     };
     let outcome = perform(&lively, job(&lively, "x"), fixture::permit(&world), progress).await;
-    assert!(matches!(&outcome, JobOutcome::Done(Ok(reply)) if reply.text == "hello"), "{outcome:?}");
+    assert!(matches!(&outcome, JobOutcome::Done(Ok(reply)) if reply.text() == "hello"), "{outcome:?}");
     beating.abort();
 }
 

@@ -149,7 +149,7 @@ impl Conductor {
         let Admitted { permit, place } = admitted;
         let ended = match agent.perform(job, permit, place, Progress::default()).await {
             JobOutcome::Done(Ok(reply)) => self.answered(voice, reply),
-            JobOutcome::Done(Err(error)) => refused(error, intent.reserved),
+            JobOutcome::Done(Err(error)) => self.refused(voice, error, intent.reserved),
             JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
             JobOutcome::Lost => {
                 let reason =
@@ -168,16 +168,33 @@ impl Conductor {
     }
 
     fn answered(&self, voice: &Voice, reply: ModelReply) -> Ended {
+        let cost = self.cost(voice, &reply.usage);
+        let outcome = match reply.finish {
+            finish if finish.is_refusal() => {
+                let message = format!("{} would not answer; change the prompt. {}", voice.model.id(), reply.text());
+                EffectOutcome::Failed { class: FailureClass::Rejected, message, retry_after: None }
+            }
+            _ => EffectOutcome::Ok { output: json!({ "text": reply.text() }) },
+        };
+        Ended { outcome, cost, usage: reply.usage, remote_id: reply.remote_id, death: None }
+    }
+
+    /// A model's failure: free, at what it used, or charged at what was reserved.
+    fn refused(&self, voice: &Voice, error: ModelError, reserved: Money) -> Ended {
+        let (cost, usage) = match error.billed {
+            Billed::No => (Money::ZERO, Usage::default()),
+            Billed::Used(usage) => (self.cost(voice, &usage), *usage),
+            Billed::Unknown => (reserved, Usage::default()),
+        };
+        let retry_after = error.retry_after.map(Span::from);
+        let outcome = EffectOutcome::Failed { class: error.class, message: error.message, retry_after };
+        Ended { outcome, cost, usage, remote_id: None, death: None }
+    }
+
+    fn cost(&self, voice: &Voice, usage: &Usage) -> Money {
         // The price was there when the worst case was reserved, and no call is
         // made without it.
-        let cost = self.stage.prices.actual(voice.model.price_key(), &reply.usage).unwrap_or(Money::ZERO);
-        Ended {
-            outcome: EffectOutcome::Ok { output: json!({ "text": reply.text }) },
-            cost,
-            usage: reply.usage,
-            remote_id: reply.remote_id,
-            death: None,
-        }
+        self.stage.prices.actual(voice.model.price_key(), usage).unwrap_or(Money::ZERO)
     }
 
     async fn publish(&self, intent: &Intended, draft: &PostDraft, admitted: Admitted) -> Ended {
@@ -242,15 +259,4 @@ pub(super) fn landed(draft: &PostDraft, published: Published) -> Ended {
         "url": published.url,
     });
     Ended { remote_id: Some(published.remote_id), ..Ended::ok(output) }
-}
-
-/// A model's failure: free, or charged at what was reserved.
-fn refused(error: ModelError, reserved: Money) -> Ended {
-    let cost = match error.billed {
-        Billed::No => Money::ZERO,
-        Billed::Unknown => reserved,
-    };
-    let retry_after = error.retry_after.map(Span::from);
-    let outcome = EffectOutcome::Failed { class: error.class, message: error.message, retry_after };
-    Ended { outcome, cost, usage: Usage::default(), remote_id: None, death: None }
 }

@@ -29,7 +29,7 @@ use crate::context::ContextHandle;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
 use crate::ledger::{LedgerActor, LedgerArguments, LedgerHandle};
-use crate::model::{Billed, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
+use crate::model::{Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
 use crate::workflow::{self, Action, AgentCall, Known};
 
@@ -78,11 +78,10 @@ impl Model for Moody {
         self.heard.lock().unwrap().push(request);
         tokio::time::sleep(Duration::from_millis(100)).await;
         if self.down.load(Ordering::Relaxed) {
-            let (class, message) = (FailureClass::ProviderDown, "503".to_owned());
-            return Err(ModelError { class, message, retry_after: None, billed: Billed::No });
+            return Err(ModelError::free(FailureClass::ProviderDown, "503"));
         }
         let usage = Usage { input: Tokens(10), output: Tokens(5), ..Usage::default() };
-        Ok(ModelReply { text: "Done.".to_owned(), usage, finish: Finish::Stop, remote_id: None })
+        Ok(ModelReply::saying("Done.", usage, Finish::Stop))
     }
 }
 
@@ -271,7 +270,7 @@ async fn another_agent_stands_in_with_its_own_words_and_pays_from_its_own_budget
     house.accept(1).await;
     house.finished().await;
     assert_eq!((house.main.calls(), house.spare.calls()), (0, 1));
-    assert_eq!(house.spare.heard.lock().unwrap()[0].messages[0].text, "You are the reviewer.");
+    assert_eq!(house.spare.heard.lock().unwrap()[0].messages[0].text(), "You are the reviewer.");
     let accounts = house.stage.ledger.accounts().await.unwrap();
     let spent = |agent: &str| accounts.account(&ScopeId::Agent(agent.to_owned())).spent.nanos();
     assert_eq!((spent("writer"), spent("reviewer")), (0, 150_000));

@@ -30,8 +30,6 @@ use crate::secret::Secret;
 const REPLY_BYTES_MAX: ByteSize = ByteSize(4 << 20);
 /// What is read of an error's body.
 const FAULT_BYTES_MAX: ByteSize = ByteSize(64 << 10);
-/// Tokens that a chat template may put around one message.
-const MESSAGE_TOKENS_MAX: u64 = 16;
 
 /// Which field names a server understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -211,21 +209,15 @@ impl Model for OpenAi {
     /// Every tokenizer in use makes at most one token of a byte, so bytes are an
     /// upper bound without a vocabulary; about four times the truth for English.
     fn count(&self, request: &ModelRequest) -> Tokens {
-        let texts = request.messages.iter().map(|message| message.text.len());
-        let prefill = request.prefill.iter().map(|words| words.len() + wire::ASK_BYTES);
-        let (turns, bytes) = texts.chain(prefill).fold((1, 0), |(turns, bytes), len| (turns + 1, bytes + len as u64));
-        Tokens(bytes + turns * MESSAGE_TOKENS_MAX)
+        let asked = request.prefill.as_ref().map_or(0, |_| wire::ASK_BYTES as u64);
+        request.tokens_at_most() + Tokens(asked)
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
+        request.check(&self.abilities(), &self.options.model)?;
         tokio::select! {
             biased;
-            () = progress.on_cancelled() => Err(ModelError {
-                class: FailureClass::Shutdown,
-                message: format!("the call to {} was cancelled", self.options.model),
-                retry_after: None,
-                billed: Billed::Unknown,
-            }),
+            () = progress.on_cancelled() => Err(ModelError::cancelled(&self.options.model)),
             outcome = self.exchange(&request, progress) => outcome,
         }
     }

@@ -102,7 +102,8 @@ impl Completion {
         let finish = if self.finish.as_deref() == Some("length") { Finish::Length } else { Finish::Stop };
         let text = with_prefill(request.prefill.as_deref(), self.text);
         let (text, cut) = cut_at_stop(text, request.prefill.as_deref().map_or(0, str::len), &request.stop);
-        Ok(ModelReply { text, usage, finish: if cut { Finish::Stop } else { finish }, remote_id: self.id })
+        let finish = if cut { Finish::Stop } else { finish };
+        Ok(ModelReply { remote_id: self.id, ..ModelReply::saying(text, usage, finish) })
     }
 }
 

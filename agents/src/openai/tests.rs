@@ -16,15 +16,8 @@ const SSE: &str = "text/event-stream; charset=utf-8";
 const JSON: &str = "application/json";
 
 fn request() -> ModelRequest {
-    ModelRequest {
-        messages: vec![Message::system("Be brief."), Message::user("Say hello.")],
-        prefill: None,
-        stop: Vec::new(),
-        output_max: Tokens(20),
-        temperature: 0.0,
-        seed: 7,
-        graded: false,
-    }
+    let messages = vec![Message::system("Be brief."), Message::user("Say hello.")];
+    ModelRequest { seed: 7, ..ModelRequest::asking(messages, Tokens(20)) }
 }
 
 fn reset() -> TransportError {
@@ -71,7 +64,7 @@ async fn reads_a_stream_with_its_usage() {
         "data: [DONE]\n\n",
     );
     let reply = call(server(200, &[("content-type", SSE)], stream, false), request()).await.unwrap();
-    assert_eq!((reply.text.as_str(), reply.finish, reply.remote_id.as_deref()), ("Hello", Finish::Length, Some("c1")));
+    assert_eq!((&*reply.text(), reply.finish, reply.remote_id.as_deref()), ("Hello", Finish::Length, Some("c1")));
     assert_eq!(reply.usage, Usage { input: Tokens(6), cache_read: Tokens(4), output: Tokens(2), ..Usage::default() });
 }
 
@@ -80,7 +73,7 @@ async fn reads_a_whole_reply_even_if_a_stream_was_asked_for() {
     let body = r#"{"id":"c2","object":"chat.completion","extra":1,"choices":[{"message":{"role":"assistant","content":"Hello","refusal":null},
         "finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
     let reply = call(server(200, &[("content-type", JSON)], body, false), request()).await.unwrap();
-    assert_eq!((reply.text.as_str(), reply.finish, reply.usage.input), ("Hello", Finish::Stop, Tokens(3)));
+    assert_eq!((&*reply.text(), reply.finish, reply.usage.input), ("Hello", Finish::Stop, Tokens(3)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +199,7 @@ async fn the_reply_begins_with_the_prefill_and_ends_before_a_stop_word() {
             ..request()
         };
         let reply = call(server(200, &[("content-type", JSON)], body, false), asked).await.unwrap();
-        assert_eq!(reply.text, expected, "{said}");
+        assert_eq!(reply.text(), expected, "{said}");
     }
 }
 
@@ -263,6 +256,6 @@ fn bad_options_are_refused_and_never_show_the_key() {
 #[test]
 fn counts_never_less_than_a_token_for_each_byte() {
     let model = OpenAi::new(Options::new("http://h", "m"), transport::unplugged()).unwrap();
-    let bytes: usize = request().messages.iter().map(|message| message.text.len()).sum();
+    let bytes: usize = request().messages.iter().map(|message| message.text().len()).sum();
     assert!(model.count(&request()).0 >= bytes as u64);
 }

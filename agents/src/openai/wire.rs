@@ -63,11 +63,8 @@ impl<'a> Request<'a> {
 }
 
 fn turns(style: Prefill, request: &ModelRequest) -> Vec<Turn<'_>> {
-    let mut turns: Vec<_> = request
-        .messages
-        .iter()
-        .map(|message| Turn { role: message.role, content: message.text.as_str().into() })
-        .collect();
+    let mut turns: Vec<_> =
+        request.messages.iter().map(|message| Turn { role: message.role, content: message.text() }).collect();
     if let Some(prefill) = &request.prefill {
         match (style, turns.last_mut()) {
             (Prefill::Ask, Some(last)) => {

@@ -34,7 +34,7 @@ impl Frame {
         let mut ids = Vec::new();
         for message in messages {
             ids.push(self.start);
-            ids.extend(encode(tokenizer, &format!("{}\n{}", name(message.role), message.text))?);
+            ids.extend(encode(tokenizer, &format!("{}\n{}", name(message.role), message.text()))?);
             ids.push(self.end);
             ids.extend(encode(tokenizer, "\n")?);
         }

@@ -14,13 +14,11 @@ fn request() -> ModelRequest {
     let brief = "Brightleaf is a solar lamp for balconies. It charges in four hours and shines all night. \
                  Write one friendly sentence that announces it.";
     ModelRequest {
-        messages: vec![Message::user(brief)],
         prefill: Some(PREFILL.into()),
         stop: vec!["\n".into()],
-        output_max: Tokens(40),
         temperature: 0.4,
         seed: 7,
-        graded: false,
+        ..ModelRequest::asking(vec![Message::user(brief)], Tokens(40))
     }
 }
 

@@ -1,0 +1,81 @@
+//! What a language model is to the rest of the system: one counted, bounded
+//! call that may be cancelled. Invariant: no provider's wire type passes here,
+//! and every error says how it is to be handled and whether it may have cost
+//! money.
+
+mod conversation;
+mod error;
+mod progress;
+mod rate;
+mod reply;
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use policies::price::Bounds;
+use policies::tokens::Tokens;
+use serde::{Deserialize, Serialize};
+
+pub use conversation::{Block, Image, Message, Part, Role, Signature, ToolCall, ToolResult};
+pub use error::{Billed, ModelError};
+pub use progress::Progress;
+pub use rate::{RateNews, Window};
+pub use reply::{Finish, ModelReply};
+pub use request::{
+    Abilities, Ability, CacheMarks, CacheTtl, Effort, ModelRequest, OutputSchema, Thinking, ToolChoice, ToolSpec,
+};
+
+/// The name of a model, as its provider calls it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelId(pub String);
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A language model.
+#[async_trait]
+pub trait Model: Send + Sync {
+    /// The model's name at its provider.
+    fn id(&self) -> ModelId;
+
+    /// The model's key in the price table.
+    fn price_key(&self) -> &str;
+
+    /// What it can do beyond answering a text with a text, which is nothing unless it says so.
+    fn abilities(&self) -> Abilities {
+        Abilities::TEXT
+    }
+
+    /// Whether it shows signs of life while it works. Then a call may take longer than its time-out
+    /// for as long as it shows them; see [`crate::agent::Voice`].
+    fn shows_life(&self) -> bool {
+        false
+    }
+
+    /// How many input tokens the request holds, never less than what the
+    /// provider will bill. Where one call may lead to several requests: of all of them.
+    fn count(&self, request: &ModelRequest) -> Tokens;
+
+    /// The most that the call may use, but for processor time, which its time-out
+    /// bounds. One that searches, or that writes to the one-hour cache, says so
+    /// here: what is left out is not reserved for.
+    fn bounds(&self, request: &ModelRequest) -> Bounds {
+        Bounds { input: self.count(request), output: request.output_max, ..Bounds::default() }
+    }
+
+    /// Makes the call. Ends soon after `progress` is cancelled, with
+    /// [`FailureClass::Shutdown`](policies::failure::FailureClass::Shutdown).
+    ///
+    /// # Errors
+    /// [`ModelError`], classified. A request that asks for what the model cannot do is refused, and
+    /// nothing is sent.
+    async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError>;
+}
