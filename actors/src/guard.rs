@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::latest::{self, Latest};
 use crate::telemetry::Metrics;
 use crate::world::World;
-use limit::RateLimit;
+use limit::Pace;
 pub use line::{Blocked, Line};
 use slots::{Slot, Slots};
 
@@ -50,7 +50,7 @@ struct Inner {
     metrics: Metrics,
     moves: Arc<Latest<u64>>,
     slots: Slots,
-    rate: Mutex<Option<Arc<RateLimit>>>,
+    pace: Pace,
     breaker: Mutex<Breaker>,
 }
 
@@ -168,7 +168,7 @@ impl Guard {
             metrics: metrics.clone(),
             moves: Arc::clone(moves),
             slots: Slots::new(policy.concurrency),
-            rate: Mutex::new(policy.rate.and_then(|rate| RateLimit::new(rate, world)).map(Arc::new)),
+            pace: Pace::new(policy.rate, world),
             breaker: Mutex::new(Breaker::new(policy.breaker)),
             policy: Mutex::new(policy),
         }))
@@ -177,15 +177,11 @@ impl Guard {
     fn govern(&self, policy: GuardPolicy) {
         let mut own = lock(&self.0.policy);
         if own.rate != policy.rate {
-            *lock(&self.0.rate) = policy.rate.and_then(|rate| RateLimit::new(rate, &self.0.world)).map(Arc::new);
+            self.0.pace.govern(policy.rate);
         }
         self.0.slots.resize(policy.concurrency);
         lock(&self.0.breaker).govern(policy.breaker);
         *own = policy;
-    }
-
-    fn rate(&self) -> Option<Arc<RateLimit>> {
-        lock(&self.0.rate).clone()
     }
 
     /// Its name.
@@ -201,9 +197,7 @@ impl Guard {
     /// A permit, if a call may be made at once.
     pub fn try_admit(&self) -> Option<Permit> {
         let slot = self.0.slots.try_take()?;
-        if self.rate().is_some_and(|rate| rate.check().is_err()) {
-            return None;
-        }
+        self.0.pace.check().ok()?;
         self.pass_breaker(slot).ok()
     }
 
@@ -219,9 +213,7 @@ impl Guard {
         let Some(slot) = self.0.slots.take(deadline).await else {
             return Err(Refused::Deadline(Waiting::Concurrency));
         };
-        if let Some(rate) = self.rate() {
-            rate.pass(deadline).await?;
-        }
+        self.0.pace.pass(deadline).await?;
         self.pass_breaker(slot)
     }
 
@@ -240,6 +232,19 @@ impl Guard {
             Admission::Wait(wait) => Err(Refused::Open(Some(wait))),
             Admission::Refused => Err(Refused::Open(None)),
         }
+    }
+
+    /// Lets no call go for so long, since the other side would refuse it: ten minutes at most. Calls
+    /// wait for it as they do for the rate.
+    pub fn hold(&self, span: Duration) {
+        self.0.pace.hold(span);
+        let (guard, held) = (self.name(), self.held_for());
+        tracing::debug!(guard, ?held, "the other side wants no calls for a while");
+    }
+
+    /// How long the other side's word holds calls back yet.
+    pub fn held_for(&self) -> Option<Duration> {
+        self.0.pace.held_for()
     }
 
     /// Where it stands now.
@@ -296,6 +301,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The guard that gave it; of two, the one that others share.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     fn of(guard: &Guard, epoch: Option<Epoch>, slot: Slot) -> Self {
         Self { guard: guard.clone(), epoch, front: None, _slot: slot }
     }

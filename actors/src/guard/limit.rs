@@ -1,7 +1,9 @@
-//! The rate limit: governor's token bucket on the world's monotonic clock. Invariant: it reads no
-//! other clock, so a paused runtime drives it.
+//! How fast calls may follow each other: by our own rate, which is governor's token bucket, and by the
+//! other side's word. Invariant: the world's monotonic clock is the only one that it reads, so a paused
+//! runtime drives it, and no word of the other side holds calls back for longer than [`HOLD_MAX`].
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -11,11 +13,71 @@ use governor::{Quota, RateLimiter};
 use policies::span::Rate;
 use tokio::time::Instant;
 
-use super::{Refused, Waiting};
+use super::{Refused, Waiting, lock};
 use crate::world::World;
 
+/// The longest that calls are held back at the other side's word before it is asked anew.
+const HOLD_MAX: Duration = Duration::from_secs(600);
+
+/// A guard's pace.
+pub(super) struct Pace {
+    world: World,
+    bucket: Mutex<Option<Arc<RateLimit>>>,
+    /// Until when, on the world's monotonic clock, the other side wants no call.
+    held_until: Mutex<Duration>,
+}
+
+impl Pace {
+    pub(super) fn new(rate: Option<Rate>, world: &World) -> Self {
+        let pace = Self { world: world.clone(), bucket: Mutex::default(), held_until: Mutex::default() };
+        pace.govern(rate);
+        pace
+    }
+
+    /// Holds calls to another rate from now on.
+    pub(super) fn govern(&self, rate: Option<Rate>) {
+        *lock(&self.bucket) = rate.and_then(|rate| RateLimit::new(rate, &self.world)).map(Arc::new);
+    }
+
+    /// Lets no call go for so long, nor before an earlier word of this kind allows it.
+    pub(super) fn hold(&self, span: Duration) {
+        let until = self.world.elapsed().saturating_add(span.min(HOLD_MAX));
+        let mut held = lock(&self.held_until);
+        *held = until.max(*held);
+    }
+
+    /// How long calls are held back yet.
+    pub(super) fn held_for(&self) -> Option<Duration> {
+        lock(&self.held_until).checked_sub(self.world.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    /// Takes a call out of the bucket, or says how long until there is one.
+    pub(super) fn check(&self) -> Result<(), Duration> {
+        if let Some(left) = self.held_for() {
+            return Err(left);
+        }
+        let bucket = lock(&self.bucket).clone();
+        bucket.map_or(Ok(()), |bucket| bucket.check())
+    }
+
+    /// Takes a call out of the bucket as soon as there is one. Each round sleeps, so that the
+    /// deadline bounds the rounds; a wait that cannot end in time is not begun.
+    pub(super) async fn pass(&self, deadline: Instant) -> Result<(), Refused> {
+        /// tokio's timers have this resolution; a shorter sleep might not move the clock.
+        const STEP: Duration = Duration::from_millis(1);
+        while let Err(wait) = self.check() {
+            let until = Instant::now() + wait.max(STEP);
+            if until > deadline {
+                return Err(Refused::Deadline(Waiting::Rate));
+            }
+            tokio::time::sleep_until(until).await;
+        }
+        Ok(())
+    }
+}
+
 /// A bucket that holds `count` calls and refills evenly, all of it in `per`.
-pub(super) struct RateLimit {
+struct RateLimit {
     limiter: RateLimiter<NotKeyed, InMemoryState, WorldClock, NoOpMiddleware<Duration>>,
     world: World,
 }
@@ -33,7 +95,7 @@ impl Clock for WorldClock {
 
 impl RateLimit {
     /// A full bucket; `None` for a rate that limits nothing, which no policy file can hold.
-    pub(super) fn new(rate: Rate, world: &World) -> Option<Self> {
+    fn new(rate: Rate, world: &World) -> Option<Self> {
         let count = NonZeroU32::new(rate.count)?;
         let quota = Quota::with_period(rate.per / rate.count)?.allow_burst(count);
         let limiter = RateLimiter::direct_with_clock(quota, WorldClock(world.clone()));
@@ -41,22 +103,7 @@ impl RateLimit {
     }
 
     /// Takes a call out of the bucket, or says how long until there is one.
-    pub(super) fn check(&self) -> Result<(), Duration> {
+    fn check(&self) -> Result<(), Duration> {
         self.limiter.check().map_err(|not_until| not_until.wait_time_from(self.world.elapsed()))
-    }
-
-    /// Takes a call out of the bucket as soon as there is one. Each round sleeps, so that the
-    /// deadline bounds the rounds; a wait that cannot end in time is not begun.
-    pub(super) async fn pass(&self, deadline: Instant) -> Result<(), Refused> {
-        /// tokio's timers have this resolution; a shorter sleep might not move the clock.
-        const STEP: Duration = Duration::from_millis(1);
-        while let Err(wait) = self.check() {
-            let until = Instant::now() + wait.max(STEP);
-            if until > deadline {
-                return Err(Refused::Deadline(Waiting::Rate));
-            }
-            tokio::time::sleep_until(until).await;
-        }
-        Ok(())
     }
 }

@@ -80,9 +80,7 @@ impl Line {
         let Some(own) = &self.own else { return self.shared.try_admit() };
         let (front, slot) = (own.guard.0.slots.try_take()?, self.shared.0.slots.try_take()?);
         for guard in [&own.guard, &self.shared] {
-            if guard.rate().is_some_and(|rate| rate.check().is_err()) {
-                return None;
-            }
+            guard.0.pace.check().ok()?;
         }
         let front = own.guard.pass(front, own.breaks).ok()?;
         self.shared.pass_breaker(slot).ok().map(|permit| permit.behind(front))
@@ -102,9 +100,7 @@ impl Line {
         let front = own.guard.0.slots.take(deadline).await.ok_or(full)?;
         let slot = self.shared.0.slots.take(deadline).await.ok_or(full)?;
         for guard in [&own.guard, &self.shared] {
-            if let Some(rate) = guard.rate() {
-                rate.pass(deadline).await?;
-            }
+            guard.0.pace.pass(deadline).await?;
         }
         let front = own.guard.pass(front, own.breaks)?;
         self.shared.pass_breaker(slot).map(|permit| permit.behind(front))

@@ -224,6 +224,32 @@ async fn another_policy_keeps_an_open_breaker_open_and_takes_the_new_rate() {
     assert!(guard.try_admit().is_none(), "the same rate fills no bucket");
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_are_held_back_at_the_other_sides_word_and_go_on_after_it() {
+    let guard = guard(GuardPolicy::default());
+    guard.hold(SECOND * 30);
+    guard.hold(SECOND * 5);
+    assert!(guard.try_admit().is_none());
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Deadline(Waiting::Rate)));
+    let start = Instant::now();
+    drop(guard.admit(within(SECOND * 60)).await.unwrap());
+    assert_eq!((start.elapsed(), guard.held_for()), (SECOND * 30, None), "the longer word counts");
+    guard.hold(SECOND * 86_400);
+    assert_eq!(guard.held_for(), Some(SECOND * 600), "no word counts for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_the_shared_guard_holds_all_who_pass_it() {
+    let (line, own, shared) = line(GuardPolicy::default(), GuardPolicy::default());
+    let permit = line.try_admit().unwrap();
+    permit.guard().hold(SECOND * 7);
+    assert_eq!((own.held_for(), shared.held_for()), (None, Some(SECOND * 7)));
+    assert!(line.try_admit().is_none());
+    let start = Instant::now();
+    drop(line.admit(within(SECOND * 60)).await.unwrap());
+    assert_eq!(start.elapsed(), SECOND * 7);
+}
+
 /// A caller's own guard, and the shared one behind it.
 fn line(own: GuardPolicy, shared: GuardPolicy) -> (Line, Guard, Guard) {
     let mut policies = policies::guard::Guards::default();
