@@ -15,10 +15,11 @@ use policies::tokens::Tokens;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use supervisor::Failure;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{AgentSpec, Job, Voice};
 use crate::front::Reply;
-use crate::model::{Billed, ModelError, ModelReply, Progress};
+use crate::model::{ModelError, ModelReply, Progress};
 
 /// What an agent is told.
 pub enum AgentMsg {
@@ -195,14 +196,18 @@ async fn perform(
     job.request.output_max = job.request.output_max.min(spec.output_max);
     let voice = job.instead.take().unwrap_or_else(|| spec.voice());
     let started = world.elapsed();
+    let guard = permit.guard().clone();
+    progress.on_news(move |news| {
+        if let Some(span) = news.hold() {
+            guard.hold(span);
+        }
+    });
     progress.sent();
     let call = async {
         tokio::select! {
             biased;
             outcome = voice.model.call(job.request, &progress) => outcome,
-            () = tokio::time::sleep(voice.timeout) => {
-                Err(hung(&spec, &voice, format!("did not finish within {:?}", voice.timeout)))
-            }
+            how = outlasts(&voice, &progress) => Err(hung(&spec, &voice, how)),
             silent = falls_silent(&progress, spec.silence_max) => {
                 Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
             }
@@ -226,14 +231,30 @@ async fn perform(
     None
 }
 
-/// Resolves when the call has shown no sign of life for as long as it may, at the latest when it has
-/// for twice that; never, when it may be silent as long as it likes.
+/// Resolves when the call has taken as long as it may: its time-out without a sign of life, where its
+/// model shows any, and [`Voice::longest`] at all events.
+async fn outlasts(voice: &Voice, progress: &Progress) -> String {
+    let begun = Instant::now();
+    let end = begun + voice.longest();
+    tokio::time::sleep_until(end.min(begun + voice.timeout)).await;
+    if end <= Instant::now() {
+        return format!("did not finish within {:?}", voice.longest());
+    }
+    tokio::select! {
+        biased;
+        silent = falls_silent(progress, Some(voice.timeout)) => format!("gave no sign of life for {silent:?}"),
+        () = tokio::time::sleep_until(end) => format!("did not finish within {:?}", voice.longest()),
+    }
+}
+
+/// Resolves once the call has shown no sign of life for as long as it may; never, when it may be silent as
+/// long as it likes.
 async fn falls_silent(progress: &Progress, silence_max: Option<Duration>) -> Duration {
     let Some(silence_max) = silence_max else { return std::future::pending().await };
     loop {
-        let heard = progress.beats();
-        tokio::time::sleep(silence_max).await;
-        if progress.beats() == heard {
+        let heard = progress.last_sign();
+        tokio::time::sleep_until(heard + silence_max).await;
+        if progress.last_sign() == heard {
             return silence_max;
         }
     }
@@ -241,12 +262,7 @@ async fn falls_silent(progress: &Progress, silence_max: Option<Duration>) -> Dur
 
 fn hung(spec: &AgentSpec, voice: &Voice, how: String) -> ModelError {
     let (model, guard, agent) = (voice.model.id(), &voice.guard, &spec.name);
-    ModelError {
-        class: FailureClass::Hung,
-        message: format!(
-            "{model} {how}; ask for less, or raise the timeout of the guard {guard} or the liveness of {agent}"
-        ),
-        retry_after: None,
-        billed: Billed::Unknown,
-    }
+    let message =
+        format!("{model} {how}; ask for less, or raise the timeout of the guard {guard} or the liveness of {agent}");
+    ModelError::unknown(FailureClass::Hung, message)
 }

@@ -66,8 +66,20 @@ pub struct Voice {
     pub model: Arc<dyn Model>,
     /// The guard that all who speak with it share.
     pub guard: String,
-    /// For one call.
+    /// For one call, and between two signs of life of a model that shows them.
     pub timeout: Duration,
+}
+
+/// So many time-outs a call may take in all that shows signs of life.
+const MOVING_TIMEOUTS_MAX: u32 = 10;
+
+impl Voice {
+    /// The longest that one call may take. One that moves is not cut for being slow; one that cannot show
+    /// that it moves has its time-out.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        if self.model.shows_life() { self.timeout.saturating_mul(MOVING_TIMEOUTS_MAX) } else { self.timeout }
+    }
 }
 
 impl AgentSpec {

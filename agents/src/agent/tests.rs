@@ -118,6 +118,32 @@ async fn a_call_that_falls_silent_is_hung_and_one_that_shows_life_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_moves_outlasts_its_time_out_and_one_that_stalls_does_not() {
+    let words = "one two three four";
+    for (answer, wanted, took) in [
+        (Answer::Slow(TIMEOUT * 9 / 10, words.to_owned()), Ok(words), TIMEOUT * 36 / 10),
+        (Answer::Stall(3), Err("gave no sign of life for 60s"), TIMEOUT),
+        (Answer::Slow(TIMEOUT / 2, "on ".repeat(30)), Err("did not finish within 600s"), TIMEOUT * 10),
+    ] {
+        let (world, agent) = (world(), handle(Scripted::new("m").otherwise([answer])));
+        start(&world, &agent).await;
+        let progress = Progress::default();
+        // What it waits in the mailbox is no silence of its model.
+        tokio::time::sleep(TIMEOUT * 2).await;
+        let before = world.elapsed();
+        let outcome = perform(&agent, job(&agent, "x"), fixture::permit(&world), progress).await;
+        assert_eq!((world.elapsed() - before).as_secs(), took.as_secs());
+        match (outcome, wanted) {
+            (JobOutcome::Done(Ok(reply)), Ok(words)) => assert_eq!(reply.text(), words),
+            (JobOutcome::Done(Err(error)), Err(how)) => {
+                assert!(error.class == FailureClass::Hung && error.message.contains(how), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_drops_its_jobs_and_says_which_were_sent() {
     let (world, agent) = (world(), handle(Scripted::new("m").otherwise([Answer::Hang])));
     let actor = start(&world, &agent).await;

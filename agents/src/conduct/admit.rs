@@ -221,7 +221,7 @@ impl Conductor {
         let Some(Speaker { spec, voice, .. }) = &cast.speaker else {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
-        let bounds = Bounds { cpu: Span::from(voice.timeout), ..voice.model.bounds(&spec.request(call)) };
+        let bounds = Bounds { cpu: Span::from(voice.longest()), ..voice.model.bounds(&spec.request(call)) };
         match self.stage.prices.worst_case(voice.model.price_key(), &bounds) {
             Ok(amount) => Worst::AtMost { agent: spec.name.clone(), amount },
             Err(error) => Worst::Fault(error.to_string()),

@@ -56,6 +56,10 @@ impl Progress {
     pub fn tick(&self, tokens: u64) {
         self.0.tokens.fetch_add(tokens, Ordering::Relaxed);
         self.0.beats.fetch_add(1, Ordering::Relaxed);
+        self.stamp();
+    }
+
+    fn stamp(&self) {
         let micros = u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.last_micros.fetch_max(micros, Ordering::Relaxed);
     }
@@ -72,7 +76,7 @@ impl Progress {
         self.0.beats.load(Ordering::Relaxed)
     }
 
-    /// When it last showed life, or was begun.
+    /// When it last showed life, or its request was sent.
     #[must_use]
     pub fn last_sign(&self) -> Instant {
         self.0.since + Duration::from_micros(self.0.last_micros.load(Ordering::Relaxed))
@@ -82,6 +86,7 @@ impl Progress {
     /// model calls it just before its first byte leaves.
     pub fn sent(&self) {
         self.0.sent.store(true, Ordering::SeqCst);
+        self.stamp();
     }
 
     /// Whether the request may have reached the provider.
