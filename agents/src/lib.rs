@@ -12,6 +12,7 @@ pub mod model;
 pub mod openai;
 pub mod publisher;
 pub mod run;
+pub mod schema;
 pub mod scripted;
 pub mod secret;
 pub mod workflow;

@@ -1,0 +1,105 @@
+//! Whether a schema says only what is checked.
+
+use serde_json::Value;
+
+use super::{DEPTH_MAX, one_or_many, resolve};
+
+const KINDS: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
+/// Words that say nothing about what fits.
+const SILENT: [&str; 11] = [
+    "$schema",
+    "$id",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "format",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+];
+
+/// A schema that cannot be checked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// It says what is not checked here.
+    #[error("the JSON Schema says `{word}` at {at}, which is not checked here; say it in the description instead")]
+    Unknown {
+        /// The word.
+        word: String,
+        /// Where, as a JSON pointer.
+        at: String,
+    },
+    /// It is no schema.
+    #[error("the JSON Schema has `{word}` at {at}, which {why}")]
+    Wrong {
+        /// The word.
+        word: String,
+        /// Where, as a JSON pointer.
+        at: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+pub(super) fn read(root: &Value) -> Result<(), SchemaError> {
+    schema(root, root, "#", 0)
+}
+
+fn schema(root: &Value, part: &Value, at: &str, depth: usize) -> Result<(), SchemaError> {
+    let wrong = |word: &str, why| Err(SchemaError::Wrong { word: word.to_owned(), at: at.to_owned(), why });
+    let words = match part {
+        Value::Bool(_) => return Ok(()),
+        Value::Object(words) => words,
+        other => return wrong(&other.to_string(), "is no schema: write an object or a boolean"),
+    };
+    if depth > DEPTH_MAX {
+        return wrong("{…}", "is nested too deep");
+    }
+    for (word, said) in words {
+        let within = format!("{at}/{word}");
+        let one = |part| schema(root, part, &within, depth + 1);
+        match word.as_str() {
+            "properties" | "$defs" | "definitions" => {
+                let Some(parts) = said.as_object() else { return wrong(word, "must be an object of schemas") };
+                for (name, part) in parts {
+                    schema(root, part, &format!("{within}/{name}"), depth + 1)?;
+                }
+            }
+            "items" | "additionalProperties" => one(said)?,
+            "anyOf" | "oneOf" | "allOf" => {
+                let Some(parts) = said.as_array() else { return wrong(word, "must be a list of schemas") };
+                parts.iter().try_for_each(one)?;
+            }
+            "$ref" => {
+                if said.as_str().and_then(|name| resolve(root, name)).is_none() {
+                    return wrong(word, "names no place within it");
+                }
+            }
+            "type" => {
+                let mut kinds = one_or_many(said);
+                if !kinds.all(|kind| kind.as_str().is_some_and(|kind| KINDS.contains(&kind))) {
+                    return wrong(word, "is no type, nor a list of types");
+                }
+            }
+            "enum" if !said.is_array() => return wrong(word, "must be a list"),
+            "required" => {
+                if !said.as_array().is_some_and(|names| names.iter().all(Value::is_string)) {
+                    return wrong(word, "must be a list of names");
+                }
+            }
+            "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum"
+            | "exclusiveMaximum"
+                if !said.is_number() =>
+            {
+                return wrong(word, "must be a number");
+            }
+            "enum" | "const" | "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum"
+            | "exclusiveMinimum" | "exclusiveMaximum" => {}
+            silent if SILENT.contains(&silent) => {}
+            unknown => return Err(SchemaError::Unknown { word: unknown.to_owned(), at: at.to_owned() }),
+        }
+    }
+    Ok(())
+}
