@@ -29,10 +29,22 @@ impl Secret {
     /// # Errors
     /// When they hold a line break or another character that no header can carry.
     pub fn bearer(&self) -> Result<HeaderValue, InvalidHeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0))?;
-        value.set_sensitive(true);
-        Ok(value)
+        sensitive(&format!("Bearer {}", self.0))
     }
+
+    /// The bare words as a header's value, which no log shows either.
+    ///
+    /// # Errors
+    /// As [`Secret::bearer`].
+    pub fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        sensitive(&self.0)
+    }
+}
+
+fn sensitive(words: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(words)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl fmt::Debug for Secret {

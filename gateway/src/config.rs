@@ -4,6 +4,7 @@
 //! keys are refused, and a secret is named here, never written here.
 
 mod address;
+mod model;
 mod read;
 mod secrets;
 #[cfg(test)]
@@ -14,13 +15,12 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use agents::openai::{Dialect, Prefill};
 use policies::document::Error;
-use policies::money::Money;
 use policies::span::ByteSize;
 use serde::Deserialize;
 
 pub use crate::secret_source::SecretSource;
+pub use model::{ModelConfig, ServerModel};
 
 use crate::system::agents;
 use crate::written::Written;
@@ -84,46 +84,10 @@ impl Default for Config {
     }
 }
 
-/// A language model, by its `kind`.
-#[derive(Clone, Debug)]
-pub enum ModelConfig {
-    /// The small model on this machine's CPU.
-    Local {
-        /// The GGUF file, when it was brought by hand.
-        path: Option<PathBuf>,
-        /// What a second of CPU is said to cost; by default as the price table says: nothing.
-        cpu_second: Option<Money>,
-    },
-    /// A server that speaks OpenAI's chat completions: Ollama, vLLM, llama.cpp, OpenAI.
-    OpenAi {
-        /// The base, `/v1` included: `http://127.0.0.1:11434/v1`.
-        url: String,
-        /// The model's name there.
-        name: String,
-        /// Its key in the price table, when that differs from `name`.
-        price: Option<String>,
-        /// Where the API key is.
-        key: Option<SecretSource>,
-        /// Whether replies are streamed.
-        stream: bool,
-        /// Which field names the server understands: `compatible`, or `open_ai` for OpenAI itself.
-        dialect: Dialect,
-        /// How a reply is made to begin with given words: `ask`, or `continue` where the server can
-        /// (llama.cpp, Ollama).
-        prefill: Prefill,
-    },
-}
-
 /// The local model as it is where nothing is said of it.
 static LOCAL_MODEL: ModelConfig = ModelConfig::Local { path: None, cpu_second: None };
 /// The name of the local model, which is there without being configured.
 pub const LOCAL: &str = "local";
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        LOCAL_MODEL.clone()
-    }
-}
 
 /// Which model is used.
 #[derive(Clone, Debug)]
@@ -137,16 +101,6 @@ pub enum ModelChoice {
 impl Default for ModelChoice {
     fn default() -> Self {
         Self::Own(ModelConfig::default())
-    }
-}
-
-impl ModelConfig {
-    /// The name that it goes by where it was given none.
-    fn own_name(&self) -> &str {
-        match self {
-            Self::Local { .. } => LOCAL,
-            Self::OpenAi { name, .. } => name,
-        }
     }
 }
 
@@ -338,13 +292,7 @@ impl Config {
         }
         let chosen = std::iter::once(&mut self.model).chain(self.agents.values_mut().filter_map(|a| a.model.as_mut()));
         let own = chosen.filter_map(|chosen| if let ModelChoice::Own(model) = chosen { Some(model) } else { None });
-        for model in own.chain(self.named.values_mut()) {
-            match model {
-                ModelConfig::Local { path: Some(path), .. } => *path = folder.join(&*path),
-                ModelConfig::OpenAi { key: Some(key), .. } => key.resolve(folder),
-                ModelConfig::Local { .. } | ModelConfig::OpenAi { .. } => {}
-            }
-        }
+        own.chain(self.named.values_mut()).for_each(|model| model.resolve(folder));
         if let ContextConfig::Qdrant { key: Some(key), .. } = &mut self.context {
             key.resolve(folder);
         }

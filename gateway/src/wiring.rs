@@ -13,9 +13,11 @@ use actors::world::World;
 use agents::agent::{AgentSpec, AgentTerms};
 use agents::conduct::NamedModel;
 use agents::embed::Embedder;
+use agents::key::Key;
 use agents::model::{Model, ModelId};
-use agents::openai::{self, OpenAi};
+use agents::providers::Remote;
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptions, WebhookPublisher};
+use agents::schema::Structured;
 use agents::secret::Secret;
 use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
@@ -33,7 +35,9 @@ use storage::views::sled::SledShelves;
 use storage_edge::EdgeIndex;
 use storage_qdrant::ServerIndex;
 
-use crate::config::{Config, ContextConfig, LOCAL, ModelConfig, ModelInUse, PublisherConfig, SecretSource};
+use crate::config::{
+    Config, ContextConfig, LOCAL, ModelConfig, ModelInUse, PublisherConfig, SecretSource, ServerModel,
+};
 use crate::crash::CrashPoints;
 use crate::live::Live;
 use crate::policy::{Documents, Policies};
@@ -72,7 +76,7 @@ pub async fn parts(
     let Stores { disk, shelves } = stores(config, world).await?;
     let embedder = embedder(config, world, &progress).await?;
     let index = index(config, world, embedder.as_ref()).await?;
-    let live = live(config, world)?;
+    let live = live(config, world).await?;
     let http = crash.models(world.http());
     let made = BTreeMap::new();
     let mut makers =
@@ -84,7 +88,7 @@ pub async fn parts(
     let models = makers.stand_ins().await?;
     let mut platforms = BTreeMap::new();
     for name in publishers(config) {
-        let platform = crash.publisher(platform(config, name, world)?);
+        let platform = crash.publisher(platform(config, name, world).await?);
         let platform =
             live.as_ref().map_or_else(|| Arc::clone(&platform), |live| live.publisher(name, platform.clone()));
         platforms.insert(name.to_owned(), platform);
@@ -109,21 +113,21 @@ pub async fn parts(
 }
 
 /// Faults on purpose, where they are configured.
-fn live(config: &Config, world: &World) -> anyhow::Result<Option<Live>> {
+async fn live(config: &Config, world: &World) -> anyhow::Result<Option<Live>> {
     let Some(chaos) = &config.chaos else { return Ok(None) };
-    let token = chaos.token.read().map_err(anyhow::Error::msg).context("[chaos] has no token")?;
+    let token = chaos.token.read().await.map_err(anyhow::Error::msg).context("[chaos] has no token")?;
     tracing::warn!("whoever has the token of [chaos] can disturb this system on purpose");
-    Ok(Some(Live::new(world.clone(), &Secret::new(token))))
+    Ok(Some(Live::new(world.clone(), &token)))
 }
 
 /// The platform of that name: as configured, or else the feed.
-fn platform(config: &Config, name: &str, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
+async fn platform(config: &Config, name: &str, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
     let Some(PublisherConfig::Webhook { url, key, deduplicates, can_be_asked }) = config.publishers.get(name) else {
         return feed(config, world);
     };
     let options = WebhookOptions {
         url: url.clone(),
-        api_key: secret(key.as_ref())?.map(Secret::new),
+        api_key: secret(key.as_ref()).await?,
         deduplicates: *deduplicates,
         can_be_asked: *can_be_asked,
     };
@@ -140,8 +144,9 @@ fn feed(config: &Config, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
     Ok(Arc::new(FeedPublisher::new(world.clone(), Arc::new(FileDisk::new(&folder)), options)))
 }
 
-fn secret(source: Option<&SecretSource>) -> anyhow::Result<Option<String>> {
-    source.map(SecretSource::read).transpose().map_err(anyhow::Error::msg)
+async fn secret(source: Option<&SecretSource>) -> anyhow::Result<Option<Secret>> {
+    let Some(source) = source else { return Ok(None) };
+    source.read().await.map(Some).map_err(anyhow::Error::msg)
 }
 
 /// Where things are kept.
@@ -193,7 +198,7 @@ async fn index(config: &Config, world: &World, embedder: &dyn Embedder) -> anyho
             Ok(Arc::new(index))
         }
         ContextConfig::Qdrant { url, collection, key } => {
-            let api_key = secret(key.as_ref())?;
+            let api_key = secret(key.as_ref()).await?.map(|key| key.expose().to_owned());
             let options = storage_qdrant::Options {
                 url: url.clone(),
                 api_key,
@@ -277,22 +282,24 @@ impl Models<'_> {
                 self.local = Some(Arc::clone(&local));
                 Ok(local)
             }
-            ModelConfig::OpenAi { url, name, price, key, stream, dialect, prefill } => {
-                let options = openai::Options {
-                    price: price.clone(),
-                    api_key: secret(key.as_ref())?.map(Secret::new),
-                    stream: *stream,
-                    dialect: *dialect,
-                    prefill: *prefill,
-                    ..openai::Options::new(url.clone(), name.clone())
-                };
+            ModelConfig::Server(server) => {
+                let key = self.key(server).await?;
                 let http = Arc::clone(&self.http);
-                let http = self
-                    .live
-                    .map_or_else(|| Arc::clone(&http), |live| live.models(named.unwrap_or(name), http.clone()));
-                Ok(Arc::new(OpenAi::new(options, http)?))
+                let way = match self.live {
+                    Some(live) => live.models(named.unwrap_or(&server.name), http),
+                    None => http,
+                };
+                Ok(Structured::around(Arc::new(Remote::new(server.options(key), self.world, way)?)))
             }
         }
+    }
+
+    /// A server's key, which is there at the start.
+    async fn key(&self, server: &ServerModel) -> anyhow::Result<Option<Key>> {
+        let Some(source) = &server.key else { return Ok(None) };
+        let key = Key::read_from(source.clone(), self.world.clone(), server.key_age.duration());
+        key.current().await.with_context(|| format!("the key for {} cannot be used", server.url))?;
+        Ok(Some(key))
     }
 
     async fn load(&self, given: Option<&Path>) -> anyhow::Result<Arc<dyn Model>> {
@@ -310,7 +317,7 @@ impl Models<'_> {
         for worker in workers {
             self.world.thread("model", move || worker.run())?;
         }
-        Ok(Arc::new(LocalModel::new(ModelId("SmolLM2-135M-Instruct".to_owned()), language, pool)))
+        Ok(Structured::around(Arc::new(LocalModel::new(ModelId("SmolLM2-135M-Instruct".to_owned()), language, pool))))
     }
 }
 

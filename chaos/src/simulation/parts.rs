@@ -11,7 +11,7 @@ use agents::agent::{AgentSpec, AgentTerms};
 use agents::conduct::NamedModel;
 use agents::embed::{EmbedError, Embedder};
 use agents::model::Model;
-use agents::openai::{self, OpenAi, OptionsError};
+use agents::providers::{Options, OptionsError, Remote};
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsError};
 use gateway::config::Config;
 use gateway::policy::Policies;
@@ -137,9 +137,8 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
 }
 
 fn model(world: &World, name: &str) -> Result<Arc<dyn Model>, OptionsError> {
-    let options =
-        openai::Options { price: Some(PRICE.to_owned()), ..openai::Options::new("http://model.test/v1", name) };
-    Ok(Arc::new(OpenAi::new(options, world.http())?))
+    let options = Options { price: Some(PRICE.to_owned()), ..Options::compatible("http://model.test/v1", name) };
+    Ok(Arc::new(Remote::new(options, world, world.http())?))
 }
 
 /// Gives every agent a breaker of its own, and another model to stand in for its own.

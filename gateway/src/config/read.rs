@@ -57,7 +57,11 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
 }
 
 /// A table's kind, which must be one of a few words.
-fn kind<T: Copy>(section: &mut Section<'_>, words: &[(&'static str, T)], mistakes: &mut Mistakes<'_>) -> Option<T> {
+pub(super) fn kind<T: Copy>(
+    section: &mut Section<'_>,
+    words: &[(&'static str, T)],
+    mistakes: &mut Mistakes<'_>,
+) -> Option<T> {
     section.require("kind", mistakes);
     section.get("kind")?;
     let kind = section.word("kind", words, mistakes)?;
@@ -65,25 +69,6 @@ fn kind<T: Copy>(section: &mut Section<'_>, words: &[(&'static str, T)], mistake
         section.what = format!("{} of the kind `{}`", section.what, word.text);
     }
     Some(kind)
-}
-
-fn model(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ModelConfig> {
-    let is_local = kind(&mut section, &[("local", true), ("openai", false)], mistakes)?;
-    let model = if is_local {
-        let path = section.value("path", mistakes);
-        Some(ModelConfig::Local { path, cpu_second: section.value("cpu_second", mistakes) })
-    } else {
-        let url = address(&mut section, mistakes);
-        section.require("name", mistakes);
-        let name = section.value("name", mistakes);
-        let (price, key) = (section.value("price", mistakes), section.value("key", mistakes));
-        let stream = section.boolean("stream", mistakes).unwrap_or(true);
-        let (dialect, prefill) = (section.or_default("dialect", mistakes), section.or_default("prefill", mistakes));
-        let model = |(url, name)| ModelConfig::OpenAi { url, name, price, key, stream, dialect, prefill };
-        url.zip(name).map(model)
-    };
-    section.finish(mistakes);
-    model
 }
 
 /// `url`, which must be there.
@@ -106,7 +91,7 @@ fn agent(
 /// A model with a name.
 fn named((name, value): &(Text<'_>, Located<'_>), mistakes: &mut Mistakes<'_>) -> Option<(String, ModelConfig)> {
     let section = Section::of(format!("[models.{}]", name.text), value, mistakes)?;
-    Some((name.text.to_owned(), model(section, mistakes)?))
+    Some((name.text.to_owned(), ModelConfig::read(section, mistakes)?))
 }
 
 /// `model`: the name of one of these, or a table that describes one.
@@ -125,7 +110,7 @@ fn choice(section: &mut Section<'_>, what: &str, names: &[&str], mistakes: &mut 
     }
     let mut own = section.table("model", mistakes)?;
     what.clone_into(&mut own.what);
-    model(own, mistakes).map(ModelChoice::Own)
+    ModelConfig::read(own, mistakes).map(ModelChoice::Own)
 }
 
 fn context(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ContextConfig> {

@@ -9,8 +9,8 @@ use super::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
 pub(super) fn missing(config: &Config) -> Vec<Error> {
     let mut used: Vec<(Vec<&str>, &SecretSource)> = Vec::new();
     for used_model in config.models() {
-        if let ModelConfig::OpenAi { key: Some(key), .. } = used_model.model {
-            used.push((with(used_model.way, "key"), key));
+        if let ModelConfig::Server(model) = used_model.model {
+            used.extend(model.key.as_ref().map(|key| (with(used_model.way, "key"), key)));
         }
     }
     if let ContextConfig::Qdrant { key: Some(key), .. } = &config.context {
@@ -21,7 +21,7 @@ pub(super) fn missing(config: &Config) -> Vec<Error> {
     }
     used.extend(config.chaos.as_ref().map(|chaos| (vec!["chaos", "token"], &chaos.token)));
     let fault = |(way, source): (Vec<&str>, &SecretSource)| {
-        let why = source.read().err()?;
+        let why = source.look().err()?;
         Some(config.written.fault(&way, why, ""))
     };
     used.into_iter().filter_map(fault).collect()

@@ -1,3 +1,5 @@
+use agents::model::Ability;
+use agents::providers::{Api, Auth, ChatDialect, ResponsesDialect, Version};
 use policies::document;
 
 use super::*;
@@ -24,7 +26,68 @@ fn a_model_server_is_a_few_lines() {
     );
     let config = Config::load(Some(&path)).unwrap();
     let ModelChoice::Own(model) = config.model else { panic!("{:?}", config.model) };
-    assert!(matches!(model, ModelConfig::OpenAi { stream: true, key: Some(SecretSource::Env(_)), .. }));
+    let ModelConfig::Server(model) = model else { panic!("{model:?}") };
+    assert!(model.stream && matches!(model.key, Some(SecretSource::Env(_))));
+}
+
+#[test]
+fn each_kind_of_provider_is_a_few_lines_and_knows_its_address() {
+    for (kind, more, api, url) in [
+        ("anthropic", "", Api::Anthropic(Version::V2026_10_21), "https://api.anthropic.com/v1"),
+        (
+            "anthropic",
+            "version = \"2023-06-01\"\n",
+            Api::Anthropic(Version::V2023_06_01),
+            "https://api.anthropic.com/v1",
+        ),
+        ("openai", "url = \"http://a/v1\"\ndialect = \"open_ai\"\n", Api::Chat(ChatDialect::OpenAi), "http://a/v1"),
+        ("responses", "", Api::Responses(ResponsesDialect::OpenAi), "https://api.openai.com/v1"),
+        ("perplexity", "", Api::Responses(ResponsesDialect::Perplexity), "https://api.perplexity.ai/v1"),
+        ("sonar", "", Api::Chat(ChatDialect::Sonar), "https://api.perplexity.ai"),
+        ("compatible", "url = \"http://a/v1\"\n", Api::Chat(ChatDialect::Compatible), "http://a/v1"),
+    ] {
+        let (_dir, path) = written(&format!(
+            "[models.m]\nkind = \"{kind}\"\nname = \"n\"\nwithout = [\"images\"]\nauth = \"bearer\"\n{more}"
+        ));
+        let config = Config::load(Some(&path)).unwrap();
+        let ModelConfig::Server(model) = &config.named["m"] else { panic!("{kind}") };
+        let options = model.options(None);
+        assert_eq!((options.api, options.base_url.as_str(), options.model.as_str()), (api, url, "n"), "{kind}");
+        assert_eq!((options.without, options.auth), (vec![Ability::Images], Some(Auth::Bearer)), "{kind}");
+    }
+}
+
+#[test]
+fn what_a_kind_cannot_do_is_told_where_it_is_written() {
+    for (text, wanted) in [
+        ("kind = \"anthropic\"\nname = \"n\"\nsampling = true\n", ":4:12: the version 2026-10-21 takes no temperature"),
+        ("kind = \"responses\"\nname = \"n\"\nprefill = \"continue\"\n", ":4:11: this kind goes on from no words"),
+        ("kind = \"compatible\"\nname = \"n\"\n", "[model] of the kind `compatible` has no `url`"),
+        ("kind = \"sonar\"\nname = \"n\"\nwithout = [\"sight\"]\n", ":4:12: "),
+        ("kind = \"sonar\"\nname = \"n\"\nversion = \"1\"\n", "unknown key `version` in [model] of the kind `sonar`"),
+        ("kind = \"sonar\"\nname = \"n\"\nkey = { command = [] }\n", "a command is a program and its arguments"),
+    ] {
+        let (_dir, path) = written(&format!("[model]\n{text}"));
+        let told = document::lines(&Config::load(Some(&path)).unwrap_err());
+        assert!(told.contains(wanted), "{told}");
+    }
+    let (_dir, path) =
+        written("[model]\nkind = \"anthropic\"\nname = \"n\"\nversion = \"2023-06-01\"\nsampling = true\n");
+    assert!(Config::load(Some(&path)).is_ok());
+}
+
+#[test]
+fn a_commands_program_is_relative_to_the_file_if_it_is_in_a_folder() {
+    let key = |program: &str| {
+        let (dir, path) = written(&format!(
+            "[model]\nkind = \"sonar\"\nname = \"n\"\nkey = {{ command = [\"{program}\", \"a/b\"] }}\n"
+        ));
+        let config = Config::load(Some(&path)).unwrap();
+        let ModelChoice::Own(ModelConfig::Server(model)) = config.model else { panic!("{:?}", config.model) };
+        let Some(SecretSource::Command(words)) = model.key else { panic!("no command") };
+        words[0].replace(&dir.path().display().to_string(), "DIR") + " " + &words[1]
+    };
+    assert_eq!((key("pass"), key("bin/key")), ("pass a/b".to_owned(), "DIR/bin/key a/b".to_owned()));
 }
 
 #[test]
@@ -39,11 +102,10 @@ fn paths_are_relative_to_the_file() {
         panic!("{:?}", config.model)
     };
     assert_eq!(*model, dir.path().join("models/x.gguf"));
-    let Some(ModelChoice::Own(ModelConfig::OpenAi { key: Some(SecretSource::File(key)), .. })) =
-        &config.agents["writer"].model
-    else {
+    let Some(ModelChoice::Own(ModelConfig::Server(model))) = &config.agents["writer"].model else {
         panic!("{:?}", config.agents)
     };
+    let Some(SecretSource::File(key)) = &model.key else { panic!("{model:?}") };
     assert_eq!(*key, dir.path().join("key"));
 }
 

@@ -85,8 +85,10 @@ pub(super) fn prices(config: &Config, prices: &PriceTable) -> Vec<Error> {
     let fault = |used: &crate::config::ModelInUse<'_>| {
         let (key, name) = match used.model {
             ModelConfig::Local { .. } => ("kind", LOCAL),
-            ModelConfig::OpenAi { price: Some(price), .. } => ("price", price.as_str()),
-            ModelConfig::OpenAi { name, .. } => ("name", name.as_str()),
+            ModelConfig::Server(model) => match &model.price {
+                Some(price) => ("price", price.as_str()),
+                None => ("name", model.name.as_str()),
+            },
         };
         if prices.models.contains_key(name) {
             return None;

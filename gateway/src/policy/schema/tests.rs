@@ -137,7 +137,12 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
 fn the_schemas_know_the_keys_of_each_kind() {
     for (place, kind, index, needs) in [
         ("model", "local", 0, ""),
-        ("model", "openai", 1, "url = 'http://a/v1'\nname = 'n'\n"),
+        ("model", "anthropic", 1, "name = 'n'\n"),
+        ("model", "openai", 2, "url = 'http://a/v1'\nname = 'n'\n"),
+        ("model", "responses", 3, "name = 'n'\n"),
+        ("model", "perplexity", 4, "name = 'n'\n"),
+        ("model", "sonar", 5, "name = 'n'\n"),
+        ("model", "compatible", 6, "url = 'http://a/v1'\nname = 'n'\n"),
         ("context", "embedded", 0, ""),
         ("context", "qdrant", 1, "url = 'http://a'\n"),
     ] {
@@ -241,6 +246,28 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[model]\nkind = 'openai'\nurl = 'ftp://a'\nname = 'n'\n".to_owned(), false),
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://u:p@a'\nname = 'n'\n".to_owned(), false),
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://a'\nname = 'n'\ndialect = 'open_ai'\n".to_owned(), true),
+        (Callboard, "[model]\nkind = 'compatible'\nname = 'n'\n".to_owned(), false),
+        (
+            Callboard,
+            "[model]\nkind = 'anthropic'\nname = 'n'\nversion = '2023-06-01'\nauth = 'bearer'\n".to_owned(),
+            true,
+        ),
+        (Callboard, "[model]\nkind = 'anthropic'\nname = 'n'\nversion = '2024-01-01'\n".to_owned(), false),
+        (Callboard, "[model]\nkind = 'anthropic'\nname = 'n'\ndialect = 'open_ai'\n".to_owned(), false),
+        (Callboard, "[model]\nkind = 'responses'\nname = 'n'\nprefill = 'continue'\n".to_owned(), false),
+        (
+            Callboard,
+            "[model]\nkind = 'sonar'\nname = 'n'\nwithout = ['images', 'schema']\nkey_age = '1h'\n".to_owned(),
+            true,
+        ),
+        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nwithout = ['sight']\n".to_owned(), false),
+        (
+            Callboard,
+            "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = ['pass', 'show', 'sonar'] }\n".to_owned(),
+            true,
+        ),
+        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = [] }\n".to_owned(), false),
+        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = 'pass' }\n".to_owned(), false),
         (Callboard, "[agents.writer.model]\nkind = 'local'\n".to_owned(), true),
         (Callboard, "[agents.writer]\nmodel = 'local'\n".to_owned(), true),
         (Callboard, "model = 'local'\n[models.small]\nkind = 'local'\n".to_owned(), true),

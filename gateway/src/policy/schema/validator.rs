@@ -22,6 +22,7 @@ fn matches(root: &Value, schema: &Value, value: &Value) -> bool {
         "pattern" => {
             value.as_str().is_none_or(|text| regex::Regex::new(said.as_str().unwrap()).unwrap().is_match(text))
         }
+        "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= said.as_u64().unwrap()),
         "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= said.as_u64().unwrap()),
         "items" => value.as_array().is_none_or(|items| items.iter().all(|item| matches(root, said, item))),
         "allOf" => said.as_array().unwrap().iter().all(|part| matches(root, part, value)),
