@@ -18,6 +18,7 @@ mod operators;
 mod reload;
 mod restart;
 mod rooms;
+mod secrets;
 mod serve;
 mod simulation;
 mod standing_in;

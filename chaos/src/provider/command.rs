@@ -33,6 +33,9 @@ pub struct ProviderArguments {
     /// Answer every call with 503 while this file is there
     #[arg(long, value_name = "FILE")]
     down_while: Option<PathBuf>,
+    /// Answer every call with 401 that does not show the key that this file holds
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -55,6 +58,7 @@ pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
         think: Duration::from_millis(arguments.think_ms),
         refuse_every: arguments.refuse_every,
         down_while: arguments.down_while.clone(),
+        key_file: arguments.key_file.clone(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

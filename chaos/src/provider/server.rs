@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::StreamExt;
@@ -27,6 +27,8 @@ pub struct Options {
     pub refuse_every: u64,
     /// Every call is answered 503 while this file is there.
     pub down_while: Option<PathBuf>,
+    /// Every call is answered 401 that does not show the key that this file holds at that moment.
+    pub key_file: Option<PathBuf>,
 }
 
 /// One line of the provider's ledger.
@@ -80,13 +82,19 @@ struct Server {
 
 impl Server {
     /// What a call is answered that is not served.
-    fn refusal(&self, call: u64) -> Option<Response> {
+    fn refusal(&self, call: u64, headers: &HeaderMap) -> Option<Response> {
         let error = |message: &str, kind: &str| {
             axum::Json(json!({ "error": { "message": message, "type": kind, "param": null, "code": null }}))
         };
         if self.options.down_while.as_ref().is_some_and(|file| file.exists()) {
             let body = error("down for maintenance", "server_error");
             return Some((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+        }
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let taken = self.options.key_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        if taken.is_some_and(|key| shown != Some(&format!("Bearer {}", key.trim()))) {
+            let body = error("incorrect key", "invalid_api_key");
+            return Some((StatusCode::UNAUTHORIZED, body).into_response());
         }
         let every = self.options.refuse_every;
         (every > 0 && call.is_multiple_of(every)).then(|| {
@@ -109,10 +117,10 @@ async fn models() -> axum::Json<Value> {
     }))
 }
 
-async fn complete(State(server): State<Arc<Server>>, body: Bytes) -> Response {
+async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
     let call = server.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
     let reply = reply(&body);
-    if let Some(refusal) = server.refusal(call) {
+    if let Some(refusal) = server.refusal(call, &headers) {
         let written = server.ledger.write(Entry::Refused { call, id: reply.id });
         return written.err().map_or(refusal, |error| unwritten(&error));
     }
