@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::serde_as_text;
+use crate::{budget::ScopeId, text::serde_as_text};
 
 /// The most that one list may name.
 pub const STAND_INS_MAX: usize = 8;
@@ -136,6 +136,18 @@ pub enum Outage {
         /// The guard whose `retry` says how often.
         guard: String,
     },
+    /// A budget does not cover it, and says that a cheaper one be asked.
+    Budget {
+        /// The scope whose budget that is.
+        scope: ScopeId,
+    },
+}
+
+impl Outage {
+    /// Whether it passes by itself, so that the one that is out is worth waiting for.
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Breaker { .. } | Self::Down { .. })
+    }
 }
 
 impl fmt::Display for Outage {
@@ -144,6 +156,7 @@ impl fmt::Display for Outage {
             Self::Breaker { guard } => write!(f, "the breaker of {guard} is open"),
             Self::Down { worker } => write!(f, "{worker} is down"),
             Self::Spent { guard } => write!(f, "its attempts with {guard} are used up"),
+            Self::Budget { scope } => write!(f, "the budget of {scope} does not cover it"),
         }
     }
 }

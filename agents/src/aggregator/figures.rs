@@ -9,7 +9,7 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::run::gist::{Accepted, Gist, Intended, Outcome, Request, Resolved, Settled};
+use crate::run::gist::{Accepted, Gist, Hold, Intended, Outcome, Request, Resolved, Settled};
 use crate::run::{Status, Then};
 use crate::workflow::StepPath;
 
@@ -59,6 +59,9 @@ pub struct StepFigures {
     /// … and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
+    /// When it goes on by itself, where it waits for a budget's next window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes: Option<Timestamp>,
     /// When the first of them was started, or the question was asked.
     pub begun: Option<Timestamp>,
     /// When the last of them ended, or the question was answered.
@@ -163,7 +166,14 @@ impl RunFigures {
                 self.end(Status::Rejected, rejected.at, totals);
             }
             Gist::Rejected(rejected) => self.question(&rejected.path, rejected.at, StepPhase::Done),
-            Gist::Parked(parked) => self.step(&parked.path).phase = StepPhase::Parked,
+            Gist::Parked(parked) => {
+                let step = self.step(&parked.path);
+                step.phase = StepPhase::Parked;
+                step.wakes = match parked.hold {
+                    Hold::Budget { refusal } => refusal.wakes_at(),
+                    Hold::Doubt(_) | Hold::Poison(_) => None,
+                };
+            }
             Gist::Resumed(resumed) => match resumed.settled {
                 Settled::Landed(_) => {
                     self.step(&resumed.path).phase = StepPhase::Done;
@@ -264,7 +274,10 @@ impl RunFigures {
     /// Whether it has work to do, or an attempt whose outcome is not recorded:
     /// that one must be settled even when the run has ended.
     pub(super) fn is_moving(&self) -> bool {
-        self.status == Status::Running || self.steps.values().any(|step| step.phase == StepPhase::Open)
+        let wakes = |step: &StepFigures| step.phase == StepPhase::Parked && step.wakes.is_some();
+        let is_going = self.finished.is_none();
+        self.status == Status::Running
+            || self.steps.values().any(|step| step.phase == StepPhase::Open || (is_going && wakes(step)))
     }
 
     /// As the run itself sees it.

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use actors::guard::{Guard, Permit, Refused};
 use actors::mailbox::Credit;
-use policies::fallback::Outage;
+use policies::budget::{self, AtEnd, Refusal, ScopeId};
+use policies::instant::Timestamp;
 use policies::money::Money;
-use policies::price::Bounds;
-use policies::span::Span;
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
 
-use super::casting::{Cast, Casting, Speaker};
+use super::casting::{Cast, Casting};
 use super::host::Conductor;
 use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
@@ -61,7 +60,7 @@ impl Prepared {
     /// Whether it is a stand-in's, for one that may yet act itself: then a budget that does not cover it
     /// fails nothing.
     fn may_wait(&self) -> bool {
-        self.cast.stand_in.as_ref().is_some_and(|stand_in| !matches!(stand_in.because, Outage::Spent { .. }))
+        self.cast.stand_in.as_ref().is_some_and(|stand_in| stand_in.because.passes())
     }
 }
 
@@ -71,6 +70,8 @@ enum Granting {
     Answered(Answer, Option<Box<Prepared>>),
     /// No budget covers this stand-in; the place after it in the chain.
     TooDear(usize),
+    /// A budget that does not cover this one wants the one at this place of the chain asked instead.
+    Cheaper(usize, ScopeId),
     /// The ledger gives no answer now.
     Unanswered,
 }
@@ -131,7 +132,7 @@ impl Conductor {
                 self.wait_for_place(due, LOOK_AGAIN);
                 continue;
             }
-            match self.ask(run.as_str(), &due).await {
+            match self.ask(run.as_str(), &due, command.now).await {
                 Ok(grant) => grants.push(grant),
                 Err(rest) => self.wait_for_place(due, rest),
             }
@@ -141,13 +142,14 @@ impl Conductor {
 
     /// The grant for one attempt, by the first of its chain that has a place and that a budget covers;
     /// else how long to rest before a place is waited for.
-    async fn ask(&self, run: &str, due: &Due) -> Result<Grant, Duration> {
+    async fn ask(&self, run: &str, due: &Due, now: Timestamp) -> Result<Grant, Duration> {
         let attempt = Attempt { key: due.key.clone(), number: due.attempt };
         let mut prepared = self.take(&attempt).or_else(|| self.at_once(due, 0));
         // Each round asks one that is further down a chain, which has an end.
         while let Some(asked) = prepared.take() {
             let stand_in = asked.cast.stand_in.clone();
-            match self.grant(run, due, asked).await {
+            match self.grant(run, due, asked, now).await {
+                Granting::Cheaper(place, scope) => prepared = self.instead(due, place, scope),
                 Granting::Answered(answer, kept) => {
                     if let Some(kept) = kept {
                         self.keep(attempt.clone(), *kept);
@@ -171,6 +173,13 @@ impl Conductor {
         cast.line.try_admit().map(|permit| Prepared::new(permit, place, cast))
     }
 
+    /// The one at that place of the chain, if there is a place with it at once.
+    fn instead(&self, due: &Due, place: usize, scope: ScopeId) -> Option<Prepared> {
+        let cast = self.stage.cast_at(&due.action, due.failures, place, scope)?;
+        let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
+        cast.line.try_admit().map(|permit| Prepared::new(permit, place, cast))
+    }
+
     /// Has the ledger take up the account of a failed run that is told to go on.
     async fn reopen_account(&self, run: &RunId, state: &State, command: &Command) -> Result<(), FrontError> {
         match (&command.act, &state.order) {
@@ -183,7 +192,7 @@ impl Conductor {
     }
 
     /// The ledger's answer for one attempt.
-    async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared) -> Granting {
+    async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared, now: Timestamp) -> Granting {
         let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), at: None, condition: None };
         let (agent, amount) = match self.worst(&due.action, &prepared.cast) {
             Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
@@ -195,7 +204,7 @@ impl Conductor {
         };
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
         let scopes = self.stage.scopes(run, &agent);
-        let reserve = Reserve { hold: hold.clone(), scopes: scopes.clone(), amount };
+        let reserve = Reserve { hold: hold.clone(), scopes: scopes.clone(), amount, now };
         match self.stage.ledger.reserve(reserve).await {
             Ok(grant) => {
                 prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), id: Some(hold) });
@@ -203,11 +212,7 @@ impl Conductor {
                 let (amount, at) = (grant.reserved, Some(grant.at));
                 Granting::Answered(Answer::Reserved { amount, scopes, at, condition }, Some(Box::new(prepared)))
             }
-            Err(ReserveError::Refused(refusal)) if prepared.may_wait() => {
-                tracing::info!(run, %refusal, "a stand-in is too dear, so the step waits");
-                Granting::TooDear(prepared.cast.place + 1)
-            }
-            Err(ReserveError::Refused(refusal)) => Granting::Answered(Answer::Refused(refusal), None),
+            Err(ReserveError::Refused(refusal)) => self.not_granted(run, due, &prepared, refusal),
             Err(error @ ReserveError::Unanswered(_)) => {
                 tracing::warn!(run, %error, "a step waits for the ledger");
                 Granting::Unanswered
@@ -215,15 +220,31 @@ impl Conductor {
         }
     }
 
+    /// What follows when no budget covers this one.
+    fn not_granted(&self, run: &str, due: &Due, prepared: &Prepared, refusal: Refusal) -> Granting {
+        let place = prepared.cast.place;
+        let worst = || self.stage.worst_of_chain(&due.action, due.failures);
+        if refusal.then == AtEnd::Downgrade
+            && let Some(next) = budget::downgrade(&refusal, place, &worst())
+        {
+            tracing::info!(run, %refusal, "a cheaper model is asked");
+            return Granting::Cheaper(next, refusal.scope);
+        }
+        if prepared.may_wait() {
+            tracing::info!(run, %refusal, "a stand-in is too dear, so the step waits");
+            return Granting::TooDear(place + 1);
+        }
+        Granting::Answered(Answer::Refused(refusal), None)
+    }
+
     /// The worst case of an action, by the model that will be used.
     fn worst(&self, action: &Action, cast: &Cast) -> Worst {
         let Action::Agent(call) = action else { return Worst::Free };
-        let Some(Speaker { spec, voice, .. }) = &cast.speaker else {
+        let Some(speaker) = &cast.speaker else {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
-        let bounds = Bounds { cpu: Span::from(voice.longest()), ..voice.model.bounds(&spec.request(call)) };
-        match self.stage.prices.worst_case(voice.model.price_key(), &bounds) {
-            Ok(amount) => Worst::AtMost { agent: spec.name.clone(), amount },
+        match self.stage.worst_of(call, speaker) {
+            Ok(amount) => Worst::AtMost { agent: speaker.spec.name.clone(), amount },
             Err(error) => Worst::Fault(error.to_string()),
         }
     }

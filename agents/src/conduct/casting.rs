@@ -8,14 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::guard::{Blocked, Line};
+use policies::budget::ScopeId;
 use policies::fallback::{self, Choice, Link, Outage, Readiness};
+use policies::money::Money;
+use policies::price::{Bounds, NoPrice};
 use policies::retry::RetryPolicy;
+use policies::span::Span;
 use supervisor::Gate;
 
 use super::Stage;
 use crate::agent::{AgentHandle, AgentSpec, Voice};
 use crate::run::StandIn;
-use crate::workflow::Action;
+use crate::workflow::{Action, AgentCall};
 
 /// Who carries one attempt out, and the way through the guards in front of it.
 #[derive(Clone)]
@@ -87,6 +91,38 @@ impl Stage {
                 Casting::Take(Cast { line: taken.line, speaker: Some(taken.speaker), stand_in, place })
             }
         }
+    }
+
+    /// Casts the one at that place of the chain, since the scope's budget does not cover who is before it.
+    pub(super) fn cast_at(&self, action: &Action, failures: u32, place: usize, scope: ScopeId) -> Option<Cast> {
+        let (name, _) = self.asked(action)?;
+        let taken = self.candidates(name, failures).into_iter().nth(place)?;
+        let stand_in = StandIn {
+            agent: taken.speaker.spec.name.clone(),
+            model: taken.model.clone(),
+            because: Outage::Budget { scope },
+        };
+        Some(Cast { line: taken.line, speaker: Some(taken.speaker), stand_in: Some(stand_in), place })
+    }
+
+    /// What the call of each of the chain may cost at most; none for one that cannot make it now.
+    pub(super) fn worst_of_chain(&self, action: &Action, failures: u32) -> Vec<Option<Money>> {
+        let (Action::Agent(call), Some((name, _))) = (action, self.asked(action)) else { return Vec::new() };
+        let worst = |candidate: &Candidate| {
+            let is_ready = candidate.readiness == Readiness::Ready;
+            is_ready.then(|| self.worst_of(call, &candidate.speaker).ok()).flatten()
+        };
+        self.candidates(name, failures).iter().map(worst).collect()
+    }
+
+    /// The most that a call may cost that this speaker makes.
+    ///
+    /// # Errors
+    /// When its model has no price.
+    pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<Money, NoPrice> {
+        let Speaker { spec, voice, .. } = speaker;
+        let bounds = Bounds { cpu: Span::from(voice.longest()), ..voice.model.bounds(&spec.request(call)) };
+        self.prices.worst_case(voice.model.price_key(), &bounds)
     }
 
     /// Whether an action is one that this guard stands around, and nobody stands in.

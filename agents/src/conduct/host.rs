@@ -14,7 +14,7 @@ use supervisor::Gate;
 
 use super::Stage;
 use super::admit::Prepared;
-use crate::run::{Act, Attempt, Command, Event, Hold, Parked, Refusal, Run, State, Status, Then};
+use crate::run::{Act, Attempt, Command, Event, Hold, Parked, Refusal, Run, State, Then};
 
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -104,8 +104,7 @@ impl Host<Run> for Conductor {
     }
 
     fn idle(&self, state: &State) -> bool {
-        let going = state.is_going() && state.status() == Status::Running;
-        !going && state.open_intents().next().is_none()
+        !state.moves_by_itself() && state.open_intents().next().is_none()
     }
 }
 

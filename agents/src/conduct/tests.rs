@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use actors::durable::{Options, Spine};
+use actors::durable::{Handle, Options, Spine};
 use actors::entity::Entity;
 use actors::guard::{CallOutcome, Guards};
 use actors::latest::Latest;
@@ -41,13 +41,16 @@ const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.cheap]\ninp
 struct Moody {
     price: &'static str,
     down: Arc<AtomicBool>,
+    /// Whether its streams break off, with nobody told of the bill.
+    cut: AtomicBool,
     calls: AtomicU64,
     heard: std::sync::Mutex<Vec<ModelRequest>>,
 }
 
 impl Moody {
     fn new(price: &'static str) -> Arc<Self> {
-        Arc::new(Self { price, down: Arc::default(), calls: AtomicU64::new(0), heard: std::sync::Mutex::default() })
+        let (calls, cut) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { price, down: Arc::default(), cut, calls, heard: std::sync::Mutex::default() })
     }
 
     fn turn(&self, down: bool) {
@@ -80,10 +83,15 @@ impl Model for Moody {
         if self.down.load(Ordering::Relaxed) {
             return Err(ModelError::free(FailureClass::ProviderDown, "503"));
         }
+        if self.cut.load(Ordering::Relaxed) {
+            return Err(ModelError::unknown(FailureClass::ProviderDown, "the stream broke off"));
+        }
         let usage = Usage { input: Tokens(10), output: Tokens(5), ..Usage::default() };
         Ok(ModelReply::saying("Done.", usage, Finish::Stop))
     }
 }
+
+mod spending;
 
 /// A stage with a writer whose model may be down, and who may stand in for it.
 struct House {
@@ -91,6 +99,7 @@ struct House {
     stage: Arc<Stage>,
     main: Arc<Moody>,
     spare: Arc<Moody>,
+    budget: Latest<BudgetPolicy>,
 }
 
 impl House {
@@ -118,10 +127,10 @@ impl House {
             spec("writer", &main, "model/main", AgentTerms { fallback, ..terms }),
             spec("reviewer", &spare, "model/other", AgentTerms::default()),
         ];
-        let ledger = LedgerHandle::new();
+        let (ledger, budget) = (LedgerHandle::new(), Latest::new(budget));
         let arguments = LedgerArguments {
             workspace: "main".to_owned(),
-            policy: Latest::new(budget).watch(),
+            policy: budget.watch(),
             journal: ground.journal.clone(),
             snapshots: ground.snapshots.clone(),
         };
@@ -146,7 +155,7 @@ impl House {
             aggregator: Front::new(),
             runs: Bound::default(),
         });
-        Self { ground, stage, main, spare }
+        Self { ground, stage, main, spare, budget }
     }
 
     async fn with(fallback: &[&str]) -> Self {
@@ -154,7 +163,7 @@ impl House {
     }
 
     /// Starts a run of so many calls of the writer, one after the other.
-    async fn accept(&self, steps: usize) {
+    async fn accept(&self, steps: usize) -> Handle<Run> {
         let step = |step: usize| {
             format!(
                 "[[steps]]\nid = \"s{step}\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"{step}\"\noutput_max = 20\n"
@@ -173,6 +182,7 @@ impl House {
         };
         let run = self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
         run.ask(Command::new(Act::Accept(Box::new(order)))).await.unwrap();
+        run
     }
 
     fn state(&self) -> State {

@@ -15,7 +15,6 @@ use storage::journal::{Seq, StreamId, Version};
 
 use super::entry::{BookError, Entry, What};
 use super::{Grant, HoldId, Reserve, Stood, stream};
-use crate::run::gist::{Gist, Intended, Resolved};
 
 /// Raise it when the same events would make another book.
 pub(super) const FOLD_VERSION: u32 = 2;
@@ -175,13 +174,13 @@ impl Book {
     /// Holds the amount in every scope or in none. `elapsed` is how old holds are told by, `now` decides
     /// the windows.
     pub(super) fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
-        let Reserve { hold, scopes, amount } = reserve;
+        let Reserve { hold, scopes, amount, now: asked } = reserve;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
         }
         self.free(&hold);
         let accounts = self.accounts_of(&scopes);
-        match self.accounts.reserve(accounts, amount, now) {
+        match self.accounts.reserve(accounts, amount, now.max(asked)) {
             Ok(reservation) => {
                 let at = reservation.at();
                 let kept = Hold { reservation, generation: self.generation, since: elapsed };
@@ -247,7 +246,11 @@ impl Book {
         match entry.what {
             What::Opened(version) => self.opened(version)?,
             What::Alerted(alert) => self.accounts.told(&alert),
-            What::Run(run, gist) => self.run(run, *gist),
+            What::Limited { run, limit } => self.limit_own(run, limit),
+            What::Intended { hold, scopes, amount, at } => self.intended(hold, &scopes, amount, at),
+            What::Resolved { hold, cost } => self.resolved(&hold, cost),
+            What::Ended { run } => self.ended(run),
+            What::Reopened { run, stood } => self.reopen(run, stood),
             What::Else => {}
         }
         self.at = entry.seq;
@@ -270,25 +273,6 @@ impl Book {
             self.free(id);
         }
         Ok(())
-    }
-
-    fn run(&mut self, scope: ScopeId, event: Gist) {
-        match event {
-            Gist::Accepted(run) => {
-                if let Some(limit) = run.terms.cost_max {
-                    self.limit_own(scope, limit);
-                }
-            }
-            Gist::Intended(intent) => self.intended(intent),
-            Gist::Resolved(outcome) => self.resolved(&outcome),
-            Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => self.ended(scope),
-            Gist::Rejected(rejected) if rejected.ends => self.ended(scope),
-            Gist::Reopened(reopened) => {
-                let stood = Stood { limit: reopened.cost_max, spent: reopened.spent, ended: reopened.ended };
-                self.reopen(scope, stood);
-            }
-            _ => {}
-        }
     }
 
     /// A run's account goes when the run has ended and owes nothing: what it
@@ -319,14 +303,12 @@ impl Book {
         }
     }
 
-    fn intended(&mut self, intent: Intended) {
-        if !intent.scopes.iter().any(|scope| matches!(scope, ScopeId::Workspace(name) if *name == self.workspace)) {
+    fn intended(&mut self, id: HoldId, scopes: &[ScopeId], amount: Money, at: Timestamp) {
+        if !scopes.iter().any(|scope| matches!(scope, ScopeId::Workspace(name) if *name == self.workspace)) {
             return;
         }
-        let id = HoldId { key: intent.key.shared(), attempt: intent.attempt };
-        let (at, amount) = (intent.granted.unwrap_or(intent.at), intent.reserved);
         let is_held = |hold: &Reservation, accounts: &Accounts| {
-            hold.amount() == amount && hold.at() == at && accounts.are(hold.accounts(), &intent.scopes)
+            hold.amount() == amount && hold.at() == at && accounts.are(hold.accounts(), scopes)
         };
         let reservation = match self.holds.remove(&id) {
             Some(Hold { reservation, .. }) if is_held(&reservation, &self.accounts) => reservation,
@@ -334,7 +316,7 @@ impl Book {
                 if let Some(hold) = other {
                     self.accounts.release(hold.reservation);
                 }
-                let accounts = self.accounts_of(&intent.scopes);
+                let accounts = self.accounts_of(scopes);
                 self.accounts.commit(accounts, amount, at)
             }
         };
@@ -344,10 +326,9 @@ impl Book {
         }
     }
 
-    fn resolved(&mut self, outcome: &Resolved) {
-        let id = HoldId { key: outcome.key.shared(), attempt: outcome.attempt };
-        let Some(reservation) = self.intents.remove(&id) else { return };
-        let settled = self.accounts.settle(reservation, outcome.cost);
+    fn resolved(&mut self, id: &HoldId, cost: Money) {
+        let Some(reservation) = self.intents.remove(id) else { return };
+        let settled = self.accounts.settle(reservation, cost);
         if let Some(overrun) = settled.overrun {
             tracing::warn!(key = &*id.key, %overrun, "a call cost more than its worst case");
         }

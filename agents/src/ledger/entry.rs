@@ -2,10 +2,13 @@
 //! reading needs no book, so that it is done beside the ledger and not by it.
 
 use policies::budget::{Alert, ScopeId};
+use policies::instant::Timestamp;
+use policies::money::Money;
 use serde::{Deserialize, Serialize};
 use storage::journal::{Event, Seq, StreamId, Version};
 
-use super::{alerts_stream, stream};
+use super::{HoldId, Stood, alerts_stream, stream};
+use crate::run::Reopened;
 use crate::run::gist::Gist;
 
 /// A new generation.
@@ -27,21 +30,90 @@ pub(super) enum BookError {
 }
 
 /// One event, as far as the book is concerned.
+#[derive(Debug)]
 pub struct Entry {
-    pub(super) seq: Seq,
-    pub(super) what: What,
+    /// Its place in the journal.
+    pub seq: Seq,
+    /// What it says.
+    pub what: What,
 }
 
-/// What it says.
-pub(super) enum What {
+/// What an event says to the book.
+#[derive(Debug)]
+pub enum What {
     /// A ledger has opened.
     Opened(Version),
     /// An alert is out.
     Alerted(Alert),
-    /// Something happened to a run.
-    Run(ScopeId, Box<Gist>),
+    /// A run has a limit of its own.
+    Limited {
+        /// The run.
+        run: ScopeId,
+        /// The most it may spend.
+        limit: Money,
+    },
+    /// A call is about to be made.
+    Intended {
+        /// The attempt.
+        hold: HoldId,
+        /// Who pays.
+        scopes: Vec<ScopeId>,
+        /// What is reserved.
+        amount: Money,
+        /// When that was granted.
+        at: Timestamp,
+    },
+    /// A call has ended.
+    Resolved {
+        /// The attempt.
+        hold: HoldId,
+        /// What it is charged.
+        cost: Money,
+    },
+    /// A run has ended.
+    Ended {
+        /// The run.
+        run: ScopeId,
+    },
+    /// A run that had failed goes on.
+    Reopened {
+        /// The run.
+        run: ScopeId,
+        /// Where it stood.
+        stood: Stood,
+    },
     /// Nothing that bears on the book.
     Else,
+}
+
+impl What {
+    fn of_run(stream: &StreamId, event: Gist) -> Self {
+        let run = || ScopeId::Run(stream.as_str().trim_start_matches("run/").to_owned());
+        match event {
+            Gist::Accepted(accepted) => match accepted.terms.cost_max {
+                Some(limit) => Self::Limited { run: run(), limit },
+                None => Self::Else,
+            },
+            Gist::Intended(intent) => Self::Intended {
+                hold: HoldId { key: intent.key.shared(), attempt: intent.attempt },
+                scopes: intent.scopes,
+                amount: intent.reserved,
+                at: intent.granted.unwrap_or(intent.at),
+            },
+            Gist::Resolved(outcome) => Self::Resolved {
+                hold: HoldId { key: outcome.key.shared(), attempt: outcome.attempt },
+                cost: outcome.cost,
+            },
+            Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => Self::Ended { run: run() },
+            Gist::Rejected(rejected) if rejected.ends => Self::Ended { run: run() },
+            Gist::Reopened(Reopened { cost_max: limit, spent, ended, .. }) => {
+                Self::Reopened { run: run(), stood: Stood { limit, spent, ended } }
+            }
+            Gist::Rejected(_) | Gist::ApprovalAsked(_) | Gist::Approved(_) | Gist::Parked(_) | Gist::Resumed(_) => {
+                Self::Else
+            }
+        }
+    }
 }
 
 /// Whose events are read.
@@ -60,8 +132,7 @@ impl Reader {
         let unreadable = |reason| BookError::Event { seq: event.seq, reason };
         let what = if event.kind.starts_with(RUN) {
             let gist = Gist::read(&event.kind, event.schema, &event.payload).map_err(unreadable)?;
-            let run = event.stream.as_str().trim_start_matches("run/");
-            What::Run(ScopeId::Run(run.to_owned()), Box::new(gist))
+            What::of_run(&event.stream, gist)
         } else if event.kind == OPENED && event.stream == self.own {
             What::Opened(event.version)
         } else if event.kind == ALERTED && event.stream == self.alerts {

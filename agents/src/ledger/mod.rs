@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use storage::journal::{StreamId, Version};
 
 pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
-pub use entry::{ALERTED, Alerted, Entry};
+pub use entry::{ALERTED, Alerted, Entry, What};
 
 use crate::front::{Front, FrontError, Reply};
 
@@ -57,6 +57,9 @@ pub struct Reserve {
     pub scopes: Vec<ScopeId>,
     /// The worst case.
     pub amount: Money,
+    /// The time of whoever asks. It may be ahead of the ledger's: who has waited for a window to end has
+    /// waited it out, though the wall clock was set back meanwhile.
+    pub now: Timestamp,
 }
 
 /// Leave to spend, if the intent that says so is written at once.

@@ -34,7 +34,7 @@ fn hold(key: &str) -> HoldId {
 }
 
 fn ask(key: &str, run: &str, nanos: u64) -> Reserve {
-    Reserve { hold: hold(key), scopes: scopes(run), amount: Money::from_nanos(nanos) }
+    Reserve { hold: hold(key), scopes: scopes(run), amount: Money::from_nanos(nanos), now: Timestamp::EPOCH }
 }
 
 async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRef<LedgerMsg>) {

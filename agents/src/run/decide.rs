@@ -365,8 +365,9 @@ impl Draft {
         answered
     }
 
-    /// Starts what is due and granted. What a budget refuses ends the run
-    /// before anything else of it starts, or is parked.
+    /// Starts what is due and granted. What a budget refuses for good ends the run
+    /// before anything else of it starts, or is parked; what it puts off is parked,
+    /// for a person or until its window ends.
     fn start(&mut self, due: Vec<Due>, grants: &[Grant]) {
         let answers: BTreeMap<_, _> = grants.iter().map(|grant| ((&grant.path, grant.attempt), grant)).collect();
         let when_spent = self.state.order.as_ref().map(|order| order.terms.when_spent).unwrap_or_default();
@@ -376,8 +377,8 @@ impl Draft {
         });
         let answered: Vec<(Due, &Grant)> = answered.collect();
         let refused = answered.iter().find_map(|(due, grant)| match &grant.answer {
-            Answer::Refused(refusal) => Some((due.path.clone(), refusal.clone())),
-            Answer::Reserved { .. } => None,
+            Answer::Refused(refusal) if refusal.is_final() => Some((due.path.clone(), refusal.clone())),
+            Answer::Refused(_) | Answer::Reserved { .. } => None,
         });
         if let (WhenSpent::Fail, Some((path, refusal))) = (when_spent, refused) {
             let message = refusal.to_string();

@@ -4,7 +4,7 @@
 //! schemas that the whole event refuses; the texts and values beside it are passed over.
 
 use actors::entity::read_back;
-use policies::budget::ScopeId;
+use policies::budget::{Refusal, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -103,6 +103,16 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Parked {
     pub(crate) path: StepPath,
+    pub(crate) hold: Hold,
+}
+
+/// Why it waits.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Hold {
+    Doubt(IgnoredAny),
+    Budget { refusal: Refusal },
+    Poison(IgnoredAny),
 }
 
 /// A parked step was settled, or may go on.

@@ -254,13 +254,22 @@ impl State {
         if self.is_going() { due.min() } else { None }
     }
 
-    /// The retry that comes first of those that are not due yet: when it is due, and how long that is to
+    /// Whether something of it goes on by itself: an attempt, a retry, or what waits for a budget's next
+    /// window.
+    #[must_use]
+    pub fn moves_by_itself(&self) -> bool {
+        let wakes = |leaf: &Leaf| matches!(&leaf.phase, Phase::Parked(hold) if hold.wakes_at().is_some());
+        self.is_going() && (self.status() == Status::Running || self.leaves.values().any(wakes))
+    }
+
+    /// The retry, or the end of a budget's window, that comes first of those that are not due yet: when it is due, and how long that is to
     /// be waited for at `now`, never longer than was decided; a clock that was set back would have it
     /// wait for as long as it was set back by. The host then says [`super::Act::StartReady`].
     #[must_use]
     pub fn next_retry(&self, now: Timestamp) -> Option<(Timestamp, Duration)> {
         let waits = self.leaves.values().filter_map(|leaf| match leaf.phase {
             Phase::Again { due, wait } if due > now => Some((due, due.since(now).min(wait.duration()))),
+            Phase::Parked(ref hold) => hold.wakes_at().filter(|due| *due > now).map(|due| (due, due.since(now))),
             _ => None,
         });
         if self.is_going() { waits.min_by_key(|(_, wait)| *wait) } else { None }
@@ -285,6 +294,9 @@ impl State {
             let attempt = match leaf.map(|leaf| &leaf.phase) {
                 None => 1,
                 Some(Phase::Again { due, .. }) if *due <= now => leaf.map_or(0, |leaf| leaf.attempts) + 1,
+                Some(Phase::Parked(hold)) if hold.wakes_at().is_some_and(|due| due <= now) => {
+                    leaf.map_or(0, |leaf| leaf.attempts) + 1
+                }
                 Some(_) => return None,
             };
             let class = step.action.class()?;
@@ -472,6 +484,15 @@ impl Hold {
         match self {
             Self::Poison { letter, .. } => Some(letter),
             Self::Doubt { .. } | Self::Budget { .. } => None,
+        }
+    }
+
+    /// When it goes on by itself: a budget's window ends then.
+    #[must_use]
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Budget { refusal } => refusal.wakes_at(),
+            Self::Doubt { .. } | Self::Poison { .. } => None,
         }
     }
 

@@ -39,6 +39,15 @@ impl Refusal {
         self.until.filter(|_| self.then == AtEnd::Wait)
     }
 
+    /// Whether the call is not to be made at all: nothing is waited for, neither time nor a person.
+    pub fn is_final(&self) -> bool {
+        match self.then {
+            AtEnd::Reject | AtEnd::Downgrade => true,
+            AtEnd::Wait => self.until.is_none(),
+            AtEnd::Ask => false,
+        }
+    }
+
     /// Whether this one says more about what follows than the other.
     pub(super) fn is_harder_than(&self, other: &Self) -> bool {
         (self.then, self.wakes_at()) > (other.then, other.wakes_at())
