@@ -27,7 +27,8 @@ struct Hold {
     since: Duration,
 }
 
-pub(super) struct Book {
+/// The sums of a workspace, without the actor that owns them: for whoever brings a journal of its own.
+pub struct Book {
     workspace: String,
     stream: StreamId,
     rules: Rules,
@@ -68,7 +69,9 @@ struct Snapshot {
 }
 
 impl Book {
-    pub(super) fn new(workspace: &str, policy: BudgetPolicy) -> Self {
+    /// An empty book of that workspace.
+    #[must_use]
+    pub fn new(workspace: &str, policy: BudgetPolicy) -> Self {
         Self {
             workspace: workspace.to_owned(),
             stream: stream(workspace),
@@ -85,7 +88,7 @@ impl Book {
     }
 
     /// Takes up where a snapshot left off; `false` when it does not read, or was kept in another zone.
-    pub(super) fn restore(&mut self, at: Seq, bytes: &[u8]) -> bool {
+    pub fn restore(&mut self, at: Seq, bytes: &[u8]) -> bool {
         let Ok(kept) = serde_json::from_slice::<Snapshot>(bytes) else { return false };
         let Self { rules, .. } = self;
         let zone: Zone = rules.policy.zone.clone();
@@ -102,7 +105,10 @@ impl Book {
     }
 
     /// What a snapshot keeps.
-    pub(super) fn keep(&self) -> Result<Vec<u8>, serde_json::Error> {
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn keep(&self) -> Result<Vec<u8>, serde_json::Error> {
         let accounts = self.accounts.without(self.holds.values().map(|hold| &hold.reservation));
         let mut intents: Vec<_> = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation)).collect();
         intents.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -111,19 +117,20 @@ impl Book {
     }
 
     /// The last event folded.
-    pub(super) fn at(&self) -> Seq {
+    #[must_use]
+    pub fn at(&self) -> Seq {
         self.at
     }
 
     /// The sums, with the windows of `now`.
-    pub(super) fn accounts(&mut self, now: Timestamp) -> &Accounts {
+    pub fn accounts(&mut self, now: Timestamp) -> &Accounts {
         self.accounts.advance(now);
         &self.accounts
     }
 
     /// Holds every scope to the limits of another policy from now on. What is spent and reserved stays,
     /// and so do the days and months that it was counted in.
-    pub(super) fn govern(&mut self, policy: BudgetPolicy) {
+    pub fn govern(&mut self, policy: BudgetPolicy) {
         self.rules.policy = policy;
         let Self { accounts, rules, .. } = self;
         accounts.govern(|scope| rules.limits(scope));
@@ -132,12 +139,12 @@ impl Book {
 
     /// Grants are of this generation from now on. Holds of older ones go once the
     /// fold reaches its opening, behind which no intent of theirs can follow.
-    pub(super) fn open(&mut self, generation: Version) {
+    pub fn open(&mut self, generation: Version) {
         self.generation = generation;
     }
 
     /// The book is where the journal is: what it comes to from now on is told.
-    pub(super) fn go_live(&mut self) {
+    pub fn go_live(&mut self) {
         self.due.get_or_insert_default();
         self.look_everywhere();
     }
@@ -155,25 +162,29 @@ impl Book {
     }
 
     /// The alerts that are to be written; whoever takes them writes them or gives them back.
-    pub(super) fn take_alerts(&mut self) -> Vec<Alert> {
+    pub fn take_alerts(&mut self) -> Vec<Alert> {
         self.due.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// These could not be written now.
-    pub(super) fn give_back_alerts(&mut self, alerts: Vec<Alert>) {
+    pub fn give_back_alerts(&mut self, alerts: Vec<Alert>) {
         if let Some(due) = &mut self.due {
             due.splice(..0, alerts);
         }
     }
 
-    /// What opens a new generation.
-    pub(super) fn condition(&self) -> (StreamId, Version) {
+    /// The ledger's stream, and the version at which its word counts.
+    #[must_use]
+    pub fn condition(&self) -> (StreamId, Version) {
         (self.stream.clone(), self.generation)
     }
 
     /// Holds the amount in every scope or in none. `elapsed` is how old holds are told by, `now` decides
     /// the windows.
-    pub(super) fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal`], and nothing is held.
+    pub fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
         let Reserve { hold, scopes, amount, now: asked } = reserve;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
@@ -213,7 +224,7 @@ impl Book {
 
     /// Gives a hold back, once the fold has reached `head`: should its intent be
     /// in the journal all the same, that takes its place first.
-    pub(super) fn release(&mut self, id: HoldId, head: Seq) {
+    pub fn release(&mut self, id: HoldId, head: Seq) {
         self.leaving.insert((head, id));
         self.let_go();
     }
@@ -232,17 +243,22 @@ impl Book {
     }
 
     /// When the oldest hold was made.
-    pub(super) fn oldest_hold(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn oldest_hold(&self) -> Option<Duration> {
         self.holds.values().map(|hold| hold.since).min()
     }
 
     /// Whether there are holds.
-    pub(super) fn has_holds(&self) -> bool {
+    #[must_use]
+    pub fn has_holds(&self) -> bool {
         !self.holds.is_empty()
     }
 
     /// Folds one event in.
-    pub(super) fn fold(&mut self, entry: Entry) -> Result<(), BookError> {
+    ///
+    /// # Errors
+    /// [`BookError::Fenced`] when another ledger has opened.
+    pub fn fold(&mut self, entry: Entry) -> Result<(), BookError> {
         match entry.what {
             What::Opened(version) => self.opened(version)?,
             What::Alerted(alert) => self.accounts.told(&alert),
@@ -289,7 +305,7 @@ impl Book {
     /// A run that had ended goes on: its account stands at what it had spent. In the windows in which it
     /// ended all of that is counted, since nobody knows how much of it was spent in them.
     /// Said once more it changes nothing.
-    pub(super) fn reopen(&mut self, scope: ScopeId, stood: Stood) {
+    pub fn reopen(&mut self, scope: ScopeId, stood: Stood) {
         self.ended.remove(&scope);
         let missing = stood.spent.saturating_sub(self.accounts.account(&scope).spent);
         if !missing.is_zero() {
@@ -343,7 +359,7 @@ impl Book {
     }
 
     /// Holds a scope to a limit that it brought along.
-    pub(super) fn limit_own(&mut self, scope: ScopeId, limit: Money) {
+    pub fn limit_own(&mut self, scope: ScopeId, limit: Money) {
         self.rules.own.insert(scope.clone(), limit);
         self.accounts.set_limits(&scope, self.rules.limits(&scope));
     }

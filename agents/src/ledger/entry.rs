@@ -20,17 +20,22 @@ const RUN: &str = "run.";
 
 /// An event that the book cannot be kept with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BookError {
+pub enum BookError {
     /// It cannot be read, or is too new.
     #[error("the ledger stops at event {seq}: {reason}")]
-    Event { seq: Seq, reason: String },
+    Event {
+        /// Which.
+        seq: Seq,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Another ledger has opened since.
     #[error("another ledger of the workspace {0} has opened; this one ends")]
     Fenced(String),
 }
 
 /// One event, as far as the book is concerned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Its place in the journal.
     pub seq: Seq,
@@ -39,7 +44,7 @@ pub struct Entry {
 }
 
 /// What an event says to the book.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum What {
     /// A ledger has opened.
     Opened(Version),

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use storage::journal::{StreamId, Version};
 
 pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
-pub use entry::{ALERTED, Alerted, Entry, What};
+pub use book::Book;
+pub use entry::{ALERTED, Alerted, BookError, Entry, What};
 
 use crate::front::{Front, FrontError, Reply};
 

@@ -15,6 +15,8 @@ use super::*;
 use crate::fixture::{self, Ground};
 use crate::run::{Cancelled, Event, Failed, Intended, Reopened};
 
+mod million;
+mod shipped;
 mod windows;
 
 fn scopes(run: &str) -> Vec<ScopeId> {
