@@ -19,6 +19,7 @@ use agents::providers::Remote;
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptions, WebhookPublisher};
 use agents::schema::Structured;
 use agents::secret::Secret;
+use agents::thrift::{REPLIES_VERSION, Replies, Thrift, Thrifty};
 use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
 use agents_local::{LanguageModel, LocalModel, Pool, WordLlama, pins};
@@ -78,9 +79,18 @@ pub async fn parts(
     let index = index(config, world, embedder.as_ref()).await?;
     let live = live(config, world).await?;
     let http = crash.models(world.http());
-    let made = BTreeMap::new();
-    let mut makers =
-        Models { config, policies: &policies, world, http, live: live.as_ref(), progress, local: None, made };
+    let mut makers = Models {
+        config,
+        policies: &policies,
+        world,
+        http,
+        live: live.as_ref(),
+        progress,
+        shelves: Arc::clone(&shelves),
+        local: None,
+        made: BTreeMap::new(),
+        replies: BTreeMap::new(),
+    };
     let mut agents = Vec::new();
     for name in crate::system::agents(config) {
         agents.push(makers.agent(name).await?);
@@ -221,9 +231,13 @@ struct Models<'a> {
     http: Arc<dyn Transport>,
     live: Option<&'a Live>,
     progress: Progress,
+    /// Where replies are kept.
+    shelves: Arc<dyn Shelves>,
     local: Option<Arc<dyn Model>>,
     /// Those that have a name, as far as they are made.
     made: BTreeMap<String, Arc<dyn Model>>,
+    /// The kept replies by their shelf, each opened once.
+    replies: BTreeMap<String, Arc<Replies>>,
 }
 
 impl Models<'_> {
@@ -289,9 +303,28 @@ impl Models<'_> {
                     Some(live) => live.models(named.unwrap_or(&server.name), http),
                     None => http,
                 };
-                Ok(Structured::around(Arc::new(Remote::new(server.options(key), self.world, way)?)))
+                let model = Structured::around(Arc::new(Remote::new(server.options(key), self.world, way)?));
+                let thrift = self.thrift(server, named.unwrap_or(&server.name)).await?;
+                Ok(Thrifty::around(model, thrift, self.world))
             }
         }
+    }
+
+    /// What is saved with a server's model of this name.
+    async fn thrift(&mut self, server: &ServerModel, name: &str) -> anyhow::Result<Thrift> {
+        let Some(policy) = server.cache else { return Ok(Thrift { cache: None, coalesce: server.coalesce }) };
+        let shelf = format!("replies.{name}");
+        let replies = match self.replies.get(&shelf) {
+            Some(replies) => Arc::clone(replies),
+            None => {
+                let (shelves, name) = (Arc::clone(&self.shelves), shelf.clone());
+                let open = move || Replies::open(shelves.open(&name, REPLIES_VERSION)?);
+                let replies = Arc::new(self.world.blocking("replies", open).await??);
+                self.replies.insert(shelf, Arc::clone(&replies));
+                replies
+            }
+        };
+        Ok(Thrift { cache: Some((policy, replies)), coalesce: server.coalesce })
     }
 
     /// A server's key, which is there at the start.

@@ -30,5 +30,6 @@ pub mod share;
 pub mod span;
 pub mod strategy;
 mod text;
+pub mod thrift;
 pub mod tokens;
 pub mod tree;

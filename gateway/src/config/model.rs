@@ -9,6 +9,7 @@ use agents::providers::{Api, Auth, ChatDialect, Options, Prefill, ResponsesDiale
 use policies::document::{Mistakes, Section};
 use policies::money::Money;
 use policies::span::Span;
+use policies::thrift::CachePolicy;
 
 use super::LOCAL;
 use super::address::HttpAddress;
@@ -62,6 +63,10 @@ pub struct ServerModel {
     pub sampling: Option<bool>,
     /// What it cannot do.
     pub without: Vec<Ability>,
+    /// Which of its replies are kept, if any.
+    pub cache: Option<CachePolicy>,
+    /// Whether equal requests to it that are under way are one.
+    pub coalesce: bool,
 }
 
 /// The kinds of models.
@@ -168,6 +173,8 @@ fn server(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) ->
     let auth = section.value("auth", mistakes);
     let stream = section.boolean("stream", mistakes).unwrap_or(true);
     let without = section.list("without", "ability", mistakes);
+    let cache = section.value("cache", mistakes);
+    let coalesce = section.boolean("coalesce", mistakes).unwrap_or(false);
     let api = api(kind, section, mistakes);
     let prefill = section.read("prefill", mistakes);
     if matches!(api, Api::Responses(_))
@@ -186,7 +193,7 @@ fn server(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) ->
     }
     let prefill = prefill.map_or_else(Prefill::default, |prefill| prefill.into_inner());
     let (url, name) = url.zip(name)?;
-    Some(ServerModel { api, url, name, price, key, key_age, auth, stream, prefill, sampling, without })
+    Some(ServerModel { api, url, name, price, key, key_age, auth, stream, prefill, sampling, without, cache, coalesce })
 }
 
 fn api(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Api {

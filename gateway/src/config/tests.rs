@@ -247,3 +247,16 @@ fn a_model_that_nobody_described_is_told_where_it_is_named() {
     assert!(has(":1:9: ", meant), "{faults:?}");
     assert!(has(":11:9: ", "there is no model `gpt`; describe it as [models.gpt]"), "{faults:?}");
 }
+
+#[test]
+fn what_a_model_saves_is_read_with_its_bounds() {
+    let text = "[models.a]\nkind = \"compatible\"\nurl = \"http://x/v1\"\nname = \"m\"\ncoalesce = true\n\
+                cache = { ttl = \"1h\", bytes_max = \"1MiB\" }\n";
+    let (_dir, path) = written(text);
+    let config = Config::load(Some(&path)).unwrap();
+    let Some(ModelConfig::Server(model)) = config.named.get("a") else { panic!("no server") };
+    let cache = model.cache.unwrap();
+    assert_eq!((model.coalesce, cache.bytes_max.bytes(), cache.any_temperature), (true, 1 << 20, false));
+    let (_dir, path) = written(&text.replace("ttl = \"1h\", ", ""));
+    assert!(document::lines(&Config::load(Some(&path)).unwrap_err()).contains("ttl"));
+}
