@@ -26,6 +26,9 @@ use limit::Pace;
 pub use line::{Blocked, Line};
 use slots::{Slot, Slots};
 
+/// From here on it is told that calls are held back: a shorter wait is hardly seen.
+const HOLD_TOLD_FROM: Duration = Duration::from_secs(5);
+
 /// All guards by name; a cheap clone that shares their state.
 #[derive(Clone)]
 pub struct Guards(Arc<Shared>);
@@ -111,6 +114,8 @@ pub struct GuardState {
     pub concurrency: usize,
     /// Where the breaker stands.
     pub breaker: BreakerState,
+    /// Until when, on the world's monotonic clock, the other side wants no call.
+    pub held_until: Option<Duration>,
 }
 
 impl Guards {
@@ -147,7 +152,8 @@ impl Guards {
         guard
     }
 
-    /// Follows the moves of all breakers: a new value says that one of them has moved.
+    /// Follows the moves of all breakers, and who is held back for long: a new value says that one of them
+    /// has moved.
     pub fn watch(&self) -> latest::Watcher<u64> {
         self.0.moves.watch()
     }
@@ -238,8 +244,11 @@ impl Guard {
     /// wait for it as they do for the rate.
     pub fn hold(&self, span: Duration) {
         self.0.pace.hold(span);
-        let (guard, held) = (self.name(), self.held_for());
-        tracing::debug!(guard, ?held, "the other side wants no calls for a while");
+        if span >= HOLD_TOLD_FROM {
+            let (guard, held) = (self.name(), self.held_for());
+            tracing::info!(guard, ?held, "the other side wants no calls for a while");
+            self.moved();
+        }
     }
 
     /// How long the other side's word holds calls back yet.
@@ -253,6 +262,7 @@ impl Guard {
             in_flight: self.0.slots.in_flight(),
             concurrency: self.0.slots.max(),
             breaker: lock(&self.0.breaker).state(),
+            held_until: self.held_for().map(|left| self.0.world.elapsed() + left),
         }
     }
 
@@ -264,6 +274,14 @@ impl Guard {
     /// What its breaker would say to a call now.
     pub fn foresee(&self) -> Admission {
         lock(&self.0.breaker).foresee(self.0.world.elapsed())
+    }
+
+    /// Tells those who follow the guards that one of them has moved.
+    fn moved(&self) {
+        self.0.moves.set_if(|moves| {
+            *moves += 1;
+            true
+        });
     }
 
     /// Feeds the breaker, and reports its move if it made one.
@@ -279,10 +297,7 @@ impl Guard {
             let (from, to) = (before.1.as_str(), after.1.as_str());
             tracing::info!(guard = self.name(), to, "the circuit breaker moved");
             self.0.metrics.breaker_moved(self.name(), from, to);
-            self.0.moves.set_if(|moves| {
-                *moves += 1;
-                true
-            });
+            self.moved();
             self.0.world.trace(format_args!("breaker {} {to}", self.name()));
         }
         output

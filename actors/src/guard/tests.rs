@@ -239,6 +239,17 @@ async fn calls_are_held_back_at_the_other_sides_word_and_go_on_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_follows_the_guards_hears_of_a_long_hold_and_not_of_a_short_one() {
+    let guards = Guards::new(world(), policies::guard::Guards::default());
+    let mut watcher = guards.watch();
+    guards.get("model").hold(Duration::from_millis(12));
+    assert_eq!(watcher.see(), 0);
+    guards.get("model").hold(SECOND * 30);
+    assert_eq!(watcher.see(), 1);
+    assert_eq!(guards.snapshot()["model"].held_until, Some(SECOND * 30));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_holds_the_shared_guard_holds_all_who_pass_it() {
     let (line, own, shared) = line(GuardPolicy::default(), GuardPolicy::default());
     let permit = line.try_admit().unwrap();

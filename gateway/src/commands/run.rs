@@ -208,7 +208,7 @@ async fn tell(system: &System, id: &str, painter: Option<Painter>, hindrance: &H
     let now = system.world().now();
     let painter = painter.unwrap_or_else(|| Painter::new(false, now));
     let mut waiting = Vec::new();
-    if let Hindrance::Open { guard, .. } = hindrance {
+    if let Hindrance::Open { guard, .. } | Hindrance::Held { guard, .. } = hindrance {
         waiting = system.waiting_for(id, guard).await;
     }
     println!("{}", painter.hindrance(now, hindrance, &waiting));

@@ -1,4 +1,4 @@
-//! What holds runs up and fails none: a journal without room, and open breakers. Invariant: each
+//! What holds runs up and fails none: a journal without room, open breakers, and the limits of others. Invariant: each
 //! change is told once, and one that passed before it could be told is not told at all.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +32,13 @@ pub enum Hindrance {
         /// Until it tries one call.
         wait: Duration,
     },
+    /// The other side of a guard wants no call for so long.
+    Held {
+        /// Whose.
+        guard: String,
+        /// Until it lets calls through.
+        wait: Duration,
+    },
     /// A breaker lets calls through again.
     Closed {
         /// Whose.
@@ -53,10 +60,16 @@ impl fmt::Display for Hindrance {
                 "the breaker of `{guard}` is open after failures in a row; its next call is tried in {:.0} s",
                 wait.as_secs_f64()
             ),
+            Self::Held { guard, wait } => {
+                write!(f, "the limits behind `{guard}` are used up; its next call goes in {:.0} s", wait.as_secs_f64())
+            }
             Self::Closed { guard } => write!(f, "the breaker of `{guard}` is closed again; it goes on"),
         }
     }
 }
+
+/// A guard that is held for longer by less than this is not told again.
+const RETOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// Tells hindrances as they come and go.
 pub struct Hindrances {
@@ -66,6 +79,8 @@ pub struct Hindrances {
     full: bool,
     /// Breakers that were told to be open, and until when.
     open: BTreeMap<String, Duration>,
+    /// Guards that were told to be held, and until when.
+    held: BTreeMap<String, Duration>,
     untold: VecDeque<Hindrance>,
 }
 
@@ -78,6 +93,7 @@ impl System {
             moves: self.stage.guards.watch(),
             full: false,
             open: BTreeMap::new(),
+            held: BTreeMap::new(),
             untold: VecDeque::new(),
         }
     }
@@ -130,6 +146,12 @@ impl Hindrances {
         self.moves.see();
         let now = self.system.world.elapsed();
         for (guard, state) in self.system.stage.guards.snapshot() {
+            // The same moment is a little off each time, for it is told as what is left.
+            let told = self.held.get(&guard).map(|told| *told + RETOLD_AFTER);
+            if let Some(until) = state.held_until.filter(|until| told.is_none_or(|told| *until > told)) {
+                self.held.insert(guard.clone(), until);
+                self.untold.push_back(Hindrance::Held { guard: guard.clone(), wait: until.saturating_sub(now) });
+            }
             match state.breaker {
                 BreakerState::Open { until } if self.open.insert(guard.clone(), until) != Some(until) => {
                     self.untold.push_back(Hindrance::Open { guard, wait: until.saturating_sub(now) });

@@ -182,6 +182,7 @@ impl System {
                 "in_flight": state.in_flight,
                 "concurrency": state.concurrency,
                 "breaker": format!("{:?}", state.breaker).to_lowercase(),
+                "held": state.held_until.is_some(),
             })
         };
         self.stage.guards.snapshot().into_iter().map(|(name, state)| (name, shown(state))).collect()

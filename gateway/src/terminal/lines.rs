@@ -49,11 +49,11 @@ impl Painter {
     #[must_use]
     pub fn hindrance(&self, at: Timestamp, hindrance: &Hindrance, waiting: &[StepPath]) -> String {
         let tone = match hindrance {
-            Hindrance::Full(_) | Hindrance::Open { .. } => Tone::Bad,
+            Hindrance::Full(_) | Hindrance::Open { .. } | Hindrance::Held { .. } => Tone::Bad,
             Hindrance::Room | Hindrance::Closed { .. } => Tone::Good,
         };
         let mut text = hindrance.to_string();
-        if matches!(hindrance, Hindrance::Open { .. }) && !waiting.is_empty() {
+        if matches!(hindrance, Hindrance::Open { .. } | Hindrance::Held { .. }) && !waiting.is_empty() {
             let names: Vec<&str> = waiting.iter().take(WAITING_SHOWN).map(StepPath::as_str).collect();
             let more = waiting.len().saturating_sub(WAITING_SHOWN);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -203,6 +203,11 @@ mod tests {
         let line = painter.hindrance(at, &open, &waiting);
         assert!(line.contains("`llm/x`") && line.contains("10 s"), "{line}");
         assert!(line.ends_with("holds up s0, s1, s2, s3 and 2 more"), "{line}");
+        let held = Hindrance::Held { guard: "model/x".to_owned(), wait: std::time::Duration::from_secs(62) };
+        let line = painter.hindrance(at, &held, &["draft".into()]);
+        assert!(
+            line.ends_with("the limits behind `model/x` are used up; its next call goes in 62 s; it holds up draft")
+        );
         let full = Hindrance::Full(Shortage { asked: ByteSize(4096), limit: "the disk is full".into() });
         let line = painter.hindrance(at, &full, &waiting);
         assert!(
