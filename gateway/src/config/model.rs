@@ -160,14 +160,18 @@ impl ServerModel {
 }
 
 fn server(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ServerModel> {
+    let has_url = section.get("url").is_some() || kind.url().is_none();
     if kind.url().is_none() {
         section.require("url", mistakes);
     }
-    let has_url = section.get("url").is_some();
     let url = section.value::<HttpAddress>("url", mistakes).map(|address| address.0);
     let url = if has_url { url } else { kind.url().map(str::to_owned) };
     section.require("name", mistakes);
     let name = section.value("name", mistakes);
+    if !has_url {
+        // The provider's own address answers nobody without one.
+        section.require("key", mistakes);
+    }
     let (price, key) = (section.value("price", mistakes), section.value("key", mistakes));
     let key_age = section.value("key_age", mistakes).unwrap_or(KEY_AGE);
     let auth = section.value("auth", mistakes);

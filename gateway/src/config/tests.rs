@@ -47,7 +47,7 @@ fn each_kind_of_provider_is_a_few_lines_and_knows_its_address() {
         ("compatible", "url = \"http://a/v1\"\n", Api::Chat(ChatDialect::Compatible), "http://a/v1"),
     ] {
         let (_dir, path) = written(&format!(
-            "[models.m]\nkind = \"{kind}\"\nname = \"n\"\nwithout = [\"images\"]\nauth = \"bearer\"\n{more}"
+            "[models.m]\nkind = \"{kind}\"\nname = \"n\"\nkey.env = \"K\"\nwithout = [\"images\"]\nauth = \"bearer\"\n{more}"
         ));
         let config = Config::load(Some(&path)).unwrap();
         let ModelConfig::Server(model) = &config.named["m"] else { panic!("{kind}") };
@@ -63,6 +63,7 @@ fn what_a_kind_cannot_do_is_told_where_it_is_written() {
         ("kind = \"anthropic\"\nname = \"n\"\nsampling = true\n", ":4:12: the version 2026-10-21 takes no temperature"),
         ("kind = \"responses\"\nname = \"n\"\nprefill = \"continue\"\n", ":4:11: this kind goes on from no words"),
         ("kind = \"compatible\"\nname = \"n\"\n", "[model] of the kind `compatible` has no `url`"),
+        ("kind = \"anthropic\"\nname = \"n\"\n", "[model] of the kind `anthropic` has no `key`"),
         ("kind = \"sonar\"\nname = \"n\"\nwithout = [\"sight\"]\n", ":4:12: "),
         ("kind = \"sonar\"\nname = \"n\"\nversion = \"1\"\n", "unknown key `version` in [model] of the kind `sonar`"),
         ("kind = \"sonar\"\nname = \"n\"\nkey = { command = [] }\n", "a command is a program and its arguments"),
@@ -71,8 +72,9 @@ fn what_a_kind_cannot_do_is_told_where_it_is_written() {
         let told = document::lines(&Config::load(Some(&path)).unwrap_err());
         assert!(told.contains(wanted), "{told}");
     }
-    let (_dir, path) =
-        written("[model]\nkind = \"anthropic\"\nname = \"n\"\nversion = \"2023-06-01\"\nsampling = true\n");
+    let (_dir, path) = written(
+        "[model]\nkind = \"anthropic\"\nname = \"n\"\nversion = \"2023-06-01\"\nsampling = true\nkey.env = \"K\"\n",
+    );
     assert!(Config::load(Some(&path)).is_ok());
 }
 

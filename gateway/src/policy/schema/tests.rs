@@ -137,11 +137,11 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
 fn the_schemas_know_the_keys_of_each_kind() {
     for (place, kind, index, needs) in [
         ("model", "local", 0, ""),
-        ("model", "anthropic", 1, "name = 'n'\n"),
+        ("model", "anthropic", 1, "name = 'n'\nkey.env = 'K'\n"),
         ("model", "openai", 2, "url = 'http://a/v1'\nname = 'n'\n"),
-        ("model", "responses", 3, "name = 'n'\n"),
-        ("model", "perplexity", 4, "name = 'n'\n"),
-        ("model", "sonar", 5, "name = 'n'\n"),
+        ("model", "responses", 3, "name = 'n'\nkey.env = 'K'\n"),
+        ("model", "perplexity", 4, "name = 'n'\nkey.env = 'K'\n"),
+        ("model", "sonar", 5, "name = 'n'\nkey.env = 'K'\n"),
         ("model", "compatible", 6, "url = 'http://a/v1'\nname = 'n'\n"),
         ("context", "embedded", 0, ""),
         ("context", "qdrant", 1, "url = 'http://a'\n"),
@@ -246,28 +246,6 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[model]\nkind = 'openai'\nurl = 'ftp://a'\nname = 'n'\n".to_owned(), false),
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://u:p@a'\nname = 'n'\n".to_owned(), false),
         (Callboard, "[model]\nkind = 'openai'\nurl = 'http://a'\nname = 'n'\ndialect = 'open_ai'\n".to_owned(), true),
-        (Callboard, "[model]\nkind = 'compatible'\nname = 'n'\n".to_owned(), false),
-        (
-            Callboard,
-            "[model]\nkind = 'anthropic'\nname = 'n'\nversion = '2023-06-01'\nauth = 'bearer'\n".to_owned(),
-            true,
-        ),
-        (Callboard, "[model]\nkind = 'anthropic'\nname = 'n'\nversion = '2024-01-01'\n".to_owned(), false),
-        (Callboard, "[model]\nkind = 'anthropic'\nname = 'n'\ndialect = 'open_ai'\n".to_owned(), false),
-        (Callboard, "[model]\nkind = 'responses'\nname = 'n'\nprefill = 'continue'\n".to_owned(), false),
-        (
-            Callboard,
-            "[model]\nkind = 'sonar'\nname = 'n'\nwithout = ['images', 'schema']\nkey_age = '1h'\n".to_owned(),
-            true,
-        ),
-        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nwithout = ['sight']\n".to_owned(), false),
-        (
-            Callboard,
-            "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = ['pass', 'show', 'sonar'] }\n".to_owned(),
-            true,
-        ),
-        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = [] }\n".to_owned(), false),
-        (Callboard, "[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = 'pass' }\n".to_owned(), false),
         (Callboard, "[agents.writer.model]\nkind = 'local'\n".to_owned(), true),
         (Callboard, "[agents.writer]\nmodel = 'local'\n".to_owned(), true),
         (Callboard, "model = 'local'\n[models.small]\nkind = 'local'\n".to_owned(), true),
@@ -276,5 +254,25 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[publishers.a]\nkind = 'webhook'\nurl = 'http://a'\ndeduplicates = 1\n".to_owned(), false),
     ] {
         agree(kind, &text, is_good);
+    }
+}
+
+#[test]
+fn a_model_of_a_provider_is_taken_or_refused_by_both() {
+    for (text, is_good) in [
+        ("[model]\nkind = 'compatible'\nname = 'n'\n", false),
+        ("[model]\nkind = 'anthropic'\nname = 'n'\n", false),
+        ("[model]\nkind = 'anthropic'\nname = 'n'\nurl = 'http://a/v1'\n", true),
+        ("[model]\nkind = 'anthropic'\nname = 'n'\nkey.env = 'K'\nversion = '2023-06-01'\nauth = 'bearer'\n", true),
+        ("[model]\nkind = 'anthropic'\nname = 'n'\nkey.env = 'K'\nversion = '2024-01-01'\n", false),
+        ("[model]\nkind = 'anthropic'\nname = 'n'\nkey.env = 'K'\ndialect = 'open_ai'\n", false),
+        ("[model]\nkind = 'responses'\nname = 'n'\nkey.env = 'K'\nprefill = 'continue'\n", false),
+        ("[model]\nkind = 'sonar'\nname = 'n'\nkey.env = 'K'\nwithout = ['images', 'schema']\nkey_age = '1h'\n", true),
+        ("[model]\nkind = 'sonar'\nname = 'n'\nkey.env = 'K'\nwithout = ['sight']\n", false),
+        ("[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = ['pass', 'show', 'sonar'] }\n", true),
+        ("[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = [] }\n", false),
+        ("[model]\nkind = 'sonar'\nname = 'n'\nkey = { command = 'pass' }\n", false),
+    ] {
+        agree(SchemaOf::Callboard, text, is_good);
     }
 }
