@@ -45,12 +45,15 @@ struct Moody {
     cut: AtomicBool,
     calls: AtomicU64,
     heard: std::sync::Mutex<Vec<ModelRequest>>,
+    /// What its next call ends in, if not as usual.
+    next: std::sync::Mutex<Option<Result<ModelReply, ModelError>>>,
 }
 
 impl Moody {
     fn new(price: &'static str) -> Arc<Self> {
         let (calls, cut) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { price, down: Arc::default(), cut, calls, heard: std::sync::Mutex::default() })
+        let (heard, next) = (std::sync::Mutex::default(), std::sync::Mutex::default());
+        Arc::new(Self { price, down: Arc::default(), cut, calls, heard, next })
     }
 
     fn turn(&self, down: bool) {
@@ -80,6 +83,9 @@ impl Model for Moody {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.heard.lock().unwrap().push(request);
         tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Some(next) = self.next.lock().unwrap().take() {
+            return next;
+        }
         if self.down.load(Ordering::Relaxed) {
             return Err(ModelError::free(FailureClass::ProviderDown, "503"));
         }
@@ -271,6 +277,27 @@ async fn what_is_reserved_and_charged_is_the_stand_ins_price_under_the_steps_key
     assert_eq!(state.cost.nanos(), 150_000, "ten tokens and five");
     let account = house.stage.ledger.accounts().await.unwrap().account(&ScopeId::Agent("writer".to_owned()));
     assert_eq!((account.spent.nanos(), account.reserved), (150_000, Money::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_of_no_use_fails_the_step_at_what_it_used() {
+    let usage = Usage { input: Tokens(10), output: Tokens(5), ..Usage::default() };
+    for (next, cost) in [
+        (Ok(ModelReply::saying("Never.", usage, Finish::Refusal)), 15_000),
+        (Ok(ModelReply::saying("", usage, Finish::ContentFilter)), 15_000),
+        (Err(ModelError::used(FailureClass::Rejected, "no JSON", usage)), 15_000),
+        (Err(ModelError::free(FailureClass::Rejected, "no such model")), 0),
+        (Err(ModelError::unknown(FailureClass::Rejected, "it broke off")), 30_000),
+    ] {
+        let house = House::with(&[]).await;
+        *house.main.next.lock().unwrap() = Some(next);
+        house.accept(1).await;
+        let state = house.finished().await;
+        assert!(matches!(state.end, Some(End::Failed { .. })), "{:?}", state.end);
+        assert_eq!((state.cost.nanos(), house.main.calls()), (cost, 1));
+        let account = house.stage.ledger.accounts().await.unwrap().account(&ScopeId::Agent("writer".to_owned()));
+        assert_eq!((account.spent.nanos(), account.reserved), (cost, Money::ZERO));
+    }
 }
 
 #[tokio::test(start_paused = true)]

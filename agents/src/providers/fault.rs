@@ -144,7 +144,9 @@ impl Table {
             Some("true") if rule.class == FailureClass::Rejected && rule.advice != SPENT => FailureClass::ProviderDown,
             _ => rule.class,
         };
-        let message = format!("{url} answered {status}: {}{}", clip(&told.message), rule.advice);
+        let id = header(headers, "request-id").or_else(|| header(headers, "x-request-id"));
+        let id = id.map_or_else(String::new, |id| format!(" (request {})", clip(id)));
+        let message = format!("{url} answered {status}: {}{id}{}", clip(&told.message), rule.advice);
         ModelError { class, message, retry_after: None, billed: rule.billed.clone() }
     }
 

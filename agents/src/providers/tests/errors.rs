@@ -63,6 +63,9 @@ fn no_money_left_is_never_tried_again_whatever_the_headers_say() {
                 assert_eq!((error.class, &error.billed), (FailureClass::Rejected, &Billed::No), "{kind} {status}");
             }
         }
+        headers.insert("request-id", "req_7".parse().unwrap());
+        let error = table.refused(&"http://a".parse().unwrap(), http::StatusCode::CONFLICT, &headers, b"{}");
+        assert!(error.message.ends_with("(request req_7)"), "{error}");
         let kinds: Vec<_> = table.0.iter().map(|rule| format!("{:?}", rule.on)).collect();
         assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), kinds.len(), "{api:?}: a kind has two rules");
     }

@@ -50,7 +50,7 @@ async fn respond(stream: &mut TcpStream, answer: &Answer) {
 
 #[tokio::test]
 async fn each_family_talks_to_a_real_server() {
-    for adapter in ["anthropic", "openai", "sonar", "responses", "perplexity"] {
+    for adapter in ["anthropic", "openai", "compatible", "sonar", "responses", "perplexity"] {
         for (scene, cut) in [("stream", false), ("plain", false), ("stream", true)] {
             let mut cassette: Cassette = load(adapter, scene).unwrap();
             if cut {
