@@ -32,6 +32,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// List the runs that the journal knows
     Runs(SystemArgs),
+    /// Show what calls of models cost, by agent, model, day, run or step
+    Costs(CostsArgs),
     /// Show the supervision tree of a server that runs, or restart, stop, pause, resume or drain a part of it
     Tree(TreeArgs),
     /// List the dead letters of a server: messages that killed whoever handled them; show, replay or discard one
@@ -173,6 +175,26 @@ pub struct NodeArgs {
     /// Its name, as the tree shows it, if you like with those above it: agents.writer
     #[arg(value_name = "NAME")]
     pub node: String,
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `callboard costs`.
+#[derive(Args, Debug)]
+pub struct CostsArgs {
+    /// What the list is of: agent, model, day, run or step
+    #[arg(long, value_name = "WHAT", default_value = "agent")]
+    pub by: String,
+    /// The steps of this run
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Those after this one, as the last page says
+    #[arg(long, value_name = "NAME")]
+    pub after: Option<String>,
+    /// The most to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    pub limit: usize,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,

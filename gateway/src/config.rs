@@ -59,8 +59,19 @@ pub struct Config {
     pub journal: JournalConfig,
     /// Files that replace the built-in policies.
     pub policies: PolicyFiles,
+    /// Where alerts of budgets are sent.
+    pub alerts: Option<AlertsConfig>,
     /// Faults on purpose in the running system; there are none without it.
     pub chaos: Option<ChaosConfig>,
+}
+
+/// Where alerts of budgets are sent.
+#[derive(Clone, Debug)]
+pub struct AlertsConfig {
+    /// The address that takes them by POST.
+    pub url: String,
+    /// Sent as a bearer token, if there is one.
+    pub key: Option<SecretSource>,
 }
 
 impl Default for Config {
@@ -79,6 +90,7 @@ impl Default for Config {
             publishers: BTreeMap::new(),
             journal: JournalConfig::default(),
             policies: PolicyFiles::default(),
+            alerts: None,
             chaos: None,
         }
     }
@@ -294,6 +306,9 @@ impl Config {
         let own = chosen.filter_map(|chosen| if let ModelChoice::Own(model) = chosen { Some(model) } else { None });
         own.chain(self.named.values_mut()).for_each(|model| model.resolve(folder));
         if let ContextConfig::Qdrant { key: Some(key), .. } = &mut self.context {
+            key.resolve(folder);
+        }
+        if let Some(AlertsConfig { key: Some(key), .. }) = &mut self.alerts {
             key.resolve(folder);
         }
         if let Some(chaos) = &mut self.chaos {

@@ -82,6 +82,7 @@ fn dispatch(command: &Command) -> anyhow::Result<()> {
             Command::Eval(arguments) => commands::eval::run(arguments).await,
             Command::Runs(arguments) => commands::runs::run(arguments).await,
             Command::Tree(arguments) => commands::tree::run(arguments).await,
+            Command::Costs(arguments) => commands::costs::run(arguments).await,
             Command::Letters(arguments) => commands::letters::run(arguments).await,
             Command::Policy(command) => commands::policy::run(command).await,
             Command::Approve(arguments) => commands::tell::approve(arguments).await,

@@ -14,6 +14,7 @@ use agents::agent::{AgentSpec, AgentTerms};
 use agents::conduct::NamedModel;
 use agents::embed::Embedder;
 use agents::key::Key;
+use agents::ledger::AlertHook;
 use agents::model::{Model, ModelId};
 use agents::providers::Remote;
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptions, WebhookPublisher};
@@ -37,7 +38,7 @@ use storage_edge::EdgeIndex;
 use storage_qdrant::ServerIndex;
 
 use crate::config::{
-    Config, ContextConfig, LOCAL, ModelConfig, ModelInUse, PublisherConfig, SecretSource, ServerModel,
+    AlertsConfig, Config, ContextConfig, LOCAL, ModelConfig, ModelInUse, PublisherConfig, SecretSource, ServerModel,
 };
 use crate::crash::CrashPoints;
 use crate::live::Live;
@@ -56,6 +57,8 @@ const OUTPUT_MAX: Tokens = Tokens(4096);
 const TEMPERATURE: f32 = 0.4;
 /// For one request to a Qdrant server.
 const QDRANT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How old the key for alerts may be before it is read again.
+const ALERTS_KEY_AGE_MAX: Duration = Duration::from_secs(300);
 /// Fields that searches filter by.
 const KEYWORDS: [&str; 5] = ["collection", "run", "agent", "source", "kind"];
 
@@ -118,6 +121,7 @@ pub async fn parts(
         workspace: config.workspace.clone(),
         observer: None,
         feed: Some(config.feed_folder().join(FeedOptions::default().path)),
+        alerts: alerts(config, world)?,
         live,
     })
 }
@@ -128,6 +132,13 @@ async fn live(config: &Config, world: &World) -> anyhow::Result<Option<Live>> {
     let token = chaos.token.read().await.map_err(anyhow::Error::msg).context("[chaos] has no token")?;
     tracing::warn!("whoever has the token of [chaos] can disturb this system on purpose");
     Ok(Some(Live::new(world.clone(), &token)))
+}
+
+/// Where alerts are sent, where that is configured.
+fn alerts(config: &Config, world: &World) -> anyhow::Result<Option<AlertHook>> {
+    let Some(AlertsConfig { url, key }) = &config.alerts else { return Ok(None) };
+    let key = key.as_ref().map(|source| Key::read_from(source.clone(), world.clone(), ALERTS_KEY_AGE_MAX));
+    AlertHook::new(url, key, world.http()).context("[alerts] cannot be used").map(Some)
 }
 
 /// The platform of that name: as configured, or else the feed.

@@ -8,6 +8,7 @@ pub mod approval;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod calibration;
 pub mod document;
 pub mod explain;
 pub mod failure;

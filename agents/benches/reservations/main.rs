@@ -89,6 +89,8 @@ async fn actor(reservations: u64) -> (u64, Duration) {
         policy: Latest::new(BudgetPolicy::builtin().unwrap()).watch(),
         journal,
         snapshots: Arc::new(Snapshots::open(Arc::new(disk)).unwrap()),
+        factors: handle.factors().clone(),
+        hook: None,
     };
     let (actor, _) = Actor::spawn(None, LedgerActor::new(world.clone()), arguments).await.unwrap();
     handle.front().slot().publish(actor);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use policies::budget::{BudgetPolicy, Limits, ScopeId, Window};
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::tokens::Tokens;
 use storage::journal::{Seq, Version};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -269,7 +270,8 @@ impl Owner {
                     self.outcome.open_max = self.outcome.open_max.max(self.open);
                     self.audit.iter_mut().for_each(|audit| audit.intend(&grant.hold));
                     let Grant { hold, scopes, reserved: amount, at, .. } = grant;
-                    self.append(What::Intended { hold, scopes, amount, at });
+                    let call = Some(("model".to_owned(), Tokens(100)));
+                    self.append(What::Intended { hold, scopes, amount, at, call });
                 } else {
                     self.outcome.void += 1;
                 }
@@ -279,7 +281,7 @@ impl Owner {
                 self.open -= 1;
                 self.outcome.settled += 1;
                 self.audit.iter_mut().for_each(|audit| audit.settle(&hold, cost));
-                self.append(What::Resolved { hold, cost });
+                self.append(What::Resolved { hold, cost, input: Tokens(90) });
             }
         }
     }

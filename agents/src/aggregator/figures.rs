@@ -9,8 +9,9 @@ use policies::span::Span;
 use policies::tokens::Usage;
 use serde::{Deserialize, Serialize};
 
+use super::costs::{Cost, Spent, step_of};
 use crate::run::gist::{Accepted, Gist, Hold, Intended, Outcome, Request, Resolved, Settled};
-use crate::run::{Status, Then};
+use crate::run::{ModelCall, Status, Then};
 use crate::workflow::StepPath;
 
 /// The figures of one run.
@@ -72,6 +73,24 @@ pub struct StepFigures {
     pub usage: Usage,
     /// What it cost.
     pub cost: Money,
+    /// Calls of models that have ended.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub calls: u64,
+    /// The model of the latest attempt, and the agent that called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelCall>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+impl StepFigures {
+    /// What its calls of models came to.
+    pub(super) fn model_calls(&self) -> Cost {
+        Cost { calls: self.calls, cost: self.cost, usage: self.usage }
+    }
 }
 
 /// Where a step stands.
@@ -152,13 +171,22 @@ impl RunFigures {
         }
     }
 
-    /// Counts one event of the run, here and in the totals.
-    pub(super) fn count(&mut self, event: Gist, totals: &mut Totals) {
+    /// What the calls of models of all its steps came to.
+    pub(super) fn model_calls(&self) -> Cost {
+        let mut cost = Cost::default();
+        self.steps.values().filter(|step| step.calls > 0).for_each(|step| cost.add(&step.model_calls()));
+        cost
+    }
+
+    /// Counts one event of the run, here and in the totals; and says what a call of a model came to that
+    /// has ended with it.
+    pub(super) fn count(&mut self, event: Gist, totals: &mut Totals) -> Option<Spent> {
+        let mut spent = None;
         match event {
             // Counted when the figures were made.
             Gist::Accepted(_) => {}
             Gist::Intended(intent) => self.intended(intent, totals),
-            Gist::Resolved(outcome) => self.resolved(outcome, totals),
+            Gist::Resolved(outcome) => spent = self.resolved(outcome, totals),
             Gist::ApprovalAsked(question) => self.question(&question.path, question.at, StepPhase::Asked),
             Gist::Approved(approved) => self.question(&approved.path, approved.at, StepPhase::Done),
             Gist::Rejected(rejected) if rejected.ends => {
@@ -193,6 +221,7 @@ impl RunFigures {
         if self.finished.is_none() {
             self.status = self.movement();
         }
+        spent
     }
 
     fn intended(&mut self, intent: Intended, totals: &mut Totals) {
@@ -206,6 +235,7 @@ impl RunFigures {
         step.because = intent.stand_in.map(|stand_in| stand_in.because.to_string());
         step.begun.get_or_insert(intent.at);
         step.phase = StepPhase::Open;
+        step.model = intent.call;
         if let Request::Publish(draft) = intent.request {
             self.posts.retain(|post| post.path != intent.path);
             self.posts.push(PostFigures {
@@ -219,8 +249,17 @@ impl RunFigures {
         }
     }
 
-    fn resolved(&mut self, outcome: Resolved, totals: &mut Totals) {
+    fn resolved(&mut self, outcome: Resolved, totals: &mut Totals) -> Option<Spent> {
+        let workflow = self.workflow.clone();
         let step = self.step(&outcome.path);
+        step.calls += u64::from(step.model.is_some());
+        let spent = step.model.as_ref().map(|call| Spent {
+            agent: call.agent.clone(),
+            model: call.model.clone(),
+            at: outcome.at,
+            step: step_of(&workflow, outcome.path.as_str()),
+            cost: Cost { calls: 1, cost: outcome.cost, usage: outcome.usage },
+        });
         step.took = Span(step.took.0.saturating_add(outcome.took.0));
         step.ended = Some(outcome.at);
         step.usage = step.usage + outcome.usage;
@@ -242,6 +281,7 @@ impl RunFigures {
                 totals.posts += 1;
             }
         }
+        spent
     }
 
     fn question(&mut self, path: &StepPath, at: Timestamp, phase: StepPhase) {

@@ -9,11 +9,12 @@ use serde::de::DeserializeOwned;
 use storage::journal::{Event, Seq};
 use storage::views::{Changes, Fold, FoldError, Shelf};
 
+use super::costs::{Cost, Spent};
 use super::figures::{RunFigures, Totals};
 use crate::run::gist::Gist;
 
 /// Raise it when the same events would give other figures.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const NAME: &str = "figures";
 /// What the kinds of the tree's events begin with; their payload has `event`,
 /// `child`, `class` and `generation`.
@@ -30,6 +31,11 @@ pub(super) const STARTED: &[u8] = b"started/";
 /// The ids of the runs that have work to do; what a start wakes.
 pub(super) const MOVING: &[u8] = b"moving/";
 
+/// What calls cost, under what they are listed by.
+pub(super) const COSTS: &[u8] = b"costs/";
+
+/// Sums of costs that are kept from one step to the next.
+const COSTS_KEPT_MAX: usize = 64;
 /// Runs whose figures are kept from one step to the next.
 const RUNS_KEPT_MAX: usize = 64;
 
@@ -44,6 +50,8 @@ struct Kept {
     totals: Totals,
     /// Of runs that move, by their keys.
     runs: BTreeMap<Vec<u8>, RunFigures>,
+    /// By their keys.
+    costs: BTreeMap<Vec<u8>, Cost>,
 }
 
 #[derive(Deserialize)]
@@ -71,11 +79,12 @@ impl Fold for Figures {
             self.0 = kept.map(|kept| Kept { at: end.seq, ..kept });
             return Ok(Changes::new());
         };
-        let (totals, kept) = match kept {
-            Some(kept) => (kept.totals, kept.runs),
-            None => (read(shelf, TOTALS, last)?.unwrap_or_default(), BTreeMap::new()),
+        let (totals, kept, costs) = match kept {
+            Some(kept) => (kept.totals, kept.runs, kept.costs),
+            None => (read(shelf, TOTALS, last)?.unwrap_or_default(), BTreeMap::new(), BTreeMap::new()),
         };
-        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, kept, runs: BTreeMap::new() };
+        let costs = Ledgers { kept: costs, changed: BTreeMap::new() };
+        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, kept, runs: BTreeMap::new(), costs };
         for event in &relevant {
             match event.kind.strip_prefix(SUPERVISION) {
                 Some(kind) => sheet.supervision(kind, event)?,
@@ -97,6 +106,13 @@ struct Sheet<'a> {
     kept: BTreeMap<Vec<u8>, RunFigures>,
     /// … and of those that something has.
     runs: BTreeMap<Vec<u8>, RunFigures>,
+    costs: Ledgers,
+}
+
+/// Sums of costs by their keys: those that nothing has changed, and those that something has.
+struct Ledgers {
+    kept: BTreeMap<Vec<u8>, Cost>,
+    changed: BTreeMap<Vec<u8>, Cost>,
 }
 
 impl Sheet<'_> {
@@ -127,7 +143,9 @@ impl Sheet<'_> {
                 None => return Err(payload(event, &"its run was never accepted")),
             },
         };
-        figures.count(decoded, &mut self.totals);
+        if let Some(spent) = figures.count(decoded, &mut self.totals) {
+            self.spend(&spent, event)?;
+        }
         let moving = [MOVING, id.as_bytes()].concat();
         if figures.is_moving() {
             self.changes.put(moving, id);
@@ -138,9 +156,30 @@ impl Sheet<'_> {
         Ok(())
     }
 
+    fn spend(&mut self, spent: &Spent, event: &Event) -> Result<(), FoldError> {
+        for key in spent.keys() {
+            let known = self.costs.changed.remove(&key).or_else(|| self.costs.kept.remove(&key));
+            let mut sum = match known {
+                Some(sum) => sum,
+                None => read(self.shelf, &key, event)?.unwrap_or_default(),
+            };
+            sum.add(&spent.cost);
+            self.costs.changed.insert(key, sum);
+        }
+        Ok(())
+    }
+
     /// What changes, and what is kept of it at `at`; `last` is the event that a fault is told with.
     fn close(self, last: &Event, at: Seq) -> Result<(Changes, Kept), FoldError> {
-        let Self { mut changes, totals, mut kept, runs, .. } = self;
+        let Self { mut changes, totals, mut kept, runs, costs, .. } = self;
+        let Ledgers { kept: mut costs_kept, changed } = costs;
+        for (key, sum) in changed {
+            changes.put(key.clone(), serde_json::to_vec(&sum).map_err(|error| payload(last, &error))?);
+            costs_kept.insert(key, sum);
+        }
+        while costs_kept.len() > COSTS_KEPT_MAX {
+            costs_kept.pop_first();
+        }
         changes.put(TOTALS, serde_json::to_vec(&totals).map_err(|error| payload(last, &error))?);
         for (key, figures) in runs {
             changes.put(key.clone(), serde_json::to_vec(&figures).map_err(|error| payload(last, &error))?);
@@ -151,7 +190,7 @@ impl Sheet<'_> {
         while kept.len() > RUNS_KEPT_MAX {
             kept.pop_first();
         }
-        Ok((changes, Kept { at, totals, runs: kept }))
+        Ok((changes, Kept { at, totals, runs: kept, costs: costs_kept }))
     }
 }
 

@@ -3,6 +3,7 @@
 //! each event counts once, over any restarts; decisions never read them.
 
 mod actor;
+mod costs;
 mod figures;
 mod fold;
 mod report;
@@ -11,6 +12,7 @@ mod report;
 mod tests;
 
 pub use actor::{AggregatorActor, AggregatorArguments, AggregatorMsg};
+pub use costs::{Cost, CostLine, CostPage, CostsBy, NotCostsBy};
 pub use figures::{PostFigures, RunFigures, StepFigures, StepPhase, Totals};
 pub use fold::{Figures, SUPERVISION};
 pub use report::{Cursor, PAGE_MAX, Page, PageError, PostReport, Report, Reports, Sums};

@@ -17,7 +17,8 @@ use storage::views::{Fold, Shelf, Shelves};
 use super::*;
 use crate::fixture::{self, Ground};
 use crate::run::{
-    Accepted, EffectOutcome, Event, Failed, Finished, Intended, Reopened, Resolved, RunId, Status, Terms, Then,
+    Accepted, EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Resolved, RunId, Status, Terms,
+    Then,
 };
 use crate::workflow::{Action, PostDraft, StepPath, Workflow};
 
@@ -198,6 +199,71 @@ async fn an_item_that_came_to_no_post_has_its_figures_too() {
     assert_eq!((sums.time, sums.cost.nanos()), (Span::from(Duration::from_micros(800)), 10));
     assert_eq!(sums.usage.output, Tokens(6));
     assert_eq!(run.item("posts", 2), None);
+}
+
+/// An intent of a call of that model by that agent.
+fn calls(path: &str, agent: &str, model: &str) -> Event {
+    let call = ModelCall { model: model.to_owned(), agent: agent.to_owned(), counted: Tokens(7) };
+    let Event::Intended(intent) = intended(path, 1) else { panic!("it is no intent") };
+    Event::Intended(Arc::new(Intended { call: Some(call), ..Intended::clone(&intent) }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn costs_by_whatever_they_are_listed_add_up_to_the_same() {
+    let mut ground = Ground::new(1);
+    let reports = Reports::new(shelf());
+    let actor = start(&ground, &reports).await;
+    for id in ["a", "b"] {
+        ground.run(id, &accepted(id, 1), None).await.unwrap();
+    }
+    let mut seq = Default::default();
+    for (run, path, agent, model) in [
+        ("a", "posts[0]/write", "writer", "large"),
+        ("a", "posts[1]/write", "writer", "small"),
+        ("b", "posts[0]/write", "writer", "large"),
+        ("b", "review", "reviewer", "large"),
+    ] {
+        ground.run(run, &calls(path, agent, model), None).await.unwrap();
+        seq = ground.run(run, &resolved(path, 1, Then::Done), None).await.unwrap();
+    }
+    // What calls no model is no cost of one.
+    ground.run("a", &publishing("publish"), None).await.unwrap();
+    seq = seq.max(ground.run("a", &resolved("publish", 1, Then::Done), None).await.unwrap());
+    assert!(reports.reach(seq, SECOND).await);
+    let lines = |by: CostsBy| {
+        let page = reports.costs(by, None, 9).unwrap();
+        assert_eq!(page.next, None);
+        page.costs.into_iter().map(|line| (line.name, line.cost.calls)).collect::<Vec<_>>()
+    };
+    let named =
+        |lines: &[(&str, u64)]| lines.iter().map(|(name, calls)| ((*name).to_owned(), *calls)).collect::<Vec<_>>();
+    assert_eq!(lines(CostsBy::Agent), named(&[("reviewer", 1), ("writer", 3)]));
+    assert_eq!(lines(CostsBy::Model), named(&[("large", 3), ("small", 1)]));
+    assert_eq!(lines(CostsBy::Day), named(&[("1970-01-01", 4)]));
+    assert_eq!(lines(CostsBy::Run), named(&[("a", 2), ("b", 2)]));
+    let steps = lines(CostsBy::Step);
+    assert_eq!(steps.iter().map(|(_, calls)| calls).collect::<Vec<_>>(), [&3, &1]);
+    assert!(steps[0].0.ends_with(":posts/write") && steps[1].0.ends_with(":review"), "{steps:?}");
+    for by in [CostsBy::Agent, CostsBy::Model, CostsBy::Day, CostsBy::Run, CostsBy::Step] {
+        let costs = reports.costs(by, None, 9).unwrap().costs;
+        assert_eq!(costs.iter().map(|line| line.cost.cost.nanos()).sum::<u64>(), 20, "{by}");
+    }
+    // Page by page, and for one run.
+    let first = reports.costs(CostsBy::Agent, None, 1).unwrap();
+    assert_eq!((first.costs[0].name.as_str(), first.next.as_deref()), ("reviewer", Some("reviewer")));
+    assert_eq!(reports.costs(CostsBy::Agent, first.next.as_deref(), 1).unwrap().costs[0].name, "writer");
+    let of = reports.costs_of("a", None, 1).unwrap().unwrap();
+    assert_eq!((of.costs[0].name.as_str(), of.next.as_deref()), ("posts[0]/write", Some("posts[0]/write")));
+    let rest = reports.costs_of("a", of.next.as_deref(), 9).unwrap().unwrap();
+    assert_eq!((rest.costs[0].name.as_str(), rest.costs.len(), rest.next), ("posts[1]/write", 1, None));
+    assert_eq!(reports.costs_of("nobody", None, 9).unwrap(), None);
+    // A fold that starts anew counts nothing twice.
+    actor.kill();
+    let _anew = start(&ground, &reports).await;
+    seq = ground.run("b", &calls("again", "writer", "small"), None).await.unwrap();
+    seq = seq.max(ground.run("b", &resolved("again", 1, Then::Done), None).await.unwrap());
+    assert!(reports.reach(seq, SECOND).await);
+    assert_eq!(lines(CostsBy::Model), named(&[("large", 3), ("small", 2)]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use super::casting::{Cast, Casting};
 use super::host::Conductor;
 use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
-use crate::run::{Act, Answer, Attempt, Command, Due, Grant, Run, RunId, State};
+use crate::run::{Act, Answer, Attempt, Command, Due, Grant, ModelCall, Run, RunId, State};
 use crate::workflow::Action;
 
 /// How long is waited when a guard or the ledger cannot say when to come back, and the longest between
@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     admitted: Admitted,
     cast: Cast,
     hold: Option<Hold>,
+    /// Which model is called, where one is.
+    call: Option<ModelCall>,
     /// Why the attempt fails at once, though it has its place.
     fault: Option<String>,
 }
@@ -46,7 +48,7 @@ pub(super) struct Admitted {
 
 impl Prepared {
     fn new(permit: Permit, place: Credit, cast: Cast) -> Self {
-        Self { admitted: Admitted { permit, place }, cast, hold: None, fault: None }
+        Self { admitted: Admitted { permit, place }, cast, hold: None, call: None, fault: None }
     }
 
     /// The intent is durable: from here on the journal stands for the hold.
@@ -100,8 +102,8 @@ impl Drop for Hold {
 enum Worst {
     /// It costs nothing.
     Free,
-    /// So much at most, by a model call of this agent.
-    AtMost { agent: String, amount: Money },
+    /// So much at most, by this call.
+    AtMost { call: ModelCall, amount: Money },
     /// It cannot be made.
     Fault(String),
 }
@@ -151,10 +153,11 @@ impl Conductor {
             match self.grant(run, due, asked, now).await {
                 Granting::Cheaper(place, scope) => prepared = self.instead(due, place, scope),
                 Granting::Answered(answer, kept) => {
+                    let call = kept.as_ref().and_then(|kept| kept.call.clone());
                     if let Some(kept) = kept {
                         self.keep(attempt.clone(), *kept);
                     }
-                    return Ok(Grant { path: due.path.clone(), attempt: due.attempt, answer, stand_in });
+                    return Ok(Grant { path: due.path.clone(), attempt: due.attempt, answer, stand_in, call });
                 }
                 Granting::TooDear(next) => prepared = self.at_once(due, next),
                 Granting::Unanswered => {}
@@ -194,16 +197,17 @@ impl Conductor {
     /// The ledger's answer for one attempt.
     async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared, now: Timestamp) -> Granting {
         let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), at: None, condition: None };
-        let (agent, amount) = match self.worst(&due.action, &prepared.cast) {
+        let (call, amount) = match self.worst(&due.action, &prepared.cast) {
             Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
             Worst::Fault(fault) => {
                 prepared.fault = Some(fault);
                 return Granting::Answered(free, Some(Box::new(prepared)));
             }
-            Worst::AtMost { agent, amount } => (agent, amount),
+            Worst::AtMost { call, amount } => (call, amount),
         };
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
-        let scopes = self.stage.scopes(run, &agent);
+        let scopes = self.stage.scopes(run, &call.agent);
+        prepared.call = Some(call);
         let reserve = Reserve { hold: hold.clone(), scopes: scopes.clone(), amount, now };
         match self.stage.ledger.reserve(reserve).await {
             Ok(grant) => {
@@ -244,7 +248,7 @@ impl Conductor {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
         match self.stage.worst_of(call, speaker) {
-            Ok(amount) => Worst::AtMost { agent: speaker.spec.name.clone(), amount },
+            Ok((call, amount)) => Worst::AtMost { call, amount },
             Err(error) => Worst::Fault(error.to_string()),
         }
     }

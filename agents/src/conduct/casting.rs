@@ -14,11 +14,12 @@ use policies::money::Money;
 use policies::price::{Bounds, NoPrice};
 use policies::retry::RetryPolicy;
 use policies::span::Span;
+use policies::tokens::Tokens;
 use supervisor::Gate;
 
 use super::Stage;
 use crate::agent::{AgentHandle, AgentSpec, Voice};
-use crate::run::StandIn;
+use crate::run::{ModelCall, StandIn};
 use crate::workflow::{Action, AgentCall};
 
 /// Who carries one attempt out, and the way through the guards in front of it.
@@ -110,19 +111,26 @@ impl Stage {
         let (Action::Agent(call), Some((name, _))) = (action, self.asked(action)) else { return Vec::new() };
         let worst = |candidate: &Candidate| {
             let is_ready = candidate.readiness == Readiness::Ready;
-            is_ready.then(|| self.worst_of(call, &candidate.speaker).ok()).flatten()
+            is_ready.then(|| self.worst_of(call, &candidate.speaker).ok()).flatten().map(|(_, worst)| worst)
         };
         self.candidates(name, failures).iter().map(worst).collect()
     }
 
-    /// The most that a call may cost that this speaker makes.
+    /// The call that this speaker would make, and the most that it may cost.
     ///
     /// # Errors
     /// When its model has no price.
-    pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<Money, NoPrice> {
+    pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
-        let bounds = Bounds { cpu: Span::from(voice.longest()), ..voice.model.bounds(&spec.request(call)) };
-        self.prices.worst_case(voice.model.price_key(), &bounds)
+        let request = spec.request(call);
+        let bounds = voice.model.bounds(&request);
+        let model = voice.model.id().0;
+        let input = self.ledger.factors().of(&model).reserve(voice.model.counting(), bounds.input);
+        // Where one call may lead to several requests, its bill says nothing of how one is counted.
+        let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
+        let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
+        let worst = self.prices.worst_case(voice.model.price_key(), &bounds)?;
+        Ok((ModelCall { model, agent: spec.name.clone(), counted }, worst))
     }
 
     /// Whether an action is one that this guard stands around, and nobody stands in.

@@ -139,6 +139,8 @@ impl House {
             policy: budget.watch(),
             journal: ground.journal.clone(),
             snapshots: ground.snapshots.clone(),
+            factors: ledger.factors().clone(),
+            hook: None,
         };
         fixture::start(ledger.front(), LedgerActor::new(ground.world.clone()), arguments).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::book::{Book, FOLD_VERSION};
 use super::entry::{ALERTED, Alerted, Entry, OPENED, Reader};
-use super::{Grant, HoldId, Reserve, Stood, alerts_stream, stream};
+use super::{AlertHook, Factors, Grant, HoldId, Reserve, Stood, alerts_stream, stream};
 use crate::front::Reply;
 use crate::record::Recorder;
 use crate::tether::Tether;
@@ -98,6 +98,10 @@ pub struct LedgerArguments {
     pub journal: Journal,
     /// Where its fold is kept between starts.
     pub snapshots: Arc<Snapshots>,
+    /// Where it says what it sees of models' bills.
+    pub factors: Factors,
+    /// Where alerts are sent, if anywhere.
+    pub hook: Option<AlertHook>,
 }
 
 /// The actor.
@@ -113,7 +117,7 @@ pub struct Open {
     reader: Reader,
     snapshot_at: Seq,
     check_due: bool,
-    _tether: Tether,
+    tether: Tether,
 }
 
 #[derive(Serialize)]
@@ -153,11 +157,12 @@ impl Actor for LedgerActor {
         let opened = open(&mut recorder, &arguments.workspace, &mut book).await?;
         catch_up(&self.world, &arguments.journal, (&reader, &mut book), opened).await?;
         book.accounts(self.world.now());
+        book.share(arguments.factors.clone());
         book.go_live();
         let tether = Tether::new(self.world.clone());
         tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
-        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due: false, _tether: tether };
-        open.tell().await?;
+        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due: false, tether };
+        open.tell(&self.world).await?;
         Ok(open)
     }
 
@@ -208,7 +213,7 @@ impl Actor for LedgerActor {
                 open.watch(&me);
             }
         }
-        open.tell().await?;
+        open.tell(&self.world).await?;
         Ok(())
     }
 }
@@ -235,7 +240,7 @@ impl Open {
     }
 
     /// Writes what there is to say of budgets, so that it is said once over all restarts.
-    async fn tell(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn tell(&mut self, world: &World) -> Result<(), ActorProcessingErr> {
         let alerts = self.book.take_alerts();
         if alerts.is_empty() {
             return Ok(());
@@ -247,7 +252,7 @@ impl Open {
         let events = alerts.iter().map(|alert| event(&mut self.recorder, alert)).collect::<Result<Vec<_>, _>>()?;
         let write = Write { stream: alerts_stream(workspace), expected: None, events };
         match self.recorder.append_while(vec![self.book.condition()], write).await {
-            Ok(_) => alerts.iter().for_each(|alert| tracing::warn!(scope = %alert.scope, "{alert}")),
+            Ok(_) => alerts.into_iter().for_each(|alert| self.send(alert, world)),
             // Another ledger says it, and this one will see so and end.
             Err(AppendError::Conflict { .. }) => {}
             Err(error) => {
@@ -256,6 +261,15 @@ impl Open {
             }
         }
         Ok(())
+    }
+
+    /// Says what is in the journal by now. What a ledger that ends has not sent yet is not sent.
+    fn send(&self, alert: Alert, world: &World) {
+        tracing::warn!(scope = %alert.scope, "{alert}");
+        if let Some(hook) = &self.arguments.hook {
+            let alerted = Alerted { workspace: self.arguments.workspace.clone(), alert };
+            self.tether.spawn("ledger/webhook", hook.clone().send(alerted, world.clone()));
+        }
     }
 
     async fn snapshot(&mut self, world: &World) {

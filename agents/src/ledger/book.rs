@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use policies::budget::{AccountSet, Accounts, Alert, BudgetPolicy, Kept, Limits, Refusal, Reservation, ScopeId, Zone};
+use policies::calibration::Calibration;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use storage::journal::{Seq, StreamId, Version};
 
 use super::entry::{BookError, Entry, What};
-use super::{Grant, HoldId, Reserve, Stood, stream};
+use super::{Factors, Grant, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 2;
+pub(super) const FOLD_VERSION: u32 = 3;
 
 /// A reservation that no intent in the fold stands for yet.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Book {
     accounts: Accounts,
     // Both are looked up and never walked through in an order that shows.
     intents: HashMap<HoldId, Reservation>,
+    /// What was counted for the intents that call a model.
+    counted: HashMap<HoldId, (String, Tokens)>,
     holds: HashMap<HoldId, Hold>,
     /// Holds that go once the fold is there, unless it brings their intents.
     leaving: BTreeSet<(Seq, HoldId)>,
@@ -42,6 +46,7 @@ pub struct Book {
     ended: BTreeSet<ScopeId>,
     /// Alerts that are to be written; none while the book is behind the journal.
     due: Option<Vec<Alert>>,
+    factors: Factors,
     generation: Version,
     at: Seq,
 }
@@ -66,6 +71,8 @@ struct Snapshot {
     accounts: Kept<HoldId>,
     own: BTreeMap<ScopeId, Money>,
     ended: BTreeSet<ScopeId>,
+    counted: Vec<(HoldId, (String, Tokens))>,
+    factors: BTreeMap<String, Calibration>,
 }
 
 impl Book {
@@ -78,6 +85,8 @@ impl Book {
             accounts: Accounts::new(policy.zone.clone()),
             rules: Rules { policy, own: BTreeMap::new() },
             intents: HashMap::new(),
+            counted: HashMap::new(),
+            factors: Factors::default(),
             holds: HashMap::new(),
             leaving: BTreeSet::new(),
             ended: BTreeSet::new(),
@@ -100,6 +109,8 @@ impl Book {
         self.accounts = accounts;
         self.intents = intents.into_iter().collect();
         self.ended = kept.ended;
+        self.counted = kept.counted.into_iter().collect();
+        self.factors.set(kept.factors);
         self.at = at;
         true
     }
@@ -113,7 +124,16 @@ impl Book {
         let mut intents: Vec<_> = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation)).collect();
         intents.sort_by(|(one, _), (other, _)| one.cmp(other));
         let accounts = accounts.keep(intents.into_iter());
-        serde_json::to_vec(&Snapshot { accounts, own: self.rules.own.clone(), ended: self.ended.clone() })
+        let mut counted: Vec<_> = self.counted.iter().map(|(id, call)| (id.clone(), call.clone())).collect();
+        counted.sort();
+        let (own, ended) = (self.rules.own.clone(), self.ended.clone());
+        serde_json::to_vec(&Snapshot { accounts, own, ended, counted, factors: self.factors.all() })
+    }
+
+    /// What is seen of models' bills goes there from now on.
+    pub fn share(&mut self, factors: Factors) {
+        factors.set(self.factors.all());
+        self.factors = factors;
     }
 
     /// The last event folded.
@@ -263,8 +283,18 @@ impl Book {
             What::Opened(version) => self.opened(version)?,
             What::Alerted(alert) => self.accounts.told(&alert),
             What::Limited { run, limit } => self.limit_own(run, limit),
-            What::Intended { hold, scopes, amount, at } => self.intended(hold, &scopes, amount, at),
-            What::Resolved { hold, cost } => self.resolved(&hold, cost),
+            What::Intended { hold, scopes, amount, at, call } => {
+                if let Some(call) = call {
+                    self.counted.insert(hold.clone(), call);
+                }
+                self.intended(hold, &scopes, amount, at);
+            }
+            What::Resolved { hold, cost, input } => {
+                if let Some((model, counted)) = self.counted.remove(&hold) {
+                    self.factors.observe(&model, counted, input);
+                }
+                self.resolved(&hold, cost);
+            }
             What::Ended { run } => self.ended(run),
             What::Reopened { run, stood } => self.reopen(run, stood),
             What::Else => {}

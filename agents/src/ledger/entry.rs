@@ -4,6 +4,7 @@
 use policies::budget::{Alert, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use storage::journal::{Event, Seq, StreamId, Version};
 
@@ -67,6 +68,8 @@ pub enum What {
         amount: Money,
         /// When that was granted.
         at: Timestamp,
+        /// Which model is called, and how long its input was counted to be.
+        call: Option<(String, Tokens)>,
     },
     /// A call has ended.
     Resolved {
@@ -74,6 +77,8 @@ pub enum What {
         hold: HoldId,
         /// What it is charged.
         cost: Money,
+        /// The whole input, as the provider counts it; nothing where it did not say.
+        input: Tokens,
     },
     /// A run has ended.
     Ended {
@@ -104,10 +109,12 @@ impl What {
                 scopes: intent.scopes,
                 amount: intent.reserved,
                 at: intent.granted.unwrap_or(intent.at),
+                call: intent.call.map(|call| (call.model, call.counted)),
             },
             Gist::Resolved(outcome) => Self::Resolved {
                 hold: HoldId { key: outcome.key.shared(), attempt: outcome.attempt },
                 cost: outcome.cost,
+                input: outcome.usage.input_total(),
             },
             Gist::Finished(_) | Gist::Failed(_) | Gist::Cancelled(_) => Self::Ended { run: run() },
             Gist::Rejected(rejected) if rejected.ends => Self::Ended { run: run() },

@@ -10,6 +10,8 @@
 mod actor;
 mod book;
 mod entry;
+mod factors;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ use storage::journal::{StreamId, Version};
 pub use actor::{LedgerActor, LedgerArguments, LedgerMsg};
 pub use book::Book;
 pub use entry::{ALERTED, Alerted, BookError, Entry, What};
+pub use factors::Factors;
+pub use webhook::{AlertHook, AlertHookError};
 
 use crate::front::{Front, FrontError, Reply};
 
@@ -107,6 +111,7 @@ pub enum ReserveError {
 #[derive(Clone)]
 pub struct LedgerHandle {
     front: Front<LedgerMsg>,
+    factors: Factors,
 }
 
 impl Default for LedgerHandle {
@@ -119,7 +124,13 @@ impl LedgerHandle {
     /// The handle of a ledger that is yet to be started.
     #[must_use]
     pub fn new() -> Self {
-        Self { front: Front::new() }
+        Self { front: Front::new(), factors: Factors::default() }
+    }
+
+    /// What the ledger has seen of how models count.
+    #[must_use]
+    pub fn factors(&self) -> &Factors {
+        &self.factors
     }
 
     /// Where its factory publishes each generation.

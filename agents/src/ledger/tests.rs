@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use actors::latest::{Latest, Watcher};
 use policies::budget::{BudgetPolicy, Limits, ScopeId};
+use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::money::Money;
+use policies::tokens::{Tokens, Usage};
 use proptest::prelude::*;
 use ractor::ActorRef;
 use serde_json::json;
@@ -13,10 +15,11 @@ use storage::journal::AppendError;
 
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::run::{Cancelled, Event, Failed, Intended, Reopened};
+use crate::run::{Cancelled, Event, Failed, Intended, ModelCall, Reopened, Resolved};
 
 mod million;
 mod shipped;
+mod webhook;
 mod windows;
 
 fn scopes(run: &str) -> Vec<ScopeId> {
@@ -50,6 +53,8 @@ async fn governed(ground: &Ground, policy: Watcher<BudgetPolicy>) -> (LedgerHand
         policy,
         journal: ground.journal.clone(),
         snapshots: ground.snapshots.clone(),
+        factors: handle.factors().clone(),
+        hook: None,
     };
     let actor = fixture::start(&handle.front, LedgerActor::new(ground.world.clone()), arguments).await;
     (handle, actor)
@@ -371,4 +376,29 @@ async fn other_limits_hold_from_the_next_question_on_and_forget_nothing() {
     assert!(refused.to_string().contains("workspace/main"), "{refused}");
     let account = ledger.accounts().await.unwrap().account(&ScopeId::Workspace("main".to_owned()));
     assert_eq!((account.limits.total, account.reserved), (Some(Money::from_nanos(50)), Money::from_nanos(60)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept_over_restarts() {
+    let mut ground = Ground::new(1);
+    let (ledger, actor) = start(&ground, &policy(1_000, 1_000)).await;
+    for call in 0..20 {
+        let key = format!("k{call}");
+        let grant = ledger.reserve(ask(&key, "x", 1)).await.unwrap();
+        let counted = Some(ModelCall { model: "m".to_owned(), agent: "writer".to_owned(), counted: Tokens(100) });
+        let intent = fixture::intended("write", &key, 1, grant.reserved, grant.scopes.clone());
+        let intent = Intended { granted: Some(grant.at), call: counted, ..intent };
+        ground.run("x", &Event::Intended(std::sync::Arc::new(intent)), None).await.unwrap();
+        let outcome = fixture::resolved("write", &key, 1, Money::ZERO);
+        let usage = Usage { input: Tokens(70), cache_read: Tokens(50), ..Usage::default() };
+        ground.run("x", &Event::Resolved(Box::new(Resolved { usage, ..outcome })), None).await.unwrap();
+    }
+    settle().await;
+    let factor = |ledger: &LedgerHandle| ledger.factors().of("m").factor(Counting::Estimated);
+    assert_eq!(factor(&ledger), 1_320, "a fifth more than was counted, and a tenth of that");
+    ground.fill(10_001).await;
+    settle().await;
+    actor.kill();
+    let (anew, _) = start(&ground, &policy(1_000, 1_000)).await;
+    assert_eq!((factor(&anew), anew.factors().of("other")), (1_320, Default::default()));
 }

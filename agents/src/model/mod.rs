@@ -16,6 +16,7 @@ mod tests;
 use std::fmt;
 
 use async_trait::async_trait;
+use policies::calibration::Counting;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
@@ -60,8 +61,13 @@ pub trait Model: Send + Sync {
         false
     }
 
-    /// How many input tokens the request holds, never less than what the
-    /// provider will bill. Where one call may lead to several requests: of all of them.
+    /// How far the count can be trusted.
+    fn counting(&self) -> Counting {
+        Counting::AtMost
+    }
+
+    /// How many input tokens the request holds, as far as that can be known here;
+    /// see [`Model::counting`]. Where one call may lead to several requests: of all of them.
     fn count(&self, request: &ModelRequest) -> Tokens;
 
     /// The most that the call may use, but for processor time, which its time-out

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actors::letters::{Death, LetterId};
 
-use super::event::{EffectOutcome, StandIn, Terms};
+use super::event::{EffectOutcome, ModelCall, StandIn, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
@@ -223,6 +223,8 @@ pub struct Grant {
     pub answer: Answer,
     /// Who would carry it out, where it is not the one that the step names.
     pub stand_in: Option<StandIn>,
+    /// Which model would be called, where one is.
+    pub call: Option<ModelCall>,
 }
 
 /// What the ledger says.

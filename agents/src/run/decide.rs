@@ -22,7 +22,7 @@ use storage::journal::{StreamId, Version};
 use super::command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 use super::event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
-    Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Then, WhenSpent,
+    Rejected, Reopened, Resolved, Resumed, Settled, Then, WhenSpent,
 };
 use super::id::EffectKey;
 use super::state::{End, Phase, State};
@@ -394,7 +394,7 @@ impl Draft {
                 }
                 Answer::Reserved { amount, scopes, at, condition } => {
                     let granted = at.filter(|at| *at != self.now);
-                    self.intend(due, *amount, (scopes, granted), grant.stand_in.clone());
+                    self.intend(due, *amount, (scopes, granted), grant);
                     let fresh = condition.iter().filter(|condition| !self.preconditions.contains(condition));
                     let fresh: Vec<_> = fresh.cloned().collect();
                     self.preconditions.extend(fresh);
@@ -403,13 +403,7 @@ impl Draft {
         }
     }
 
-    fn intend(
-        &mut self,
-        due: Due,
-        reserved: Money,
-        (scopes, granted): (&[ScopeId], Option<Timestamp>),
-        stand_in: Option<StandIn>,
-    ) {
+    fn intend(&mut self, due: Due, reserved: Money, (scopes, granted): (&[ScopeId], Option<Timestamp>), grant: &Grant) {
         let Due { key, path, attempt, failures: _, class, action, hash } = due;
         self.push(Event::Intended(Arc::new(Intended {
             at: self.now,
@@ -422,7 +416,8 @@ impl Draft {
             reserved,
             scopes: scopes.to_vec(),
             granted,
-            stand_in,
+            stand_in: grant.stand_in.clone(),
+            call: grant.call.clone(),
         })));
     }
 }

@@ -14,7 +14,7 @@ use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
-use policies::tokens::Usage;
+use policies::tokens::{Tokens, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -121,6 +121,20 @@ pub struct Intended {
     /// Who carries it out, where it is not the one that the request names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<StandIn>,
+    /// Which model is called, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ModelCall>,
+}
+
+/// Which model an attempt calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCall {
+    /// Its name at its provider.
+    pub model: String,
+    /// The agent that calls it, and pays.
+    pub agent: String,
+    /// The input as it was counted here, before the call.
+    pub counted: Tokens,
 }
 
 /// Who carries an effect out instead of the one that its request names.

@@ -12,7 +12,7 @@ use policies::tokens::Usage;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::event::{ApprovalAsked, Approved, Cancelled, Failed, Rejected, Reopened, StandIn, Terms, Then};
+use super::event::{ApprovalAsked, Approved, Cancelled, Failed, ModelCall, Rejected, Reopened, StandIn, Terms, Then};
 use super::{EffectKey, Run, RunId};
 use crate::workflow::{PostDraft, StepPath};
 
@@ -63,6 +63,8 @@ pub(crate) struct Intended {
     pub(crate) granted: Option<Timestamp>,
     #[serde(default)]
     pub(crate) stand_in: Option<StandIn>,
+    #[serde(default)]
+    pub(crate) call: Option<ModelCall>,
 }
 
 /// What is asked, and of whom.

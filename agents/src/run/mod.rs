@@ -12,6 +12,7 @@ mod command;
 mod decide;
 mod event;
 pub(crate) mod gist;
+mod hold;
 mod id;
 mod state;
 mod walks;
@@ -25,8 +26,8 @@ use actors::letters;
 pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Refusal, Reply};
 pub use decide::AUTOMATIC;
 pub use event::{
-    Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, Parked,
-    Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
+    Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, ModelCall,
+    Parked, Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
 };
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::letters::{Death, HISTORY_MAX, LetterId};
+use actors::letters::{Death, HISTORY_MAX};
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -21,7 +21,7 @@ use super::event::{Accepted, ApprovalAsked, Event, Failed, Hold, Intended, Rejec
 use super::event::{EffectOutcome, Reopened, Resumed};
 use super::id::{EffectKey, RunId};
 use super::walks::Walks;
-use crate::workflow::{Action, EvalError, Next, Outcomes, ReadyStep, StepPath};
+use crate::workflow::{EvalError, Next, Outcomes, ReadyStep, StepPath};
 
 /// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -468,40 +468,5 @@ impl Leaf {
     fn forgive(&mut self) {
         (self.losses, self.kills) = (0, 0);
         self.deaths.clear();
-    }
-}
-
-impl Hold {
-    /// Whether nobody knows if it was done.
-    #[must_use]
-    pub fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Doubt { .. } | Self::Poison { in_doubt: true, .. })
-    }
-
-    /// The dead letter that it is.
-    #[must_use]
-    pub fn letter(&self) -> Option<&LetterId> {
-        match self {
-            Self::Poison { letter, .. } => Some(letter),
-            Self::Doubt { .. } | Self::Budget { .. } => None,
-        }
-    }
-
-    /// When it goes on by itself: a budget's window ends then.
-    #[must_use]
-    pub fn wakes_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Budget { refusal } => refusal.wakes_at(),
-            Self::Doubt { .. } | Self::Poison { .. } => None,
-        }
-    }
-
-    /// What was asked, where it is known.
-    #[must_use]
-    pub fn request(&self) -> Option<&Action> {
-        match self {
-            Self::Doubt { request, .. } | Self::Poison { request, .. } => Some(request),
-            Self::Budget { .. } => None,
-        }
     }
 }

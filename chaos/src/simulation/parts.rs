@@ -132,6 +132,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         workspace: "main".to_owned(),
         observer: None,
         feed: None,
+        alerts: None,
         live: None,
     })
 }

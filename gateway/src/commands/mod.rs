@@ -2,6 +2,7 @@
 //! was killed, which costs nothing.
 
 pub mod check;
+pub mod costs;
 pub mod doctor;
 pub mod eval;
 pub mod letters;

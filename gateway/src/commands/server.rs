@@ -50,3 +50,15 @@ impl Server {
         serde_json::from_slice(&body).with_context(|| format!("{url} did not answer as a Callboard server does"))
     }
 }
+
+/// Text as a part of an address: the name of a run has a slash.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use supervisor::{NodeSnapshot, TreeSnapshot, Word};
 
-use super::server::Server;
+use super::server::{Server, escaped};
 use super::{is_fancy, redraws};
 use crate::cli::{NodeArgs, TreeArgs, TreeCommand};
 use crate::terminal::{self, Look, Screen};
@@ -94,18 +94,6 @@ fn path(arguments: &TreeArgs) -> String {
     let branch = branch.as_deref().map_or_else(String::new, |branch| format!("&branch={}", escaped(branch)));
     let depth = depth.map_or_else(String::new, |depth| format!("&depth={depth}"));
     format!("/v1/tree?limit={limit}{branch}{depth}")
-}
-
-/// A name as a part of an address: a run's has a slash.
-fn escaped(name: &str) -> String {
-    let mut escaped = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => escaped.push(char::from(byte)),
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

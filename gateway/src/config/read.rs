@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use policies::document::{self, Error, Located, Mistakes, Section, Text};
 
 use super::address::{HttpAddress, Listen};
-use super::{AgentConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig};
+use super::{
+    AgentConfig, AlertsConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig,
+};
 use crate::system::{PUBLISHERS, SERVICES, agents};
 use crate::written::Written;
 
@@ -48,6 +50,7 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
         publishers: publishers.iter().filter_map(|entry| publisher(entry, mistakes)).collect(),
         journal: section.or_default("journal", mistakes),
         policies: section.or_default("policies", mistakes),
+        alerts: section.table("alerts", mistakes).and_then(|section| alerts(section, mistakes)),
         chaos: section.table("chaos", mistakes).and_then(|section| chaos(section, mistakes)),
         written: built_in.written,
     };
@@ -139,6 +142,12 @@ fn publisher(
     let can_be_asked = section.boolean("can_be_asked", mistakes).unwrap_or_default();
     section.finish(mistakes);
     Some((name.text.to_owned(), PublisherConfig::Webhook { url: url?, key, deduplicates, can_be_asked }))
+}
+
+fn alerts(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<AlertsConfig> {
+    let (url, key) = (address(&mut section, mistakes), section.value("key", mistakes));
+    section.finish(mistakes);
+    Some(AlertsConfig { url: url?, key })
 }
 
 fn chaos(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ChaosConfig> {

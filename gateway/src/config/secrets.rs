@@ -19,6 +19,8 @@ pub(super) fn missing(config: &Config) -> Vec<Error> {
     for (name, PublisherConfig::Webhook { key, .. }) in &config.publishers {
         used.extend(key.as_ref().map(|key| (vec!["publishers", name, "key"], key)));
     }
+    let alerts = config.alerts.as_ref().and_then(|alerts| alerts.key.as_ref());
+    used.extend(alerts.map(|key| (vec!["alerts", "key"], key)));
     used.extend(config.chaos.as_ref().map(|chaos| (vec!["chaos", "token"], &chaos.token)));
     let fault = |(way, source): (Vec<&str>, &SecretSource)| {
         let why = source.look().err()?;

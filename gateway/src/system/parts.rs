@@ -8,6 +8,7 @@ use actors::world::World;
 use agents::agent::AgentSpec;
 use agents::conduct::NamedModel;
 use agents::embed::Embedder;
+use agents::ledger::AlertHook;
 use agents::publisher::Publisher;
 use storage::disk::Disk;
 use storage::index::ContextIndex;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub observer: Option<Arc<dyn Observer>>,
     /// The feed's file, to be served over HTTP; none in a simulation.
     pub feed: Option<std::path::PathBuf>,
+    /// Where alerts of budgets are sent, if anywhere.
+    pub alerts: Option<AlertHook>,
     /// Faults on purpose, where they are configured.
     pub live: Option<Live>,
 }

@@ -103,6 +103,8 @@ impl System {
                 policy: in_force.budget(),
                 journal: journal.clone(),
                 snapshots: Arc::clone(&snapshots),
+                factors: stage.ledger.factors().clone(),
+                hook: parts.alerts.clone(),
             },
             context: ContextArguments {
                 journal: journal.clone(),

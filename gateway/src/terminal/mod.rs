@@ -1,6 +1,7 @@
 //! What a person sees in the terminal. Invariant: what is shown comes from the
 //! journal and the tree's pictures; showing it changes nothing.
 
+mod costs;
 mod download;
 mod evaluation;
 mod letters;
@@ -10,6 +11,7 @@ mod screen;
 mod table;
 mod tree;
 
+pub use costs::costs;
 pub use download::Downloads;
 pub use evaluation::evaluation;
 pub use letters::{fate, letter, letters};

@@ -69,8 +69,13 @@ impl Host {
                 },
             };
             let due = Run::after(&self.state, &command);
-            let grant =
-                |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone(), stand_in: None };
+            let grant = |due: Due| Grant {
+                path: due.path,
+                attempt: due.attempt,
+                answer: answer.clone(),
+                stand_in: None,
+                call: None,
+            };
             command.grants = due.into_iter().map(grant).collect();
         }
         let decision = Run::decide(&self.state, command)?;

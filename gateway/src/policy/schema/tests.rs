@@ -112,6 +112,7 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
         (Callboard, "/properties/feed", "[feed]\n".to_owned()),
         (Callboard, "/properties/journal", "[journal]\n".to_owned()),
         (Callboard, "/properties/policies", "[policies]\n".to_owned()),
+        (Callboard, "/properties/alerts", "[alerts]\nurl = 'http://a'\n".to_owned()),
         (Callboard, "/properties/chaos", "[chaos]\ntoken = { env = 'A' }\n".to_owned()),
         (Callboard, "/properties/agents/additionalProperties", "[agents.a]\n".to_owned()),
         (Callboard, "/definitions/publisher", "[publishers.a]\nkind = 'webhook'\nurl = 'http://a/b'\n".to_owned()),
