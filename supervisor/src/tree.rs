@@ -30,7 +30,7 @@ use crate::picture;
 use crate::plan;
 use crate::plans::Plans;
 use crate::prospects::{Bright, Prospects};
-use crate::snapshot::{NodeState, TreeSnapshot};
+use crate::snapshot::{Depth, NodeState, TreeSnapshot};
 use crate::stop::{self, Manner, ShutdownReport};
 use crate::word::{NotFollowed, Word};
 
@@ -216,6 +216,12 @@ impl Tree {
     /// How many children each supervisor has in which state now, and held back by what.
     pub fn census(&self) -> Census {
         self.shared.board.census()
+    }
+
+    /// The node in whose mailbox most messages wait now, at the price of no picture; none where no mailbox
+    /// is shown.
+    pub fn deepest_mailbox(&self) -> Option<(String, Depth)> {
+        self.shared.board.deepest()
     }
 
     /// Whether every child has been up once and the tree is not being stopped.

@@ -19,7 +19,7 @@ use super::steps::Reader;
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
 /// What a workflow may name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The agents.
     pub agents: BTreeSet<String>,

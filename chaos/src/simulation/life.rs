@@ -240,14 +240,11 @@ impl Cast {
         let mut deepest = 0;
         loop {
             self.scene.sleep(GAUGE_EVERY).await;
-            let picture = system.picture();
-            let gauged = picture.root.nodes().filter_map(|node| Some((&node.name, node.mailbox.as_ref()?)));
-            let depths = gauged.map(|(name, mailbox)| (name.clone(), mailbox.queued as u64, mailbox.max as u64));
-            if let Some((child, queued, max)) = depths.max_by_key(|(_, queued, _)| *queued)
-                && queued > deepest
+            if let Some((child, mailbox)) = system.tree().deepest_mailbox()
+                && mailbox.queued as u64 > deepest
             {
-                deepest = queued;
-                self.scene.see(Seen::Depth { child, queued, max });
+                deepest = mailbox.queued as u64;
+                self.scene.see(Seen::Depth { child, queued: deepest, max: mailbox.max as u64 });
             }
         }
     }

@@ -98,7 +98,7 @@ pub struct System {
     metrics: Metrics,
     known: Known,
     /// The built-in workflow, once it was asked for.
-    announce: OnceLock<Result<Pinned, Vec<document::Error>>>,
+    announce: OnceLock<Checked>,
     folds: folds::Folds,
     workspace: String,
     in_force: Arc<policy::InForce>,
@@ -110,6 +110,9 @@ pub struct System {
 
 /// A workflow, and its hash.
 type Pinned = (WorkflowVersion, Arc<Workflow>);
+
+/// The same, or everything that is wrong with it.
+type Checked = Result<Pinned, Vec<document::Error>>;
 
 /// Where the run directory finds the tree, which is started after it.
 type TreeSlot = Arc<OnceLock<Tree>>;

@@ -1,11 +1,12 @@
-//! How many children are where. Invariant: the board is locked for one walk over its nodes, in which
-//! nothing is copied.
+//! How many children are where, and how much waits for them. Invariant: the board is locked for one walk
+//! over its nodes, in which nothing is copied but what is told.
 
 use std::collections::BTreeMap;
 
 use actors::telemetry::{Census, Held};
 
 use super::{Board, Hold, NodeId, NodeState, View};
+use crate::snapshot::Depth;
 
 impl Board {
     /// How many children each supervisor has in which state, and held back by what.
@@ -24,6 +25,13 @@ impl Board {
             states: states.into_iter().map(|((above, state), count)| ((name(above), state.as_str()), count)).collect(),
             held: held.into_iter().map(|((above, by), count)| ((name(above), by), count)).collect(),
         }
+    }
+
+    /// The node in whose mailbox most messages wait, the youngest of several; none where no node has a gauge.
+    pub(crate) fn deepest(&self) -> Option<(String, Depth)> {
+        let nodes = self.nodes();
+        let gauged = nodes.entries.values().filter_map(|entry| Some((entry, entry.gauge.get()?())));
+        gauged.max_by_key(|(_, depth)| depth.queued).map(|(entry, depth)| (entry.name.clone(), depth))
     }
 }
 
