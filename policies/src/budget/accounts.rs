@@ -272,9 +272,19 @@ impl Accounts {
 
     /// Whether a list of scopes stands for these accounts.
     pub fn are(&self, accounts: &AccountSet, scopes: &[ScopeId]) -> bool {
-        let id = |scope: &ScopeId| self.places.get(scope).copied();
-        scopes.iter().all(|scope| id(scope).is_some_and(|id| accounts.0.contains(&id)))
-            && accounts.0.iter().all(|known| scopes.iter().any(|scope| id(scope) == Some(*known)))
+        let place = |scope: &ScopeId| {
+            let id = self.places.get(scope)?;
+            accounts.0.iter().position(|known| known == id)
+        };
+        let mut met: Vec<usize> = Vec::with_capacity(accounts.0.len());
+        for scope in scopes {
+            match place(scope) {
+                Some(place) if met.contains(&place) => {}
+                Some(place) => met.push(place),
+                None => return false,
+            }
+        }
+        met.len() == accounts.0.len()
     }
 
     /// Forgets a scope that has ended; but not while a reservation is open in it, of nothing even, which
