@@ -94,6 +94,12 @@ proptest! {
 }
 
 #[test]
+fn a_breakers_trial_that_killed_its_agent_holds_nothing_up() {
+    let found = check_all(&Invariant::ALL, &honest::history(5_748_852_385_267_300_158));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
 fn good_histories_show_everything_that_must_happen_at_some_time() {
     let histories = histories();
     // There is one model only, so nobody stands in.

@@ -177,6 +177,8 @@ impl Model {
         } else if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Poison, .. })) {
             self.see(Seen::Failed { call });
             self.runs[index].in_flight = false;
+            // A trial that killed its agent says nothing of the provider, and another is made.
+            self.feed(Outcome::Unclear);
             let (run, letter) = (self.runs[index].id.clone(), format!("letter-{call}"));
             self.see(Seen::DeadLettered { run, letter: letter.clone() });
             self.see(Seen::Replayed { letter });
