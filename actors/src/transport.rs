@@ -8,6 +8,7 @@ pub mod watched;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,7 +30,21 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`TransportError`], with `sent` false only when nothing can have left this machine.
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, TransportError>;
+
+    /// The addresses that a name stands for, all of them, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// [`TransportError`], when the name stands for nothing or this transport knows no names.
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
+        let message = format!("{host}:{port} stands for nothing: this world knows no names");
+        Err(TransportError { kind: TransportErrorKind::Connect, sent: false, message })
+    }
 }
+
+/// An extension of a request, which is sent to one of these addresses and to no other, whatever its host's name
+/// stands for by now. For whoever has checked them.
+#[derive(Clone, Debug)]
+pub struct ConnectTo(pub Vec<SocketAddr>);
 
 /// A request or its response was cut short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

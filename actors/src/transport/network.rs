@@ -2,6 +2,7 @@
 //! uses no proxy, repeats nothing, and needs no process-wide TLS provider.
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use policies::span::ByteSize;
 
-use super::{Body, Transport, TransportError, TransportErrorKind};
+use super::{Body, ConnectTo, Transport, TransportError, TransportErrorKind};
 
 /// Bounds of the network transport.
 #[derive(Clone, Debug)]
@@ -53,17 +54,28 @@ pub enum SetupError {
 /// When TLS or the client cannot be set up. A machine without root certificates is no error here:
 /// plain HTTP works, and each HTTPS connection fails with the reason.
 pub fn network(options: &Options) -> Result<Arc<dyn Transport>, SetupError> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls()?)
+    let network = Network { client: client(options, tls()?, None)?, options: options.clone(), tls: tls()? };
+    Ok(Arc::new(network))
+}
+
+/// A client; with a host and addresses, one that knows that host by no others.
+fn client(
+    options: &Options,
+    tls: rustls::ClientConfig,
+    known: Option<(&str, &[SocketAddr])>,
+) -> Result<reqwest::Client, SetupError> {
+    let mut client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(options.connect_timeout)
         .read_timeout(options.silence_max)
-        .pool_max_idle_per_host(options.idle_per_host_max)
-        .build()
-        .map_err(SetupError::Client)?;
-    Ok(Arc::new(Network { client, body_max: options.body_max }))
+        .pool_max_idle_per_host(if known.is_some() { 0 } else { options.idle_per_host_max });
+    if let Some((host, addresses)) = known {
+        client = client.resolve_to_addrs(host, addresses);
+    }
+    client.build().map_err(SetupError::Client)
 }
 
 fn tls() -> Result<rustls::ClientConfig, SetupError> {
@@ -86,24 +98,48 @@ fn tls() -> Result<rustls::ClientConfig, SetupError> {
 
 struct Network {
     client: reqwest::Client,
-    body_max: ByteSize,
+    options: Options,
+    tls: rustls::ClientConfig,
+}
+
+impl Network {
+    /// The client for a request: one that has no connection but to the addresses that it is tied to.
+    fn client_for(&self, request: &http::Request<Bytes>) -> Result<reqwest::Client, TransportError> {
+        let Some(ConnectTo(addresses)) = request.extensions().get() else { return Ok(self.client.clone()) };
+        let host = request.uri().host().unwrap_or_default();
+        client(&self.options, self.tls.clone(), Some((host, addresses))).map_err(|error| TransportError {
+            kind: TransportErrorKind::Request,
+            sent: false,
+            message: error.to_string(),
+        })
+    }
 }
 
 #[async_trait]
 impl Transport for Network {
     async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, TransportError> {
+        let client = self.client_for(&request)?;
         let request = reqwest::Request::try_from(request).map_err(|error| classified(&error))?;
-        let response = self.client.execute(request).await.map_err(|error| classified(&error))?;
+        let response = client.execute(request).await.map_err(|error| classified(&error))?;
         let mut head = http::Response::builder().status(response.status()).version(response.version());
         if let Some(headers) = head.headers_mut() {
             headers.clone_from(response.headers());
         }
         let pieces = response.bytes_stream().map(|piece| piece.map_err(|error| classified(&error)));
-        head.body(bounded(pieces.boxed(), self.body_max)).map_err(|error| TransportError {
+        head.body(bounded(pieces.boxed(), self.options.body_max)).map_err(|error| TransportError {
             kind: TransportErrorKind::Reset,
             sent: true,
             message: error.to_string(),
         })
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
+        let failed = |kind, message| TransportError { kind, sent: false, message };
+        let looked_up = tokio::time::timeout(self.options.connect_timeout, tokio::net::lookup_host((host, port))).await;
+        let found =
+            looked_up.map_err(|_| failed(TransportErrorKind::Timeout, format!("{host} was not found in time")))?;
+        let found = found.map_err(|error| failed(TransportErrorKind::Connect, format!("{host}: {error}")))?;
+        Ok(found.collect())
     }
 }
 

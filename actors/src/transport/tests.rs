@@ -72,6 +72,30 @@ async fn sends_head_and_body_and_returns_both() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_tied_to_an_address_goes_to_no_other() {
+    let (port, served) = serve("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", hang_up).await;
+    let to = |address: &str| ConnectTo(vec![SocketAddr::new(address.parse().unwrap(), port)]);
+    let request = |to: ConnectTo| {
+        // A name that stands for nothing, or for another machine.
+        let request = http::Request::post(format!("http://board.invalid:{port}/x")).extension(to);
+        request.body(Bytes::from_static(b"hello")).unwrap()
+    };
+    let network = network_world(Options::default());
+    assert_eq!(network.send(request(to("127.0.0.1"))).await.unwrap().status(), 200);
+    assert!(served.await.unwrap().contains(&format!("host: board.invalid:{port}\r\n")));
+    // What an earlier request has learned of the name is not used for the next.
+    let error = network.send(request(to("127.0.0.2"))).await.err().unwrap();
+    assert_eq!((error.kind, error.sent), (TransportErrorKind::Connect, false), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_stands_for_its_addresses() {
+    let found = network_world(Options::default()).resolve("localhost", 7).await.unwrap();
+    assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 7) && !found.is_empty());
+    assert!(unplugged().resolve("localhost", 7).await.is_err());
+}
+
+#[tokio::test]
 async fn follows_no_redirect() {
     let (port, _) = serve("HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", hang_up).await;
     assert_eq!(post(Options::default(), port).await.unwrap().status(), 302);

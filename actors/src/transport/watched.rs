@@ -2,6 +2,7 @@
 //! crash points. Invariant: it does what the transport beneath does; a request is told before any of
 //! it is sent, and its answer only when there is one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,6 +40,10 @@ impl Transport for Watched {
         let response = self.transport.send(request).await?;
         (self.hook)(SendPoint::SendAfter, &uri);
         Ok(response)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, TransportError> {
+        self.transport.resolve(host, port).await
     }
 }
 
