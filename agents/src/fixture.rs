@@ -151,6 +151,7 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         temperature: None,
         seed: 0,
         graded: false,
+        talk: Box::default(),
     });
     Intended {
         at: Timestamp::EPOCH,

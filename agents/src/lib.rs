@@ -17,6 +17,7 @@ pub mod schema;
 pub mod scripted;
 pub mod secret;
 pub mod thrift;
+pub mod tool;
 pub mod workflow;
 
 pub mod record;

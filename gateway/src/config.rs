@@ -9,18 +9,21 @@ mod read;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agents::tool::FetchPolicy;
 use policies::document::Error;
 use policies::span::ByteSize;
 use serde::Deserialize;
 
 pub use crate::secret_source::SecretSource;
 pub use model::{ModelConfig, ServerModel};
+pub use tools::{KitConfig, McpConfig, ReachConfig, Words};
 
 use crate::system::agents;
 use crate::written::Written;
@@ -49,6 +52,10 @@ pub struct Config {
     pub named: BTreeMap<String, ModelConfig>,
     /// Agents with a model of their own.
     pub agents: BTreeMap<String, AgentConfig>,
+    /// Which pages agents may read.
+    pub fetch: FetchPolicy,
+    /// MCP servers by name.
+    pub mcp: BTreeMap<String, McpConfig>,
     /// Where the context index is.
     pub context: ContextConfig,
     /// The feed that the publisher `feed` keeps.
@@ -85,6 +92,8 @@ impl Default for Config {
             model: ModelChoice::default(),
             named: BTreeMap::new(),
             agents: BTreeMap::new(),
+            fetch: FetchPolicy::default(),
+            mcp: BTreeMap::new(),
             context: ContextConfig::default(),
             feed: FeedConfig::default(),
             publishers: BTreeMap::new(),
@@ -121,6 +130,8 @@ impl Default for ModelChoice {
 pub struct AgentConfig {
     /// Its model; the general one without it.
     pub model: Option<ModelChoice>,
+    /// What it has beside that.
+    pub kit: KitConfig,
 }
 
 /// Where the context index is, by its `kind`.
@@ -310,6 +321,11 @@ impl Config {
         }
         if let Some(AlertsConfig { key: Some(key), .. }) = &mut self.alerts {
             key.resolve(folder);
+        }
+        for words in self.mcp.values_mut().flat_map(McpConfig::words_mut) {
+            if let Words::Secret(source) = words {
+                source.resolve(folder);
+            }
         }
         if let Some(chaos) = &mut self.chaos {
             chaos.token.resolve(folder);

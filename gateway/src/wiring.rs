@@ -3,6 +3,8 @@
 //! Invariant: nothing is fetched or opened that this configuration does not
 //! use, and every failure says what to bring or change.
 
+mod tools;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,6 +116,8 @@ pub async fn parts(
         embedder,
         agents,
         models,
+        fetch: config.fetch.clone(),
+        servers: tools::servers(config).await?,
         publishers: platforms,
         policies,
         governed: Some(Governed { config: config.clone(), documents }),
@@ -268,6 +272,7 @@ impl Models<'_> {
             system: None,
             temperature: TEMPERATURE,
             terms: AgentTerms::default(),
+            kit: tools::kit(config, name),
         })
     }
 

@@ -131,7 +131,9 @@ async fn what_cannot_be_read_or_may_not_change_leaves_everything_as_it_is() {
     other.tree.text = other.tree.text.replace("[\"feed\"]", "[\"feed\", \"feed2\"]") + "[worker.feed2]\n";
     let told = reload(&system, other).await.unwrap_err().to_string();
     assert!(
-        told.contains("nothing in this program can start the worker `feed2`: no agent or publisher has that name"),
+        told.contains(
+            "nothing in this program can start the worker `feed2`: no agent, publisher or MCP server has that name"
+        ),
         "{told}"
     );
     let trial = system.reload(Wanted::Documents(Box::new(varied(3))), true, "test").await.unwrap();

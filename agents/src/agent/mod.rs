@@ -3,6 +3,7 @@
 //! request may have reached the provider.
 
 mod actor;
+mod kit;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 
 pub use actor::{AgentActor, AgentMsg, Fault, Status};
+pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 
 use crate::front::{Front, FrontError};
 use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress};
@@ -46,6 +48,8 @@ pub struct AgentSpec {
     pub temperature: f32,
     /// How the tree has its calls made.
     pub terms: AgentTerms,
+    /// What it has beside its model.
+    pub kit: Kit,
 }
 
 /// How the tree's policy has an agent's calls made.
@@ -100,6 +104,7 @@ impl AgentSpec {
     pub fn request(&self, call: &AgentCall) -> ModelRequest {
         let system = call.system.as_ref().or(self.system.as_ref());
         let messages = system.map(Message::system).into_iter().chain([Message::user(&call.prompt)]);
+        let messages = messages.chain(call.talk.said.iter().cloned());
         #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
         let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
         ModelRequest {

@@ -28,6 +28,7 @@ fn spec(model: Scripted) -> AgentSpec {
         output_max: Tokens(50),
         system: Some("You write.".to_owned()),
         terms: super::AgentTerms::default(),
+        kit: super::Kit::default(),
         temperature: 0.5,
     }
 }
@@ -43,6 +44,7 @@ fn call(prompt: &str) -> AgentCall {
         temperature: None,
         seed: 3,
         graded: false,
+        talk: Box::default(),
     }
 }
 

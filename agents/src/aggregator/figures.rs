@@ -265,7 +265,7 @@ impl RunFigures {
         step.usage = step.usage + outcome.usage;
         step.cost = step.cost.saturating_add(outcome.cost);
         step.phase = match outcome.then {
-            Then::Done => StepPhase::Done,
+            Then::Done | Then::Told => StepPhase::Done,
             Then::Retry { .. } => StepPhase::Again,
             Then::Park => StepPhase::Parked,
             Then::GiveUp => StepPhase::Over,

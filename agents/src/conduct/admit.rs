@@ -13,6 +13,7 @@ use supervisor::Gate;
 
 use super::casting::{Cast, Casting};
 use super::host::Conductor;
+use super::limits;
 use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
 use crate::run::{Act, Answer, Attempt, Command, Due, Grant, ModelCall, Run, RunId, State};
@@ -134,7 +135,7 @@ impl Conductor {
                 self.wait_for_place(due, LOOK_AGAIN);
                 continue;
             }
-            match self.ask(run.as_str(), &due, command.now).await {
+            match self.ask(run.as_str(), &due, &grants, command.now).await {
                 Ok(grant) => grants.push(grant),
                 Err(rest) => self.wait_for_place(due, rest),
             }
@@ -144,13 +145,13 @@ impl Conductor {
 
     /// The grant for one attempt, by the first of its chain that has a place and that a budget covers;
     /// else how long to rest before a place is waited for.
-    async fn ask(&self, run: &str, due: &Due, now: Timestamp) -> Result<Grant, Duration> {
+    async fn ask(&self, run: &str, due: &Due, beside: &[Grant], now: Timestamp) -> Result<Grant, Duration> {
         let attempt = Attempt { key: due.key.clone(), number: due.attempt };
         let mut prepared = self.take(&attempt).or_else(|| self.at_once(due, 0));
         // Each round asks one that is further down a chain, which has an end.
         while let Some(asked) = prepared.take() {
             let stand_in = asked.cast.stand_in.clone();
-            match self.grant(run, due, asked, now).await {
+            match self.grant(run, due, beside, asked, now).await {
                 Granting::Cheaper(place, scope) => prepared = self.instead(due, place, scope),
                 Granting::Answered(answer, kept) => {
                     let call = kept.as_ref().and_then(|kept| kept.call.clone());
@@ -195,7 +196,7 @@ impl Conductor {
     }
 
     /// The ledger's answer for one attempt.
-    async fn grant(&self, run: &str, due: &Due, mut prepared: Prepared, now: Timestamp) -> Granting {
+    async fn grant(&self, run: &str, due: &Due, beside: &[Grant], mut prepared: Prepared, now: Timestamp) -> Granting {
         let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), at: None, condition: None };
         let (call, amount) = match self.worst(&due.action, &prepared.cast) {
             Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
@@ -205,6 +206,10 @@ impl Conductor {
             }
             Worst::AtMost { call, amount } => (call, amount),
         };
+        if let Err(fault) = limits::allow(due, beside, amount, now) {
+            prepared.fault = Some(fault);
+            return Granting::Answered(free, Some(Box::new(prepared)));
+        }
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
         let scopes = self.stage.scopes(run, &call.agent);
         prepared.call = Some(call);

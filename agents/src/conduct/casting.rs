@@ -20,6 +20,7 @@ use supervisor::Gate;
 use super::Stage;
 use crate::agent::{AgentHandle, AgentSpec, Voice};
 use crate::run::{ModelCall, StandIn};
+use crate::tool::Offered;
 use crate::workflow::{Action, AgentCall};
 
 /// Who carries one attempt out, and the way through the guards in front of it.
@@ -27,7 +28,7 @@ use crate::workflow::{Action, AgentCall};
 pub(super) struct Cast {
     pub(super) line: Line,
     /// Who speaks, where an agent is asked.
-    pub(super) speaker: Option<Speaker>,
+    pub(super) speaker: Option<Box<Speaker>>,
     /// Why it is not the one that the step names; none where it is.
     pub(super) stand_in: Option<StandIn>,
     /// Its place in the chain of the one that the step names.
@@ -42,6 +43,8 @@ pub(super) struct Speaker {
     pub(super) voice: Voice,
     /// Whether that is another model than the agent's own.
     pub(super) borrows: bool,
+    /// The tools that it may use, as they are now: what is reserved for is what is sent.
+    pub(super) offered: Arc<[Offered]>,
 }
 
 /// Who may carry an attempt out, at one moment.
@@ -73,8 +76,9 @@ impl Stage {
         let spec = agent.spec();
         if spec.terms.fallback.is_empty() {
             let line = self.line(&spec);
-            let speaker = Speaker { agent: agent.clone(), voice: spec.voice(), spec, borrows: false };
-            return Casting::Take(Cast { line, speaker: Some(speaker), stand_in: None, place: 0 });
+            let offered = self.offered(&spec);
+            let speaker = Speaker { agent: agent.clone(), voice: spec.voice(), spec, borrows: false, offered };
+            return Casting::Take(Cast { line, speaker: Some(Box::new(speaker)), stand_in: None, place: 0 });
         }
         let mut chain = self.candidates(name, failures);
         chain.iter_mut().take(from).skip(1).for_each(|passed_over| passed_over.readiness = Readiness::Held);
@@ -89,7 +93,7 @@ impl Stage {
                     model: taken.model.clone(),
                     because,
                 });
-                Casting::Take(Cast { line: taken.line, speaker: Some(taken.speaker), stand_in, place })
+                Casting::Take(Cast { line: taken.line, speaker: Some(Box::new(taken.speaker)), stand_in, place })
             }
         }
     }
@@ -103,7 +107,8 @@ impl Stage {
             model: taken.model.clone(),
             because: Outage::Budget { scope },
         };
-        Some(Cast { line: taken.line, speaker: Some(taken.speaker), stand_in: Some(stand_in), place })
+        let speaker = Some(Box::new(taken.speaker));
+        Some(Cast { line: taken.line, speaker, stand_in: Some(stand_in), place })
     }
 
     /// What the call of each of the chain may cost at most; none for one that cannot make it now.
@@ -122,7 +127,7 @@ impl Stage {
     /// When its model has no price.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
-        let request = spec.request(call);
+        let request = speaker.request(call);
         let bounds = voice.model.bounds(&request);
         let model = voice.model.id().0;
         let input = self.ledger.factors().of(&model).reserve(voice.model.counting(), bounds.input);
@@ -215,7 +220,12 @@ impl Stage {
                 Voice { model: Arc::clone(&named.model), guard: named.guard.clone(), timeout }
             }
         };
-        Some(Speaker { agent: agent.clone(), spec, voice, borrows: link.model.is_some() })
+        let offered = self.offered(&spec);
+        Some(Speaker { agent: agent.clone(), spec, voice, borrows: link.model.is_some(), offered })
+    }
+
+    fn offered(&self, spec: &AgentSpec) -> Arc<[Offered]> {
+        self.tools.offered(&spec.name, &spec.kit.tools).into()
     }
 
     /// The chain of an agent as it stands now; what was not there at the start is left out.

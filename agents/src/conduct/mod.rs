@@ -8,9 +8,11 @@
 mod admit;
 mod casting;
 mod host;
+mod limits;
 mod perform;
 mod recover;
 mod tool;
+mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,9 @@ use crate::ledger::LedgerHandle;
 use crate::model::Model;
 use crate::publisher::PublisherHandle;
 use crate::run::Run;
-use crate::workflow::Action;
+use crate::tool::mcp::{MCP_GUARD, McpHandle};
+use crate::tool::{Home, Toolbox};
+use crate::workflow::{Action, ToolCall};
 
 /// The names of the services in the tree.
 const LEDGER: &str = "ledger";
@@ -47,6 +51,8 @@ const AGGREGATOR: &str = "aggregator";
 const RUNS: &str = "runs";
 /// The guard around the context store.
 pub const CONTEXT_GUARD: &str = "context";
+/// The guard of a tool that has no other is this and its name.
+pub const TOOL_GUARD: &str = "tool";
 /// The guard of a publisher is this and its name.
 pub const PUBLISHER_GUARD: &str = "publisher";
 
@@ -66,6 +72,8 @@ pub struct Stage {
     pub agents: BTreeMap<String, AgentHandle>,
     /// The models that can stand in for an agent's own, by name.
     pub models: BTreeMap<String, NamedModel>,
+    /// The tools.
+    pub tools: Toolbox,
     /// The context store.
     pub context: ContextHandle,
     /// The publishers by name.
@@ -109,7 +117,12 @@ impl Stage {
                 Some(agent) => self.guards.get(&agent.spec().guard),
                 None => self.guards.get("model"),
             },
-            Action::Tool(_) | Action::Approve(_) => self.guards.get(CONTEXT_GUARD),
+            Action::Tool(call) => match self.home(call) {
+                Some(Home::Web) => self.guards.get(&format!("{TOOL_GUARD}/{}", call.tool)),
+                Some(Home::Mcp { server, .. }) => self.guards.get(&format!("{MCP_GUARD}/{server}")),
+                _ => self.guards.get(CONTEXT_GUARD),
+            },
+            Action::Approve(_) => self.guards.get(CONTEXT_GUARD),
             Action::Publish(post) => self.guards.get(&format!("{PUBLISHER_GUARD}/{}", post.publisher)),
         }
     }
@@ -119,16 +132,31 @@ impl Stage {
         match action {
             Action::Agent(_) => cast.speaker.as_ref().map(|speaker| speaker.agent.front().entrance()),
             Action::Publish(post) => self.publishers.get(&post.publisher).map(|publisher| publisher.front().entrance()),
-            Action::Tool(_) | Action::Approve(_) => Some(self.context.front().entrance()),
+            Action::Tool(call) => match self.home(call) {
+                Some(Home::Context) => Some(self.context.front().entrance()),
+                Some(Home::Mcp { server, .. }) => self.server(&server).map(|server| server.front().entrance()),
+                _ => None,
+            },
+            Action::Approve(_) => None,
         }
         .unwrap_or_default()
+    }
+
+    fn server(&self, name: &str) -> Option<&McpHandle> {
+        self.tools.servers().get(name)
+    }
+
+    /// Who carries a tool call out.
+    fn home(&self, call: &ToolCall) -> Option<Home> {
+        self.tools.get(&call.tool).map(|tool| tool.home.clone())
     }
 
     /// When a message is poison to this worker.
     fn poison(&self, worker: &str) -> PoisonPolicy {
         let agent = self.agents.get(worker).map(|agent| agent.front().poison());
         let publisher = || self.publishers.get(worker).map(|publisher| publisher.front().poison());
-        agent.or_else(publisher).unwrap_or_else(|| self.context.front().poison())
+        let server = || self.server(worker).map(|server| server.front().poison());
+        agent.or_else(publisher).or_else(server).unwrap_or_else(|| self.context.front().poison())
     }
 
     /// Holds every worker's mailbox, and the runs', to the tree's policy from now on.
@@ -142,6 +170,9 @@ impl Stage {
         }
         for (name, publisher) in &self.publishers {
             publisher.front().govern(&policy(name));
+        }
+        for (name, server) in self.tools.servers() {
+            server.front().govern(&policy(name));
         }
         let runs = tree.dynamic(RUNS).map(|runs| runs.child.clone()).unwrap_or_default();
         self.runs.govern(runs.mailbox);
@@ -157,7 +188,8 @@ impl Stage {
         ];
         let agents = self.agents.iter().map(|(name, agent)| (name.clone(), agent.front().credits().fill()));
         let publishers = self.publishers.iter().map(|(name, p)| (name.clone(), p.front().credits().fill()));
-        services.into_iter().chain(agents).chain(publishers).collect()
+        let servers = self.tools.servers().iter().map(|(name, s)| (name.clone(), s.front().credits().fill()));
+        services.into_iter().chain(agents).chain(publishers).chain(servers).collect()
     }
 
     /// Has every mailbox counted under its worker's name.
@@ -168,6 +200,7 @@ impl Stage {
         self.aggregator.count_as(metrics, AGGREGATOR);
         self.agents.iter().for_each(|(name, agent)| agent.front().count_as(metrics, name));
         self.publishers.iter().for_each(|(name, publisher)| publisher.front().count_as(metrics, name));
+        self.tools.servers().iter().for_each(|(name, server)| server.front().count_as(metrics, name));
     }
 
     /// The gates of those that carry an action out: it waits while one of them is closed.
@@ -185,7 +218,14 @@ impl Stage {
                 let publisher = self.publishers.get(&post.publisher);
                 (publisher.and_then(|publisher| publisher.front().slot().gate()), None)
             }
-            Action::Tool(_) | Action::Approve(_) => (self.context.front().slot().gate(), None),
+            Action::Tool(call) => match self.home(call) {
+                Some(Home::Context) => (self.context.front().slot().gate(), None),
+                Some(Home::Mcp { server, .. }) => {
+                    (self.server(&server).and_then(|server| server.front().slot().gate()), None)
+                }
+                _ => (None, None),
+            },
+            Action::Approve(_) => (None, None),
         };
         worker.into_iter().chain(payer).cloned().collect()
     }

@@ -23,6 +23,7 @@ use crate::front::FrontError;
 use crate::model::{Billed, ModelError, ModelReply, Progress};
 use crate::publisher::{Landed, Post, PostError, Published};
 use crate::run::{Act, Attempt, EffectOutcome, Intended, Outcome, Run};
+use crate::tool::mcp::MCP_TOOL;
 use crate::workflow::{Action, AgentCall, PostDraft};
 
 /// An outcome before it is tied to its attempt.
@@ -121,7 +122,7 @@ impl Conductor {
     async fn act(&self, run: &str, intent: &Intended, admitted: Admitted, cast: &Cast) -> Ended {
         match &intent.request {
             Action::Agent(call) => self.ask_agent(run, intent, call, admitted, cast).await,
-            Action::Tool(call) => self.use_tool(run, call, admitted).await,
+            Action::Tool(call) => self.use_tool(run, intent, call, admitted).await,
             Action::Publish(draft) => self.publish(intent, draft, admitted).await,
             // A question is no effect, so it never has an intent.
             Action::Approve(_) => Ended::failed(FailureClass::Bug, "a question was to be carried out as an effect"),
@@ -136,19 +137,23 @@ impl Conductor {
         admitted: Admitted,
         cast: &Cast,
     ) -> Ended {
-        let Some(Speaker { agent, spec, voice, borrows }) = &cast.speaker else {
+        let Some(speaker) = &cast.speaker else {
             return Ended::failed(FailureClass::Rejected, format!("there is no agent `{}`", call.agent));
         };
+        if let Some(outcome) = self.held_back(speaker, call) {
+            return Ended { outcome, ..Ended::ok(Value::Null) };
+        }
+        let Speaker { agent, spec, voice, borrows, .. } = &**speaker;
         let job = Job {
             run: run.to_owned(),
             path: intent.path.to_string(),
             key: intent.key.as_str().to_owned(),
-            request: spec.request(call),
+            request: speaker.request(call),
             instead: borrows.then(|| voice.clone()),
         };
         let Admitted { permit, place } = admitted;
         let ended = match agent.perform(job, permit, place, Progress::default()).await {
-            JobOutcome::Done(Ok(reply)) => self.answered(voice, reply),
+            JobOutcome::Done(Ok(reply)) => self.answered(speaker, call, reply),
             JobOutcome::Done(Err(error)) => self.refused(voice, error, intent.reserved),
             JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
             JobOutcome::Lost => {
@@ -167,15 +172,9 @@ impl Conductor {
         ended
     }
 
-    fn answered(&self, voice: &Voice, reply: ModelReply) -> Ended {
-        let cost = self.cost(voice, &reply.usage);
-        let outcome = match reply.finish {
-            finish if finish.is_refusal() => {
-                let message = format!("{} would not answer; change the prompt. {}", voice.model.id(), reply.text());
-                EffectOutcome::Failed { class: FailureClass::Rejected, message, retry_after: None }
-            }
-            _ => EffectOutcome::Ok { output: json!({ "text": reply.text() }) },
-        };
+    fn answered(&self, speaker: &Speaker, call: &AgentCall, reply: ModelReply) -> Ended {
+        let cost = self.cost(&speaker.voice, &reply.usage);
+        let outcome = self.outcome(speaker, call, &reply);
         Ended { outcome, cost, usage: reply.usage, remote_id: reply.remote_id, death: None }
     }
 
@@ -236,7 +235,11 @@ fn worker(action: &Action) -> &str {
     match action {
         Action::Agent(call) => &call.agent,
         Action::Publish(post) => &post.publisher,
-        Action::Tool(_) | Action::Approve(_) => CONTEXT,
+        Action::Tool(call) => match call.tool.strip_prefix(MCP_TOOL).and_then(|rest| rest.split_once('.')) {
+            Some((server, _)) => server,
+            None => CONTEXT,
+        },
+        Action::Approve(_) => CONTEXT,
     }
 }
 

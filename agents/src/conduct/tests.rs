@@ -11,6 +11,7 @@ use actors::guard::{CallOutcome, Guards};
 use actors::latest::Latest;
 use actors::mailbox::Bound;
 use actors::telemetry::Metrics;
+use actors::transport;
 use async_trait::async_trait;
 use policies::budget::{BudgetPolicy, Limits, ScopeId};
 use policies::failure::FailureClass;
@@ -31,6 +32,7 @@ use crate::front::Front;
 use crate::ledger::{LedgerActor, LedgerArguments, LedgerHandle};
 use crate::model::{Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
+use crate::tool::{FetchPolicy, Toolbox};
 use crate::workflow::{self, Action, AgentCall, Known};
 
 /// The prices, in dollars for a million tokens either way.
@@ -127,6 +129,7 @@ impl House {
             system: Some(format!("You are the {name}.")),
             temperature: 0.0,
             terms,
+            kit: crate::agent::Kit::default(),
         };
         let fallback = fallback.iter().map(|stand_in| stand_in.parse().unwrap()).collect();
         let agents = [
@@ -158,6 +161,7 @@ impl House {
             prices: policies::document::read::<PriceTable>("prices.toml", PRICES).unwrap(),
             agents,
             models: BTreeMap::from([("spare".to_owned(), named)]),
+            tools: Toolbox::new(["writer", "reviewer"], FetchPolicy::default(), [], transport::unplugged()),
             context: ContextHandle::new(),
             publishers: BTreeMap::new(),
             aggregator: Front::new(),
@@ -258,6 +262,7 @@ fn call() -> Action {
         temperature: None,
         seed: 0,
         graded: false,
+        talk: Box::default(),
     })
 }
 

@@ -11,6 +11,7 @@ use actors::letters::{Death, LetterId};
 use super::event::{EffectOutcome, ModelCall, StandIn, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
+use super::tally::Tally;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::instant::Timestamp;
@@ -210,6 +211,8 @@ pub struct Due {
     pub action: Arc<Action>,
     /// The hash of that, in hexadecimal.
     pub hash: Arc<str>,
+    /// What its step has taken so far, where that is bounded.
+    pub tally: Tally,
 }
 
 /// What the ledger says to an attempt.

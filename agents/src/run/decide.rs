@@ -193,6 +193,7 @@ impl Draft {
                 let failures = leaf.map_or(0, |leaf| leaf.failures) + 1;
                 match retry.decide(*class, failures, retry_after.map(Span::duration), self.chance) {
                     RetryDecision::After(delay) => Then::Retry { at: self.now.plus(delay) },
+                    RetryDecision::GiveUp if intent.path.is_errand() => Then::Told,
                     RetryDecision::GiveUp => Then::GiveUp,
                 }
             }
@@ -352,9 +353,10 @@ impl Draft {
     fn ask(&mut self, questions: Vec<(StepPath, Approval)>) -> bool {
         use policies::approval::ApprovalPolicy;
         let approval = self.state.order.as_ref().map(|order| order.terms.approval).unwrap_or_default();
-        let automatic = approval == ApprovalPolicy::Automatic;
-        let answered = automatic && !questions.is_empty();
-        for (path, Approval { what, on_reject }) in questions {
+        let mut answered = false;
+        for (path, Approval { what, on_reject, needs_person }) in questions {
+            let automatic = approval == ApprovalPolicy::Automatic && !needs_person;
+            answered |= automatic;
             let at = self.now;
             self.push(if automatic {
                 Event::Approved(Approved { at, path, by: AUTOMATIC.to_owned() })
@@ -404,7 +406,7 @@ impl Draft {
     }
 
     fn intend(&mut self, due: Due, reserved: Money, (scopes, granted): (&[ScopeId], Option<Timestamp>), grant: &Grant) {
-        let Due { key, path, attempt, failures: _, class, action, hash } = due;
+        let Due { key, path, attempt, class, action, hash, .. } = due;
         self.push(Event::Intended(Arc::new(Intended {
             at: self.now,
             key,

@@ -230,6 +230,8 @@ pub enum Then {
     Park,
     /// Nothing more is tried.
     GiveUp,
+    /// Nothing more is tried, and the model that asked for it is told why.
+    Told,
 }
 
 /// A person is asked.

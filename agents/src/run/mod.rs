@@ -15,6 +15,7 @@ pub(crate) mod gist;
 mod hold;
 mod id;
 mod state;
+mod tally;
 mod walks;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use event::{
 };
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};
+pub use tally::Tally;
 
 use decide::Draft;
 
@@ -53,7 +55,7 @@ impl Run {
 impl Entity for Run {
     const KIND: &'static str = "run";
     const SCHEMA: u16 = 1;
-    const FOLD: u32 = 3;
+    const FOLD: u32 = 4;
 
     type State = State;
     type Command = Command;

@@ -21,7 +21,7 @@ use super::event::{Accepted, ApprovalAsked, Event, Failed, Hold, Intended, Rejec
 use super::event::{EffectOutcome, Reopened, Resumed};
 use super::id::{EffectKey, RunId};
 use super::walks::Walks;
-use crate::workflow::{EvalError, Next, Outcomes, ReadyStep, StepPath};
+use crate::workflow::{ERROR, EvalError, Next, Outcomes, ReadyStep, StepPath};
 
 /// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,15 @@ pub struct Leaf {
     /// The latest deaths, the eldest first.
     #[serde(default)]
     pub deaths: Vec<Death>,
+    /// When its first attempt was started.
+    #[serde(default)]
+    pub began: Option<Timestamp>,
+    /// What its attempts cost together.
+    #[serde(default)]
+    pub cost: Money,
+    /// What they used.
+    #[serde(default)]
+    pub usage: Usage,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -303,7 +312,8 @@ impl State {
             let failures = leaf.map_or(0, |leaf| leaf.failures);
             let ReadyStep { path, action, hash } = step.clone();
             let key = EffectKey::hashed(&order.id, &path, &hash);
-            Some(Due { key, path, attempt, failures, class, action, hash })
+            let tally = self.tally_for(&path, &action);
+            Some(Due { key, path, attempt, failures, class, action, hash, tally })
         };
         next.ready.iter().filter_map(due).collect()
     }
@@ -387,14 +397,17 @@ impl State {
     fn intended(&mut self, intent: &Arc<Intended>) {
         let leaf = self.leaf(&intent.path, Some(&intent.key));
         leaf.attempts = intent.attempt;
+        leaf.began.get_or_insert(intent.at);
         leaf.phase = Phase::Open(Arc::clone(intent));
         self.retries += u32::from(intent.attempt > 1);
     }
 
     fn resolved(&mut self, resolved: &Resolved) {
         let leaf = self.leaf(&resolved.path, Some(&resolved.key));
+        leaf.cost = leaf.cost.saturating_add(resolved.cost);
+        leaf.usage = leaf.usage + resolved.usage;
         leaf.phase = match resolved.then {
-            Then::Done => Phase::Done,
+            Then::Done | Then::Told => Phase::Done,
             Then::Retry { at } => Phase::Again { due: at, wait: Span::from(at.since(resolved.at)) },
             // The event after this one says why it is parked.
             Then::Park | Then::GiveUp => Phase::Over,
@@ -403,7 +416,13 @@ impl State {
             EffectOutcome::Ok { output } => {
                 self.outcomes.insert(resolved.path.clone(), Arc::new(output.clone()));
             }
-            EffectOutcome::Failed { .. } => leaf.failures += 1,
+            EffectOutcome::Failed { message, .. } => {
+                leaf.failures += 1;
+                if resolved.then == Then::Told {
+                    let output = serde_json::json!({ ERROR: message });
+                    self.outcomes.insert(resolved.path.clone(), Arc::new(output));
+                }
+            }
             EffectOutcome::Unknown { .. } => leaf.lose(resolved.death.as_ref()),
         }
         self.cost = self.cost.saturating_add(resolved.cost);

@@ -10,6 +10,8 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::talk::Talk;
+
 /// What may be done about an effect whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +74,9 @@ pub struct AgentCall {
     /// The reply is to be a grade.
     #[serde(default)]
     pub graded: bool,
+    /// Where it stands in the talk of its step.
+    #[serde(default, skip_serializing_if = "Talk::is_plain")]
+    pub talk: Box<Talk>,
 }
 
 /// A tool call.
@@ -92,6 +97,9 @@ pub struct Approval {
     pub what: String,
     /// What a "no" does.
     pub on_reject: super::definition::OnReject,
+    /// Whether only a person may answer, whatever the run's policy says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_person: bool,
 }
 
 /// A post to be made.

@@ -22,6 +22,7 @@ use super::engine;
 use super::formula::{self, Formula};
 use super::path::StepPath;
 use super::settled::{Output, Settled};
+use super::talk::Talk;
 
 /// The most steps that one run may come to, counting each item and iteration.
 pub const STEPS_MAX: usize = 2_000;
@@ -151,17 +152,17 @@ fn map(entries: &BTreeMap<String, Value>) -> Value {
     Value::from_pairs(entries.clone())
 }
 
-fn fault(path: &StepPath, field: &str, message: String) -> EvalError {
+pub(super) fn fault(path: &StepPath, field: &str, message: String) -> EvalError {
     EvalError { path: path.clone(), field: field.to_owned(), message }
 }
 
 /// The outputs of a list of steps, by id.
 type Outputs = BTreeMap<String, Value>;
 
-struct Walk<'a> {
-    given: Given<'a>,
+pub(super) struct Walk<'a> {
+    pub(super) given: Given<'a>,
     ready: Vec<ReadyStep>,
-    visited: usize,
+    pub(super) visited: usize,
     settled: &'a mut Settled,
 }
 
@@ -227,7 +228,7 @@ impl Walk<'_> {
             StepKind::Loop { times_max, until, steps } => self.repeat(*times_max, until, steps, path, scope),
             StepKind::Approve { what, on_reject } => self.leaf(path, |_| {
                 let what = engine::text(what, &scope.context()).map_err(|message| fault(path, "what", message))?;
-                Ok(Action::Approve(Approval { what, on_reject: *on_reject }))
+                Ok(Action::Approve(Approval { what, on_reject: *on_reject, needs_person: false }))
             }),
             StepKind::Publish { publisher, post } => {
                 self.leaf(path, |_| draft(publisher, post, path, scope).map(Action::Publish))
@@ -241,8 +242,18 @@ impl Walk<'_> {
         path: &StepPath,
         action: impl FnOnce(&str) -> Result<Action, EvalError>,
     ) -> Result<Option<Value>, EvalError> {
+        let output = self.outcome(path, action)?;
+        Ok(output.map(|output| Value::from(Serde(&*output))))
+    }
+
+    /// What is recorded of a leaf; without that, the leaf is among the ready ones.
+    pub(super) fn outcome(
+        &mut self,
+        path: &StepPath,
+        action: impl FnOnce(&str) -> Result<Action, EvalError>,
+    ) -> Result<Option<Arc<serde_json::Value>>, EvalError> {
         if let Some(output) = self.given.outcomes.get(path) {
-            return Ok(Some(Value::from(Serde(&**output))));
+            return Ok(Some(Arc::clone(output)));
         }
         if let Some(step) = self.settled.asked(path) {
             self.ready.push(step.clone());
@@ -267,20 +278,8 @@ impl Walk<'_> {
             engine::text(source, &scope.context()).map_err(|message| fault(path, field, message))
         };
         let prefill = || step.prefill.as_ref().map(|source| render("prefill", source)).transpose();
-        if let Some(output) = self.given.outcomes.get(path) {
-            let Some(text) = output.get("text").and_then(serde_json::Value::as_str) else {
-                return Err(fault(path, "outcome", "the recorded reply has no text".to_owned()));
-            };
-            let mut fields = vec![("text".to_owned(), Value::from(text.trim()))];
-            if step.parse == Parse::Score {
-                let opening = prefill()?.unwrap_or_default();
-                let reply = text.strip_prefix(opening.as_str()).unwrap_or(text);
-                fields.push(("score".to_owned(), action::score(reply).map_or(Value::from(()), Value::from)));
-            }
-            return Ok(Some(Value::from_pairs(fields)));
-        }
-        self.leaf(path, |run| {
-            Ok(Action::Agent(AgentCall {
+        let call = |run: &str| {
+            Ok(AgentCall {
                 agent: step.agent.clone(),
                 prompt: render("prompt", &step.prompt)?,
                 system: step.system.as_ref().map(|source| render("system", source)).transpose()?,
@@ -290,8 +289,20 @@ impl Walk<'_> {
                 temperature: step.temperature,
                 seed: seed(run, path),
                 graded: step.parse == Parse::Score,
-            }))
-        })
+                talk: Box::new(Talk { limits: step.limits.clone(), ..Talk::default() }),
+            })
+        };
+        let Some(output) = self.talk(path, &call)? else { return Ok(None) };
+        let Some(text) = output.get("text").and_then(serde_json::Value::as_str) else {
+            return Err(fault(path, "outcome", "the recorded reply has no text".to_owned()));
+        };
+        let mut fields = vec![("text".to_owned(), Value::from(text.trim()))];
+        if step.parse == Parse::Score {
+            let opening = prefill()?.unwrap_or_default();
+            let reply = text.strip_prefix(opening.as_str()).unwrap_or(text);
+            fields.push(("score".to_owned(), action::score(reply).map_or(Value::from(()), Value::from)));
+        }
+        Ok(Some(Value::from_pairs(fields)))
     }
 
     fn tool(&mut self, step: &ToolStep, path: &StepPath, scope: &Scope) -> Result<Option<Value>, EvalError> {

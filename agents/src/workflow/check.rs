@@ -14,6 +14,8 @@ use super::definition::{Input, InputKind, Workflow};
 use super::json::json;
 use super::scope::{Names, Visible};
 use super::steps::Reader;
+use crate::tool::Toolbox;
+use crate::tool::mcp::MCP_TOOL;
 
 /// The longest text of a workflow, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -27,6 +29,9 @@ pub struct Known {
     pub publishers: BTreeSet<String>,
     /// The tools, each with what may be done about it after a crash.
     pub tools: BTreeMap<String, EffectClass>,
+    /// The MCP servers, each with what is said of its tools; the others are `once`, and are there only when
+    /// the server is.
+    pub servers: BTreeMap<String, BTreeMap<String, EffectClass>>,
 }
 
 impl Known {
@@ -35,16 +40,28 @@ impl Known {
         agents: impl IntoIterator<Item = A>,
         publishers: impl IntoIterator<Item = P>,
     ) -> Self {
-        let tools = [
-            ("context.remember", EffectClass::Idempotent),
-            ("context.search", EffectClass::Read),
-            ("context.forget", EffectClass::Idempotent),
-        ];
         Self {
             agents: agents.into_iter().map(Into::into).collect(),
             publishers: publishers.into_iter().map(Into::into).collect(),
-            tools: tools.into_iter().map(|(name, class)| (name.to_owned(), class)).collect(),
+            tools: Toolbox::built_in(),
+            servers: BTreeMap::new(),
         }
+    }
+
+    /// The same, with these servers.
+    #[must_use]
+    pub fn with_servers(self, servers: BTreeMap<String, BTreeMap<String, EffectClass>>) -> Self {
+        Self { servers, ..self }
+    }
+
+    /// What may be done about a call of this tool; nothing where there is none.
+    #[must_use]
+    pub fn class(&self, tool: &str) -> Option<EffectClass> {
+        let of_server = || {
+            let (server, own) = tool.strip_prefix(MCP_TOOL)?.split_once('.')?;
+            Some(self.servers.get(server)?.get(own).copied().unwrap_or(EffectClass::Once))
+        };
+        self.tools.get(tool).copied().or_else(of_server)
     }
 }
 

@@ -16,6 +16,7 @@ use super::advance::ACTION_BYTES_MAX;
 use super::canonical;
 use super::formula::Formula;
 use super::path::StepId;
+use super::talk::Limits;
 
 /// A checked workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -239,6 +240,9 @@ pub struct AgentStep {
     pub temperature: Option<f64>,
     /// What is read out of the reply.
     pub parse: Parse,
+    /// What its whole talk may take.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 /// What is read out of a reply.

@@ -21,6 +21,8 @@ mod path;
 mod scope;
 mod settled;
 mod steps;
+mod talk;
+mod talking;
 mod text;
 
 pub use action::{Action, AgentCall, Approval, EffectClass, PostDraft, ToolCall, score};
@@ -37,6 +39,7 @@ pub use formula::Formula;
 pub use path::{StepId, StepPath};
 pub use settled::Settled;
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
+pub use talk::{Asked, Breach, ERROR, Errand, Judge, Limits, OnBreach, Side, TURNS_MAX, Talk, Turn};
 pub use text::sentences;
 
 #[cfg(test)]

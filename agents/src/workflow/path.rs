@@ -38,7 +38,9 @@ impl fmt::Display for StepId {
 }
 
 /// Where a step stands in a run, such as `posts[1]/draft#2/write`: `[n]` is
-/// an item of a map, counted from 0; `#n` an iteration of a loop, counted from 1.
+/// an item of a map, counted from 0; `#n` an iteration of a loop, counted from 1. What follows an `@` is
+/// the talk of an agent step: `write@2` is its second turn, `write@1[0]` the first tool that the first
+/// turn asks for, and `write@1[0]@2` the second turn of an agent that is asked as a tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepPath(Arc<str>);
@@ -66,6 +68,41 @@ impl StepPath {
     #[must_use]
     pub fn iteration(&self, number: u32) -> Self {
         Self(format!("{}#{number}", self.0).into())
+    }
+
+    /// The turn `number` of the talk of this step, counted from 1; the first is the step itself.
+    #[must_use]
+    pub fn turn(&self, number: u32) -> Self {
+        if number <= 1 { self.clone() } else { Self(format!("{}@{number}", self.0).into()) }
+    }
+
+    /// What the turn `number` of this step's talk asks for at the place `index`, counted from 0.
+    #[must_use]
+    pub fn errand(&self, number: u32, index: usize) -> Self {
+        Self(format!("{}@{number}[{index}]", self.0).into())
+    }
+
+    /// The question of the guardrails about the turn `number` of this step's talk; `index` is the
+    /// judge's, and none is a person's.
+    #[must_use]
+    pub fn guardrail(&self, number: u32, index: Option<usize>) -> Self {
+        match index {
+            Some(index) => Self(format!("{}@{number}?{index}", self.0).into()),
+            None => Self(format!("{}@{number}?", self.0).into()),
+        }
+    }
+
+    /// The step of the workflow that this belongs to: itself, unless it is a part of a talk.
+    #[must_use]
+    pub fn step(&self) -> Self {
+        self.0.split_once('@').map_or_else(|| self.clone(), |(step, _)| Self::from(step))
+    }
+
+    /// Whether a model asked for it, or for the agent that asks for it. What becomes of it is told to
+    /// that model, whatever it is.
+    #[must_use]
+    pub fn is_errand(&self) -> bool {
+        self.0.split_once('@').is_some_and(|(_, talk)| talk.contains('['))
     }
 
     /// The path as text; the root is empty.

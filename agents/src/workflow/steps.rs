@@ -17,6 +17,7 @@ use super::formula::Formula;
 use super::json::json;
 use super::path::StepId;
 use super::scope::{Fields, Names, RESERVED, Visible};
+use super::talk::{Limits, TURNS_MAX};
 
 /// The most iterations that a loop may declare.
 pub const LOOP_TIMES_MAX: u32 = 20;
@@ -172,6 +173,12 @@ impl<'a> Reader<'a, '_> {
         let output_max = self.count("output_max", 1..=OUTPUT_TOKENS_MAX, section);
         let temperature = section.number("temperature", 0.0..=2.0, self.mistakes);
         let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.mistakes);
+        let limits = Limits {
+            turns_max: section.whole("turns_max", 1..=TURNS_MAX, self.mistakes),
+            tokens_max: section.value("tokens_max", self.mistakes),
+            cost_max: section.value("cost_max", self.mistakes),
+            time_max: section.value("time_max", self.mistakes),
+        };
         Some(StepKind::Agent(AgentStep {
             agent: agent?,
             prompt: prompt?,
@@ -181,15 +188,20 @@ impl<'a> Reader<'a, '_> {
             output_max: Tokens(u64::from(output_max?)),
             temperature,
             parse: parse?,
+            limits,
         }))
     }
 
     fn tool(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<StepKind> {
         let known = self.known;
-        let tool = self.named("tool", section, known.tools.keys().map(String::as_str));
+        let of_server = section.get("tool").and_then(Text::of).filter(|text| known.class(text.text).is_some());
+        let tool = match of_server {
+            Some(text) => Some(text.text.to_owned()),
+            None => self.named("tool", section, known.tools.keys().map(String::as_str)),
+        };
         let with = self.with(section, visible);
         let tool = tool?;
-        let class = *known.tools.get(&tool)?;
+        let class = known.class(&tool)?;
         Some(StepKind::Tool(ToolStep { tool, class, with: with? }))
     }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use actors::transport::{self, Transport};
 use actors::world::World;
-use agents::agent::{AgentSpec, AgentTerms};
+use agents::agent::{AgentSpec, AgentTerms, Kit};
 use agents::conduct::NamedModel;
 use agents::embed::{EmbedError, Embedder};
 use agents::model::Model;
 use agents::providers::{Options, OptionsError, Remote};
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptionsError};
+use agents::tool::FetchPolicy;
 use gateway::config::Config;
 use gateway::policy::Policies;
 use gateway::system::{AGENTS, PUBLISHERS, Parts};
@@ -113,6 +114,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
             system: None,
             temperature: 0.4,
             terms: AgentTerms::default(),
+            kit: Kit::default(),
         });
     }
     let feed = FeedPublisher::new(world.clone(), Arc::new(disk.clone()), FeedOptions::default());
@@ -125,6 +127,8 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         embedder: Arc::new(Letters),
         agents,
         models: BTreeMap::new(),
+        fetch: FetchPolicy::default(),
+        servers: BTreeMap::new(),
         publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
         policies,
         governed: None,

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use policies::document::{self, Error, Located, Mistakes, Section, Text};
 
 use super::address::{HttpAddress, Listen};
+use super::tools::{KitConfig, McpConfig, Names};
 use super::{
     AgentConfig, AlertsConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig,
 };
-use crate::system::{PUBLISHERS, SERVICES, agents};
+use crate::system::{AGENTS, PUBLISHERS, SERVICES, agents};
 use crate::written::Written;
 
 /// The collection of a Qdrant server that names none.
@@ -37,6 +38,13 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
     let models = section.entries("models", mistakes);
     let names: Vec<&str> = models.iter().map(|(name, _)| name.text).collect();
     let named: BTreeMap<_, _> = models.iter().filter_map(|entry| named(entry, mistakes)).collect();
+    let written_agents = section.entries("agents", mistakes);
+    let servers = section.entries("mcp", mistakes);
+    let own = written_agents.iter().map(|(name, _)| name.text);
+    let known = Names {
+        agents: AGENTS.into_iter().chain(own).map(str::to_owned).collect(),
+        servers: servers.iter().map(|(name, _)| name.text.to_owned()).collect(),
+    };
     let config = Config {
         data: section.value("data", mistakes).unwrap_or(built_in.data),
         cache: section.value("cache", mistakes),
@@ -44,7 +52,9 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
         workspace: section.value("workspace", mistakes).unwrap_or(built_in.workspace),
         model: choice(&mut section, "[model]", &names, mistakes).unwrap_or_default(),
         named,
-        agents: section.entries("agents", mistakes).iter().filter_map(|entry| agent(entry, &names, mistakes)).collect(),
+        agents: written_agents.iter().filter_map(|entry| agent(entry, &names, &known, mistakes)).collect(),
+        fetch: section.or_default("fetch", mistakes),
+        mcp: servers.iter().filter_map(|entry| McpConfig::read(entry, mistakes)).collect(),
         context: section.table("context", mistakes).and_then(|section| context(section, mistakes)).unwrap_or_default(),
         feed: section.or_default("feed", mistakes),
         publishers: publishers.iter().filter_map(|entry| publisher(entry, mistakes)).collect(),
@@ -55,7 +65,7 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
         written: built_in.written,
     };
     section.finish(mistakes);
-    namesakes(&config, &publishers, mistakes);
+    namesakes(&config, &publishers, &servers, mistakes);
     Some(config)
 }
 
@@ -83,12 +93,14 @@ fn address(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Str
 fn agent(
     (name, value): &(Text<'_>, Located<'_>),
     names: &[&str],
+    known: &Names,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<(String, AgentConfig)> {
     let mut section = Section::of(format!("[agents.{}]", name.text), value, mistakes)?;
     let own = choice(&mut section, &format!("[agents.{}.model]", name.text), names, mistakes);
+    let kit = KitConfig::read(&mut section, known, mistakes);
     section.finish(mistakes);
-    Some((name.text.to_owned(), AgentConfig { model: own }))
+    Some((name.text.to_owned(), AgentConfig { model: own, kit }))
 }
 
 /// A model with a name.
@@ -157,9 +169,19 @@ fn chaos(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<ChaosC
     token.map(|token| ChaosConfig { token })
 }
 
-/// A publisher is known by its name to workflows, guards and the tree, so it must be its own.
-fn namesakes(config: &Config, publishers: &[(Text<'_>, Located<'_>)], mistakes: &mut Mistakes<'_>) {
+/// A publisher or a server is known by its name to workflows, guards and the tree, so it must be its own.
+fn namesakes(
+    config: &Config,
+    publishers: &[(Text<'_>, Located<'_>)],
+    servers: &[(Text<'_>, Located<'_>)],
+    mistakes: &mut Mistakes<'_>,
+) {
     let taken: Vec<&str> = agents(config).chain(SERVICES).chain(PUBLISHERS).collect();
+    let is_taken = |name: &str| taken.contains(&name) || config.publishers.contains_key(name);
+    for (name, _) in servers.iter().filter(|(name, _)| is_taken(name.text)) {
+        let message = format!("the name of the MCP server `{0}` is taken: the tree has another `{0}`", name.text);
+        mistakes.add(name.span.clone(), message, "give it another name");
+    }
     for (name, _) in publishers.iter().filter(|(name, _)| taken.contains(&name.text)) {
         let message = format!("the name of the publisher `{0}` is taken: the tree has another `{0}`", name.text);
         mistakes.add(name.span.clone(), message, "give it another name");

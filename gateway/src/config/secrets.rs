@@ -3,7 +3,7 @@
 
 use policies::document::Error;
 
-use super::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource};
+use super::{Config, ContextConfig, ModelConfig, PublisherConfig, SecretSource, Words};
 
 /// What cannot be read of them.
 pub(super) fn missing(config: &Config) -> Vec<Error> {
@@ -21,6 +21,13 @@ pub(super) fn missing(config: &Config) -> Vec<Error> {
     }
     let alerts = config.alerts.as_ref().and_then(|alerts| alerts.key.as_ref());
     used.extend(alerts.map(|key| (vec!["alerts", "key"], key)));
+    for (name, server) in &config.mcp {
+        for (key, word, words) in server.words() {
+            if let Words::Secret(source) = words {
+                used.push((vec!["mcp", name, key, word], source));
+            }
+        }
+    }
     used.extend(config.chaos.as_ref().map(|chaos| (vec!["chaos", "token"], &chaos.token)));
     let fault = |(way, source): (Vec<&str>, &SecretSource)| {
         let why = source.look().err()?;

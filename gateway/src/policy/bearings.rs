@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD};
+use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD, TOOL_GUARD};
+use agents::tool::FETCH;
+use agents::tool::mcp::MCP_GUARD;
 use policies::budget::BudgetPolicy;
 use policies::document::{self, Error};
 use policies::guard::Guards;
@@ -12,7 +14,7 @@ use policies::price::PriceTable;
 use policies::tree::{NodePolicy, TreePolicy, WorkerPolicy};
 
 use crate::config::{Config, LOCAL, ModelConfig};
-use crate::system::{RUNS, SERVICES, TELEMETRY, agents, publishers};
+use crate::system::{RUNS, SERVICES, TELEMETRY, agents, publishers, servers};
 use crate::written::Written;
 
 /// Services that the tree lacks, and workers that nothing can start.
@@ -24,26 +26,32 @@ pub(super) fn tree(config: &Config, tree: &TreePolicy, written: &Written) -> Vec
     let services = SERVICES.into_iter().filter(|name| tree.worker(name).is_none());
     let missing = services.map(|name| lacks("worker", "worker", name));
     let runs = tree.dynamic(RUNS).is_none().then(|| lacks("dynamic supervisor", "dynamic", RUNS));
-    let startable: BTreeSet<&str> = agents(config).chain(SERVICES).chain(publishers(config)).collect();
+    let startable: BTreeSet<&str> =
+        agents(config).chain(SERVICES).chain(publishers(config)).chain(servers(config)).collect();
     let workers = tree.nodes.iter().filter(|(_, node)| matches!(node, NodePolicy::Worker(_)));
     let unknown = workers.filter(|(name, _)| !startable.contains(name.as_str())).map(|(name, _)| {
         let help = document::suggestion(name, startable.iter().copied());
-        let message =
-            format!("nothing in this program can start the worker `{name}`: no agent or publisher has that name");
+        let message = format!(
+            "nothing in this program can start the worker `{name}`: no agent, publisher or MCP server has that name"
+        );
         written.fault(&["worker", name], message, help)
     });
     missing.chain(runs).chain(unknown).chain(droppers(tree, written)).collect()
 }
 
-/// Agents and publishers that no worker of the tree stands for, so that what is given to them waits.
+/// Agents, publishers and MCP servers that no worker of the tree stands for, so that what is given to them waits.
 pub(super) fn idle(config: &Config, tree: &TreePolicy, written: &Written) -> Vec<Error> {
-    let all: BTreeSet<&str> = agents(config).chain(publishers(config)).collect();
+    let all: BTreeSet<&str> = agents(config).chain(publishers(config)).chain(servers(config)).collect();
     let missing = all.into_iter().filter(|name| tree.worker(name).is_none());
     let doubt = |name: &str| {
         let waits = format!("no worker `{name}`, so what is given to `{name}` waits");
         let add = format!("add [worker.{name}] and name it among the children of a supervisor");
         if written.is_built_in() {
-            let table = if config.agents.contains_key(name) { "agents" } else { "publishers" };
+            let table = match name {
+                name if config.agents.contains_key(name) => "agents",
+                name if config.mcp.contains_key(name) => "mcp",
+                _ => "publishers",
+            };
             let help = format!("copy policies/defaults/tree.toml, {add}, and name the copy as `policies.tree`");
             return config.written.fault(&[table, name], format!("the built-in tree has {waits}"), help);
         }
@@ -140,7 +148,9 @@ pub(crate) fn guarded(config: &Config) -> BTreeSet<String> {
     let models = config.models();
     let models = models.iter().map(crate::config::ModelInUse::guard);
     let publishers = publishers(config).map(|name| format!("{PUBLISHER_GUARD}/{name}"));
-    let own = models.chain(publishers).chain([CONTEXT_GUARD.to_owned(), format!("model/{LOCAL}")]);
+    let servers = servers(config).map(|name| format!("{MCP_GUARD}/{name}"));
+    let fixed = [CONTEXT_GUARD.to_owned(), format!("model/{LOCAL}"), format!("{TOOL_GUARD}/{FETCH}")];
+    let own = models.chain(publishers).chain(servers).chain(fixed);
     let above = |name: String| {
         let names: Vec<String> = std::iter::successors(Some(name.as_str()), |name| Some(name.rsplit_once('/')?.0))
             .map(str::to_owned)

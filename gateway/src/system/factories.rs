@@ -13,6 +13,7 @@ use agents::context::{ContextActor, ContextArguments};
 use agents::front::Front;
 use agents::ledger::{LedgerActor, LedgerArguments};
 use agents::publisher::{Publisher, PublisherActor, PublisherHandle};
+use agents::tool::mcp::McpActor;
 use ractor::Message;
 use supervisor::{Factory, StartContext, worker};
 
@@ -39,6 +40,11 @@ pub(super) fn all(stage: &Arc<Stage>, makings: Makings) -> BTreeMap<String, Fact
     });
     for (name, agent) in &stage.agents {
         agent_factory(&mut factories, &world, name, agent);
+    }
+    for (name, server) in stage.tools.servers() {
+        let (world, server) = (world.clone(), server.clone());
+        let front = server.front().clone();
+        add(&mut factories, name, &front, move |_| (McpActor::new(world.clone()), server.clone()));
     }
     for (name, platform) in publishers {
         if let Some(handle) = stage.publishers.get(&name) {

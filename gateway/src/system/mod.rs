@@ -79,10 +79,16 @@ pub fn publishers(config: &Config) -> impl Iterator<Item = &str> {
     all.into_iter()
 }
 
+/// The MCP servers under this configuration, each once.
+pub fn servers(config: &Config) -> impl Iterator<Item = &str> {
+    config.mcp.keys().map(String::as_str)
+}
+
 /// What workflows may name under this configuration.
 #[must_use]
 pub fn names(config: &Config) -> Known {
-    Known::new(agents(config), publishers(config))
+    let classes = config.mcp.iter().map(|(name, server)| (name.clone(), server.terms.classes.clone()));
+    Known::new(agents(config), publishers(config)).with_servers(classes.collect())
 }
 
 /// A running system.

@@ -10,6 +10,8 @@ use agents::conduct::NamedModel;
 use agents::embed::Embedder;
 use agents::ledger::AlertHook;
 use agents::publisher::Publisher;
+use agents::tool::FetchPolicy;
+use agents::tool::mcp::McpServer;
 use storage::disk::Disk;
 use storage::index::ContextIndex;
 use storage::journal;
@@ -36,6 +38,10 @@ pub struct Parts {
     pub agents: Vec<AgentSpec>,
     /// The models that can stand in for an agent's own, by name.
     pub models: BTreeMap<String, NamedModel>,
+    /// Which pages agents may read.
+    pub fetch: FetchPolicy,
+    /// The MCP servers by name.
+    pub servers: BTreeMap<String, McpServer>,
     /// The publishers by name.
     pub publishers: BTreeMap<String, Arc<dyn Publisher>>,
     /// What is allowed.

@@ -19,6 +19,8 @@ use agents::front::Front;
 use agents::ledger::{LedgerArguments, LedgerHandle};
 use agents::publisher::PublisherHandle;
 use agents::run::Run;
+use agents::tool::Toolbox;
+use agents::tool::mcp::McpHandle;
 use agents::workflow::Known;
 use policies::tree::{DynamicPolicy, TreePolicy};
 use storage::journal::{Committer, INDEX_VERSION, Journal, OpenError, Opened};
@@ -114,7 +116,7 @@ impl System {
             aggregator: AggregatorArguments { journal: journal.clone(), reports: reports.clone() },
             publishers: parts.publishers.clone(),
         };
-        let known = Known::new(stage.agents.keys().cloned(), stage.publishers.keys().cloned());
+        let known = known(&stage);
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, in_force.tree());
         let factories = factories::all(&stage, makings);
@@ -198,9 +200,19 @@ fn commit(world: &World, committer: Committer) -> Result<CancellationToken, Star
     Ok(committed)
 }
 
+/// What workflows may name.
+fn known(stage: &Stage) -> Known {
+    let servers = stage.tools.servers();
+    let classes = servers.iter().map(|(name, server)| (name.clone(), server.server().terms.classes.clone()));
+    Known::new(stage.agents.keys().cloned(), stage.publishers.keys().cloned()).with_servers(classes.collect())
+}
+
 fn stage(parts: &Parts, spine: &Spine) -> Stage {
     let guards = Guards::counted(spine.world.clone(), parts.policies.guards_in_force(), spine.metrics.clone());
     let publishers = parts.publishers.iter();
+    let servers = parts.servers.iter().map(|(name, server)| McpHandle::new(name, server.clone()));
+    let names = parts.agents.iter().map(|spec| spec.name.as_str());
+    let tools = Toolbox::new(names, parts.fetch.clone(), servers, spine.world.http());
     let agents = parts.agents.iter().map(|spec| policy::held_to(spec, &spec.name, &parts.policies));
     let stage = Stage {
         spine: spine.clone(),
@@ -210,6 +222,7 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
         prices: parts.policies.prices.clone(),
         agents: agents.map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect(),
         models: parts.models.clone(),
+        tools,
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),
         aggregator: Front::new(),
@@ -227,6 +240,9 @@ fn attach(stage: &Stage, tree: &Tree) {
     }
     for (name, publisher) in &stage.publishers {
         publisher.front().slot().attach(&tree.gate(name));
+    }
+    for (name, server) in stage.tools.servers() {
+        server.front().slot().attach(&tree.gate(name));
     }
 }
 

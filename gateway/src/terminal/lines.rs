@@ -127,6 +127,7 @@ fn resolved_line(resolved: &agents::run::Resolved) -> (Tone, String) {
             let next = match resolved.then {
                 Then::Retry { at } => format!("; again in {:.1} s", at.since(resolved.at).as_secs_f64()),
                 Then::Park => "; held for a person".to_owned(),
+                Then::Told => "; the model is told".to_owned(),
                 Then::Done | Then::GiveUp => String::new(),
             };
             let charged =

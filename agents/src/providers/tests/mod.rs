@@ -70,6 +70,7 @@ async fn agent(world: &World, model: Remote, silence_max: Option<Duration>) -> A
         system: Some("Be brief.".to_owned()),
         temperature: 0.4,
         terms: AgentTerms::default(),
+        kit: crate::agent::Kit::default(),
     });
     fixture::start(agent.front(), AgentActor::new(world.clone()), agent.spec()).await;
     agent

@@ -84,6 +84,7 @@ async fn the_same_agent_runs_unchanged_with_each() {
                 temperature: None,
                 seed: 6,
                 graded: false,
+                talk: Box::default(),
             };
             let request = agent.spec().request(&call);
             let job = Job { run: "a".into(), path: "write".into(), key: "k".into(), request, instead: None };

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use agents::conduct::PUBLISHER_GUARD;
+use agents::tool::mcp::MCP_GUARD;
 use anyhow::Context;
 use policies::budget::ScopeId;
 use policies::document::{self, Error};
@@ -71,6 +72,9 @@ fn subjects(config: &Config, tree: &TreePolicy, name: &str) -> Result<Vec<Subjec
         }
         if publishers(config).any(|publisher| publisher == node) {
             found.push(Subject::Guard(format!("{PUBLISHER_GUARD}/{node}")));
+        }
+        if config.mcp.contains_key(node) {
+            found.push(Subject::Guard(format!("{MCP_GUARD}/{node}")));
         }
     }
     if guards.contains(name) {

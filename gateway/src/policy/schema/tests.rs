@@ -110,6 +110,8 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
         (Prices, "", prices.to_owned()),
         (Callboard, "", String::new()),
         (Callboard, "/properties/feed", "[feed]\n".to_owned()),
+        (Callboard, "/properties/fetch", "[fetch]\n".to_owned()),
+        (Callboard, "/definitions/guardrail", "[[agents.a.guard]]\nname = 'a'\nforbid = 'a'\n".to_owned()),
         (Callboard, "/properties/journal", "[journal]\n".to_owned()),
         (Callboard, "/properties/policies", "[policies]\n".to_owned()),
         (Callboard, "/properties/alerts", "[alerts]\nurl = 'http://a'\n".to_owned()),

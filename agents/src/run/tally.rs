@@ -1,0 +1,44 @@
+//! What one agent step has taken, its whole talk included. Invariant: it is a sum over the leaves of the step,
+//! so it cannot differ from what is recorded of them; what is under way counts at what is reserved for it.
+
+use policies::instant::Timestamp;
+use policies::money::Money;
+use policies::tokens::Tokens;
+
+use super::state::{Phase, State};
+use crate::workflow::{Action, Limits, StepPath};
+
+/// What a step has taken so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// What its calls cost, those under way at their worst case.
+    pub cost: Money,
+    /// The tokens in and out.
+    pub tokens: Tokens,
+    /// When its first call was started.
+    pub began: Option<Timestamp>,
+}
+
+impl State {
+    /// What the step of an action has taken; nothing is summed up for one that has no bounds.
+    pub(super) fn tally_for(&self, path: &StepPath, action: &Action) -> Tally {
+        match action {
+            Action::Agent(call) if call.talk.limits != Limits::default() => self.tally(&path.step()),
+            _ => Tally::default(),
+        }
+    }
+
+    /// What a step has taken.
+    #[must_use]
+    pub fn tally(&self, step: &StepPath) -> Tally {
+        let mut tally = Tally::default();
+        let own = self.leaves.range(step.clone()..).take_while(|(path, _)| path.as_str().starts_with(step.as_str()));
+        for (_, leaf) in own.filter(|(path, _)| path.step() == *step) {
+            let reserved = if let Phase::Open(intent) = &leaf.phase { intent.reserved } else { Money::ZERO };
+            tally.cost = tally.cost.saturating_add(leaf.cost).saturating_add(reserved);
+            tally.tokens = Tokens(tally.tokens.0 + leaf.usage.input_total().0 + leaf.usage.output.0);
+            tally.began = [tally.began, leaf.began].into_iter().flatten().min();
+        }
+        tally
+    }
+}

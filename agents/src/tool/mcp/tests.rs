@@ -1,0 +1,169 @@
+//! Servers of real processes: over standard input and output and over HTTP, well and badly behaved.
+
+use std::path::{Path, PathBuf};
+
+use actors::world::{World, WorldOptions};
+use ractor::{Actor, ActorRef, ActorStatus};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::tool::{Home, Toolbox};
+
+/// Real time that a process may take for anything here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server's program, which writes what happens to it into a folder.
+pub(crate) fn program(folder: &Path) -> Reach {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/tool/mcp/server.py");
+    Reach::Program {
+        command: "python3".to_owned(),
+        args: vec!["-u".to_owned(), script.display().to_string()],
+        env: [("LOG".to_owned(), Secret::new(folder.join("log").display().to_string()))].into(),
+    }
+}
+
+pub(crate) fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    const LOOK: Duration = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    panic!("{what} does not come");
+}
+
+struct Up {
+    handle: McpHandle,
+    actor: ActorRef<McpMsg>,
+    folder: TempDir,
+}
+
+impl Up {
+    async fn new(reach: Reach, terms: McpTerms, folder: TempDir) -> Self {
+        let world = World::real(WorldOptions::default()).unwrap();
+        let handle = McpHandle::new("files", McpServer { reach, terms });
+        let (actor, _) = Actor::spawn(None, McpActor::new(world), handle.clone()).await.unwrap();
+        handle.front().slot().publish(actor.clone());
+        Self { handle, actor, folder }
+    }
+
+    async fn program(terms: McpTerms) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::new(program(folder.path()), terms, folder).await
+    }
+
+    async fn call(&self, tool: &str, timeout: Duration) -> Result<Value, McpError> {
+        let arguments = json!({ "text": "hello" }).as_object().unwrap().clone();
+        let call = McpCall { tool: tool.to_owned(), arguments, key: "r/s:k".to_owned(), timeout };
+        let place = self.handle.front().enter().await.unwrap();
+        self.handle.call(call, place).await.unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.handle.tools().iter().map(|tool| tool.name.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_tools_of_a_program_are_listed_and_called() {
+    let up = Up::program(McpTerms::default()).await;
+    assert_eq!(up.call("echo", PATIENCE).await, Ok(json!({ "text": "echo: hello" })), "it waits for the connection");
+    assert_eq!(up.call("fail", PATIENCE).await, Err(McpError::Refused("cannot do hello".to_owned())));
+    assert!(log(up.folder.path()).starts_with("echo hello r/s:k\n"), "the server is told the effect's key");
+    eventually("the list", || !up.names().is_empty()).await;
+    assert!(up.names().contains(&"mcp.files.echo".to_owned()) && !up.names().iter().any(|name| name.contains('!')));
+    assert!(!up.names().contains(&"mcp.files.extra".to_owned()));
+    up.call("more", PATIENCE).await.unwrap();
+    eventually("the new tool", || up.names().contains(&"mcp.files.extra".to_owned())).await;
+}
+
+#[tokio::test]
+async fn a_hint_is_believed_only_where_the_operator_says_so() {
+    let classes = BTreeMap::from([("fail".to_owned(), EffectClass::Reconcile)]);
+    for (trust_hints, echo, set) in
+        [(false, EffectClass::Once, EffectClass::Once), (true, EffectClass::Read, EffectClass::Idempotent)]
+    {
+        let up = Up::program(McpTerms { trust_hints, classes: classes.clone(), ..McpTerms::default() }).await;
+        eventually("the list", || !up.names().is_empty()).await;
+        let tools = up.handle.tools();
+        let class = |name: &str| tools.iter().find(|tool| tool.name == format!("mcp.files.{name}")).unwrap().class;
+        assert_eq!((class("echo"), class("set"), class("fail")), (echo, set, EffectClass::Reconcile));
+        let toolbox = Toolbox::new([], Default::default(), [up.handle.clone()], actors::transport::unplugged());
+        let tool = toolbox.get("mcp.files.echo").unwrap();
+        assert_eq!(tool.home, Home::Mcp { server: "files".to_owned(), tool: "echo".to_owned() });
+        assert!(tool.check(&json!({ "text": 7 })).unwrap_err().to_string().contains("/text: is number"));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_a_program_dies_of_is_lost_and_ends_the_worker() {
+    let up = Up::program(McpTerms::default()).await;
+    let place = up.handle.front().enter().await.unwrap();
+    let arguments = json!({ "text": "x" }).as_object().unwrap().clone();
+    let call = McpCall { tool: "die".to_owned(), arguments, key: "k".to_owned(), timeout: PATIENCE };
+    match up.handle.call(call, place).await {
+        Ok(Err(error)) => assert!(error.may_have_acted(), "{error}"),
+        Err(error) => assert!(error.may_have_acted(), "{error}"),
+        Ok(Ok(value)) => panic!("{value}"),
+    }
+    eventually("the end", || up.actor.get_status() == ActorStatus::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_and_cancelled_at_the_server() {
+    let up = Up::program(McpTerms::default()).await;
+    up.call("echo", PATIENCE).await.unwrap();
+    let late = Duration::from_millis(200);
+    assert_eq!(up.call("hang", late).await, Err(McpError::Late(late)));
+    eventually("the cancellation", || log(up.folder.path()).contains("cancelled")).await;
+    assert!(up.call("echo", PATIENCE).await.is_ok(), "the connection is still good");
+}
+
+#[tokio::test]
+async fn lines_that_are_no_json_and_floods_of_notices_are_passed_over() {
+    let up = Up::program(McpTerms::default()).await;
+    assert_eq!(up.call("garbage", PATIENCE).await, Ok(json!({ "text": "garbage: hello" })));
+    assert!(up.call("echo", PATIENCE).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_fails_its_callers_and_nothing_was_asked() {
+    let reach = Reach::Program { command: "/no/such/program".to_owned(), args: Vec::new(), env: BTreeMap::new() };
+    let up = Up::new(reach, McpTerms::default(), tempfile::tempdir().unwrap()).await;
+    let place = up.handle.front().enter().await.unwrap();
+    let call = McpCall { tool: "x".to_owned(), arguments: Map::new(), key: "k".to_owned(), timeout: PATIENCE };
+    match up.handle.call(call, place).await {
+        Ok(Err(McpError::NotConnected(reason))) => assert!(reason.contains("cannot be started"), "{reason}"),
+        // The worker may have ended before it was asked.
+        Err(error) => assert!(!error.may_have_acted(), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    eventually("the end", || up.actor.get_status() == ActorStatus::Stopped).await;
+}
+
+#[tokio::test]
+async fn a_server_is_called_over_streamable_http_with_the_headers_that_are_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let Reach::Program { command, mut args, env } = program(folder.path()) else { unreachable!() };
+    let port = folder.path().join("port");
+    args.push(port.display().to_string());
+    let mut server = tokio::process::Command::new(command);
+    server.args(args).envs(env.iter().map(|(name, value)| (name, value.expose())));
+    // Its standard input is what keeps it up.
+    let _server = server.stdin(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    eventually("the port", || port.exists()).await;
+    let url = format!("http://127.0.0.1:{}/mcp", std::fs::read_to_string(&port).unwrap());
+    let reach = Reach::Address { url, headers: [("x-token".to_owned(), Secret::new("t0ken"))].into() };
+    assert!(!format!("{reach:?}").contains("t0ken"));
+    let up = Up::new(reach, McpTerms::default(), folder).await;
+    assert_eq!(up.call("echo", PATIENCE).await, Ok(json!({ "text": "echo: hello" })));
+    eventually("the list", || !up.names().is_empty()).await;
+    let log = log(up.folder.path());
+    assert!(log.contains("http tools/call t0ken"), "{log}");
+}
