@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::desk::{Desk, Provider, Said};
+use crate::serve::{Server, eventually};
 
 const CASES: &str = r#"
 question = "Is it friendly?"
@@ -84,4 +85,27 @@ fn what_is_wrong_with_cases_is_told_before_anything_is_opened() {
     assert!(said.err.contains("did you mean `writer`?"), "{}", said.err);
     assert!(desk.callboard(&["eval", "writer", "none.toml"]).bad().err.contains("none.toml"));
     assert!(!desk.path("data").exists(), "nothing was opened");
+}
+
+#[test]
+fn what_the_answers_cost_is_listed_over_http_and_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = desk_with_cases(&provider);
+    desk.callboard(&["eval", "writer", "evals"]).good();
+    let server = Server::start(&desk);
+    eventually(|| server.json("/v1/costs?by=model")["costs"][0]["calls"] == 4);
+    let models = server.json("/v1/costs?by=model");
+    assert_eq!(models["costs"].as_array().unwrap().len(), 1, "{models}");
+    let agents = server.json("/v1/costs?by=agent&limit=1");
+    let names: Vec<_> = agents["costs"].as_array().unwrap().iter().map(|line| line["name"].clone()).collect();
+    assert_eq!(names, ["reviewer"], "{agents}");
+    assert!(!agents["next"].is_null() && agents["costs"][0]["cost"].as_u64().unwrap() > 0, "{agents}");
+    for wrong in ["by=nobody", "by=agent&run=x", "limit=0", "colour=red"] {
+        assert_eq!(server.get(&format!("/v1/costs?{wrong}")).0, 400, "{wrong}");
+    }
+    assert_eq!(server.get("/v1/costs?by=step&run=none").0, 404);
+    let url = format!("http://{}", server.address);
+    let said = desk.callboard(&["costs", "--by", "agent", "--url", &url]).good();
+    assert!(said.out.contains("writer") && said.out.contains("reviewer"), "{}", said.out);
 }
