@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use actors::guard::{Guards, Permit};
+use actors::latest::Watcher;
 use actors::transport;
 use actors::world::World;
-use policies::budget::ScopeId;
+use policies::budget::{BudgetPolicy, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -22,6 +23,7 @@ use storage::views::Shelves;
 use storage::views::memory::MemoryShelves;
 
 use crate::front::Front;
+use crate::ledger::{AlertHook, LedgerActor, LedgerArguments, LedgerHandle, LedgerMsg};
 use crate::run::{EffectKey, EffectOutcome, Intended, Resolved, Then};
 use crate::workflow::{Action, AgentCall, EffectClass, StepPath};
 
@@ -45,6 +47,25 @@ impl Ground {
             disk,
             records: 0,
         }
+    }
+
+    /// A ledger over this journal, up, held to a policy that may change; with a place for its alerts.
+    pub(crate) async fn ledger(
+        &self,
+        policy: Watcher<BudgetPolicy>,
+        hook: Option<AlertHook>,
+    ) -> (LedgerHandle, ActorRef<LedgerMsg>) {
+        let handle = LedgerHandle::new();
+        let arguments = LedgerArguments {
+            workspace: "main".to_owned(),
+            policy,
+            journal: self.journal.clone(),
+            snapshots: self.snapshots.clone(),
+            factors: handle.factors().clone(),
+            hook,
+        };
+        let actor = start(handle.front(), LedgerActor::new(self.world.clone()), arguments).await;
+        (handle, actor)
     }
 
     /// The machine loses power and comes back.

@@ -65,7 +65,7 @@ fn one_thread() {
 /// `CALLBOARD_LOG` chooses what is logged; warnings, without it.
 fn log() {
     let filter = EnvFilter::try_from_env("CALLBOARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = std::io::stderr().is_terminal() && commands::wants_colours();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     // A second subscriber can only be set by a test that has one already.
     let _ = log.try_init();

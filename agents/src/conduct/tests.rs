@@ -29,7 +29,6 @@ use crate::agent::{AgentActor, AgentHandle, AgentSpec, AgentTerms};
 use crate::context::ContextHandle;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
-use crate::ledger::{LedgerActor, LedgerArguments, LedgerHandle};
 use crate::model::{Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
 use crate::tool::{FetchPolicy, Toolbox};
@@ -136,16 +135,8 @@ impl House {
             spec("writer", &main, "model/main", AgentTerms { fallback, ..terms }),
             spec("reviewer", &spare, "model/other", AgentTerms::default()),
         ];
-        let (ledger, budget) = (LedgerHandle::new(), Latest::new(budget));
-        let arguments = LedgerArguments {
-            workspace: "main".to_owned(),
-            policy: budget.watch(),
-            journal: ground.journal.clone(),
-            snapshots: ground.snapshots.clone(),
-            factors: ledger.factors().clone(),
-            hook: None,
-        };
-        fixture::start(ledger.front(), LedgerActor::new(ground.world.clone()), arguments).await;
+        let budget = Latest::new(budget);
+        let (ledger, _) = ground.ledger(budget.watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
         let named = NamedModel { model: Arc::clone(&spare) as Arc<dyn Model>, guard: "model/spare".to_owned() };
         let agents: BTreeMap<_, _> =

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actors::latest::{Latest, Watcher};
+use actors::latest::Latest;
 use policies::budget::{BudgetPolicy, Limits, ScopeId};
 use policies::calibration::Counting;
 use policies::failure::FailureClass;
@@ -43,21 +43,7 @@ fn ask(key: &str, run: &str, nanos: u64) -> Reserve {
 }
 
 async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRef<LedgerMsg>) {
-    governed(ground, Latest::new(policy.clone()).watch()).await
-}
-
-async fn governed(ground: &Ground, policy: Watcher<BudgetPolicy>) -> (LedgerHandle, ActorRef<LedgerMsg>) {
-    let handle = LedgerHandle::new();
-    let arguments = LedgerArguments {
-        workspace: "main".to_owned(),
-        policy,
-        journal: ground.journal.clone(),
-        snapshots: ground.snapshots.clone(),
-        factors: handle.factors().clone(),
-        hook: None,
-    };
-    let actor = fixture::start(&handle.front, LedgerActor::new(ground.world.clone()), arguments).await;
-    (handle, actor)
+    ground.ledger(Latest::new(policy.clone()).watch(), None).await
 }
 
 async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
@@ -366,7 +352,7 @@ proptest! {
 async fn other_limits_hold_from_the_next_question_on_and_forget_nothing() {
     let ground = Ground::new(1);
     let limits = Latest::new(policy(100, 50));
-    let (ledger, _) = governed(&ground, limits.watch()).await;
+    let (ledger, _) = ground.ledger(limits.watch(), None).await;
     ledger.reserve(ask("a", "x", 40)).await.unwrap();
     assert!(ledger.reserve(ask("b", "x", 20)).await.is_err());
     limits.set(policy(100, 60));

@@ -88,7 +88,12 @@ async fn stop(system: &System) {
 
 /// Whether the terminal takes colours and bars.
 fn is_fancy(plain: bool) -> bool {
-    redraws(plain) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    redraws(plain) && wants_colours()
+}
+
+/// Whether the one who looks did not ask for none.
+pub(crate) fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether what is shown can be drawn over by what comes later.

@@ -27,7 +27,6 @@ use crate::conduct::Stage;
 use crate::context::ContextHandle;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
-use crate::ledger::{LedgerActor, LedgerArguments, LedgerHandle};
 use crate::model::Model;
 use crate::run::{Act, Command, EffectOutcome, End, Event, Order, Run, RunId, State, Status, Terms, Then};
 use crate::scripted::{Answer, Scripted};
@@ -75,16 +74,7 @@ impl House {
         ];
         let names = [("shop.example", vec!["1.2.3.4"])];
         let web = Arc::new(Web { names: names.into(), pages: pages.into(), ..Web::default() });
-        let ledger = LedgerHandle::new();
-        let arguments = LedgerArguments {
-            workspace: "main".to_owned(),
-            policy: Latest::new(BudgetPolicy::default()).watch(),
-            journal: ground.journal.clone(),
-            snapshots: ground.snapshots.clone(),
-            factors: ledger.factors().clone(),
-            hook: None,
-        };
-        fixture::start(ledger.front(), LedgerActor::new(ground.world.clone()), arguments).await;
+        let (ledger, _) = ground.ledger(Latest::new(BudgetPolicy::default()).watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
         let names: Vec<&str> = members.iter().map(|(name, ..)| *name).collect();
         let tools =

@@ -31,16 +31,7 @@ async fn spend(hook: AlertHook) {
     let mut ground = Ground::new(1);
     let alerts = Share::percent(100).into_iter().collect();
     let policy = BudgetPolicy { alerts, ..policy(40, 90) };
-    let handle = LedgerHandle::new();
-    let arguments = LedgerArguments {
-        workspace: "main".to_owned(),
-        policy: Latest::new(policy).watch(),
-        journal: ground.journal.clone(),
-        snapshots: ground.snapshots.clone(),
-        factors: handle.factors().clone(),
-        hook: Some(hook),
-    };
-    let _actor = fixture::start(&handle.front, LedgerActor::new(ground.world.clone()), arguments).await;
+    let (handle, _) = ground.ledger(Latest::new(policy).watch(), Some(hook)).await;
     let grant = handle.reserve(ask("k", "x", 40)).await.unwrap();
     intend(&mut ground, &grant).await.unwrap();
     resolve(&mut ground, "k", 40).await;
