@@ -168,15 +168,17 @@ impl World {
         F::Output: Send + 'static,
     {
         let counted = Counted::new(self.clone());
+        // The runtime moves a task about before it pins it; these futures are long.
+        let mut future = Box::pin(future);
         tokio::spawn(async move {
             counted.0.yield_point().await;
             tracing::trace!(task = name, "started");
-            let mut future = std::pin::pin!(future);
             let output = std::future::poll_fn(|context| {
                 counted.0.step();
                 future.as_mut().poll(context)
             })
             .await;
+            drop(future);
             drop(counted);
             output
         })

@@ -55,7 +55,7 @@ impl EffectKey {
     /// The same, where the hash of the action is known.
     pub(super) fn hashed(run: &RunId, path: &StepPath, hash: &str) -> Self {
         let hash = hash.get(..KEY_DIGITS).unwrap_or(hash);
-        Self(format!("{run}/{path}:{hash}").into())
+        Self([run.as_str(), "/", path.as_str(), ":", hash].concat().into())
     }
 
     /// The key as text.

@@ -34,6 +34,9 @@ impl Walks {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // It is taken out: a walk that panics leaves nothing behind.
         let mut walked = kept.take().filter(|walked| walked.is_of(order)).unwrap_or_else(|| Walked::new(order));
+        // An order is previewed before it is written, and the two are not the same in memory. It is compared
+        // whole but once.
+        walked.order = Arc::clone(order);
         let next = walked.next(outcomes);
         *kept = Some(walked);
         next

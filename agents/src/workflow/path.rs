@@ -55,7 +55,7 @@ impl StepPath {
     /// The step `id` inside this one.
     #[must_use]
     pub fn child(&self, id: &StepId) -> Self {
-        if self.0.is_empty() { Self::from(id.as_str()) } else { Self(format!("{}/{id}", self.0).into()) }
+        if self.0.is_empty() { Self::from(id.as_str()) } else { Self([&*self.0, "/", id.as_str()].concat().into()) }
     }
 
     /// The item `index` of this map, counted from 0.

@@ -31,6 +31,9 @@ impl Content {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.seen.extend_from_slice(bytes);
         self.dirty_to = self.seen.len();
     }
