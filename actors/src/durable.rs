@@ -11,6 +11,7 @@ mod flight;
 mod fold;
 mod handle;
 mod landings;
+mod recent;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use actor::Failure;
 pub use directory::{Directory, Spawner, WakeError};
 pub use fold::FoldError;
 pub use handle::{AskError, Asked, Handle, Message, Origin};
+pub use recent::Recent;
 
 use crate::entity::Entity;
 use crate::letters::Letters;
@@ -50,6 +52,8 @@ pub struct Spine {
     pub metrics: Metrics,
     /// The commands that are out of circulation.
     pub letters: Letters,
+    /// What was written moments ago.
+    pub recent: Recent,
     landings: Landings,
 }
 
@@ -57,7 +61,7 @@ impl Spine {
     /// One spine; the actors of one system share it.
     pub fn new(world: World, journal: Journal, snapshots: Arc<Snapshots>, metrics: Metrics) -> Self {
         let letters = Letters::new(world.clone(), journal.clone(), metrics.clone());
-        Self { world, journal, snapshots, metrics, letters, landings: Landings::default() }
+        Self { world, journal, snapshots, metrics, letters, recent: Recent::default(), landings: Landings::default() }
     }
 }
 

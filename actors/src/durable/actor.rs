@@ -101,12 +101,12 @@ impl<E: Entity> Actor for Durable<E> {
     ) -> Result<Self::State, ActorProcessingErr> {
         let Start { spine, id, options, credits } = start;
         let stream = stream_of::<E>(&id);
-        let (journal, snapshots) = (spine.journal.clone(), Arc::clone(&spine.snapshots));
+        let (journal, snapshots, recent) = (spine.journal.clone(), Arc::clone(&spine.snapshots), spine.recent.clone());
         spine.landings.settled(&stream).await;
         let of = stream.clone();
         let durable = spine
             .world
-            .blocking("fold", move || fold::fold::<E>(&journal, &snapshots, &of))
+            .blocking("fold", move || fold::fold::<E>(&journal, &snapshots, &recent, &of))
             .await
             .map_err(|source| FoldError::Lost { stream, source })??;
         let ended = CancellationToken::new();
@@ -295,8 +295,14 @@ impl<E: Entity> Life<E> {
         let stream = self.context.stream().clone();
         let time = self.context.world().now();
         let unwritten = |source| Failure::Event { stream: stream.clone(), source };
-        let events = events.iter().map(|event| origin.event::<E>(event, time));
-        let events = events.collect::<Result<_, _>>().map_err(unwritten)?;
+        let mut version = self.ahead_version;
+        let write = |event| {
+            let written = origin.event::<E>(event, time)?;
+            version.0 += 1;
+            self.context.spine.recent.keep::<E>(&stream, version, &written, event);
+            Ok(written)
+        };
+        let events = events.iter().map(write).collect::<Result<_, _>>().map_err(unwritten)?;
         let beside = beside.iter().map(|event| origin.beside(event, time));
         let beside = beside.collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
         let own = Write { stream: stream.clone(), expected: Some(self.ahead_version), events };

@@ -2,10 +2,13 @@
 //! event. Invariant: it ends at the stream's last durable event, or in an error that names the
 //! record; nothing is skipped.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use storage::journal::{Event, Journal, ReadError, Seq, StreamId, Version};
 use storage::snapshots::Snapshots;
 
+use super::Recent;
 use crate::entity::Entity;
 use crate::world::Lost;
 
@@ -88,6 +91,7 @@ struct Restored<S> {
 pub(super) fn fold<E: Entity>(
     journal: &Journal,
     snapshots: &Snapshots,
+    recent: &Recent,
     stream: &StreamId,
 ) -> Result<Folded<E::State>, FoldError> {
     let unread = |source| FoldError::Read { stream: stream.clone(), source };
@@ -95,7 +99,7 @@ pub(super) fn fold<E: Entity>(
     loop {
         let page = journal.read_stream(stream, folded.version, PAGE_EVENTS).map_err(unread)?;
         for event in &page {
-            step::<E>(&mut folded, event)?;
+            step::<E>(&mut folded, recent, event)?;
         }
         if page.len() < PAGE_EVENTS {
             return Ok(folded);
@@ -103,7 +107,7 @@ pub(super) fn fold<E: Entity>(
     }
 }
 
-fn step<E: Entity>(folded: &mut Folded<E::State>, event: &Event) -> Result<(), FoldError> {
+fn step<E: Entity>(folded: &mut Folded<E::State>, recent: &Recent, event: &Event) -> Result<(), FoldError> {
     if event.version.0 != folded.version.0 + 1 {
         return Err(FoldError::Gap {
             stream: event.stream.clone(),
@@ -112,11 +116,7 @@ fn step<E: Entity>(folded: &mut Folded<E::State>, event: &Event) -> Result<(), F
             found: event.version,
         });
     }
-    let said = if event.erased {
-        E::erased(&event.kind, event.schema)
-    } else {
-        E::decode(&event.kind, event.schema, &event.payload)
-    };
+    let said = if event.erased { E::erased(&event.kind, event.schema).map(Arc::new) } else { recent.read::<E>(event) };
     let said = said.map_err(|reason| FoldError::Event { stream: event.stream.clone(), seq: event.seq, reason })?;
     E::evolve(&mut folded.state, &said);
     folded.version = event.version;

@@ -88,6 +88,7 @@ async fn actor(reservations: u64) -> (u64, Duration) {
         workspace: "main".to_owned(),
         policy: Latest::new(BudgetPolicy::builtin().unwrap()).watch(),
         journal,
+        recent: Default::default(),
         snapshots: Arc::new(Snapshots::open(Arc::new(disk)).unwrap()),
         factors: handle.factors().clone(),
         hook: None,

@@ -198,6 +198,7 @@ struct Owner {
     /// Since the snapshot.
     journal: Vec<Entry>,
     audit: Option<Audit>,
+    model: Arc<str>,
     open: usize,
     outcome: Outcome,
 }
@@ -216,6 +217,7 @@ impl Owner {
             journal: Vec::new(),
             audit: plan.audited.then(|| Audit { policy: policy.clone(), ..Audit::default() }),
             policy,
+            model: "model".into(),
             open: 0,
             outcome: Outcome::default(),
         };
@@ -270,7 +272,7 @@ impl Owner {
                     self.outcome.open_max = self.outcome.open_max.max(self.open);
                     self.audit.iter_mut().for_each(|audit| audit.intend(&grant.hold));
                     let Grant { hold, scopes, reserved: amount, at, .. } = grant;
-                    let call = Some(("model".to_owned(), Tokens(100)));
+                    let call = Some((Arc::clone(&self.model), Tokens(100)));
                     self.append(What::Intended { hold, scopes, amount, at, call });
                 } else {
                     self.outcome.void += 1;
@@ -289,10 +291,10 @@ impl Owner {
     fn append(&mut self, what: What) {
         self.events += 1;
         let entry = Entry { seq: Seq(self.events), what };
-        self.journal.push(entry.clone());
-        if let Err(error) = self.book.fold(entry) {
+        if let Err(error) = self.book.fold(&entry) {
             self.outcome.faults.push(error.to_string());
         }
+        self.journal.push(entry);
         if self.events.is_multiple_of(SNAPSHOT_EVERY) {
             match self.book.keep() {
                 Ok(bytes) => self.snapshot = Some((Seq(self.events), bytes)),
@@ -311,7 +313,7 @@ impl Owner {
         {
             self.outcome.faults.push("the snapshot was not taken up".to_owned());
         }
-        for entry in self.journal.clone() {
+        for entry in &self.journal {
             if let Err(error) = self.book.fold(entry) {
                 self.outcome.faults.push(error.to_string());
             }

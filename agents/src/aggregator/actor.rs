@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use actors::durable::Recent;
 use actors::world::World;
 use policies::failure::FailureClass;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -26,6 +27,8 @@ pub enum AggregatorMsg {
 pub struct AggregatorArguments {
     /// What it folds.
     pub journal: Journal,
+    /// What was written to it moments ago.
+    pub recent: Recent,
     /// Where the figures go.
     pub reports: Reports,
 }
@@ -56,8 +59,8 @@ impl Actor for AggregatorActor {
         me: ActorRef<AggregatorMsg>,
         arguments: AggregatorArguments,
     ) -> Result<Running, ActorProcessingErr> {
-        let AggregatorArguments { journal, reports } = arguments;
-        let projector = Projector::new(journal, Box::<Figures>::default(), Arc::clone(&reports.shelf));
+        let AggregatorArguments { journal, recent, reports } = arguments;
+        let projector = Projector::new(journal, Box::new(Figures::new(recent)), Arc::clone(&reports.shelf));
         let mut reached = projector.reached();
         let tether = Tether::new(self.world.clone());
         tether.spawn("aggregator/reached", async move {

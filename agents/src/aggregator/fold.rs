@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::durable::Recent;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use storage::journal::{Event, Seq};
@@ -41,7 +42,18 @@ const RUNS_KEPT_MAX: usize = 64;
 
 /// The fold; see the module.
 #[derive(Debug, Default)]
-pub struct Figures(Option<Kept>);
+pub struct Figures {
+    recent: Recent,
+    kept: Option<Kept>,
+}
+
+impl Figures {
+    /// A fold of a journal that these events were written to moments ago.
+    #[must_use]
+    pub fn new(recent: Recent) -> Self {
+        Self { recent, kept: None }
+    }
+}
 
 /// What the shelf has at a sequence, read already.
 #[derive(Debug)]
@@ -72,11 +84,11 @@ impl Fold for Figures {
         let Some(end) = events.last() else { return Ok(Changes::new()) };
         let stands = shelf.sequence().map_err(FoldError::Shelf)?;
         // Taken, so that a step that fails, or that the shelf did not take, leaves nothing behind.
-        let kept = self.0.take().filter(|kept| Some(kept.at) == stands);
+        let kept = self.kept.take().filter(|kept| Some(kept.at) == stands);
         let relevant = |event: &&Event| event.kind.starts_with(RUN) || event.kind.starts_with(SUPERVISION);
         let relevant: Vec<&Event> = events.iter().filter(relevant).collect();
         let Some(last) = relevant.last() else {
-            self.0 = kept.map(|kept| Kept { at: end.seq, ..kept });
+            self.kept = kept.map(|kept| Kept { at: end.seq, ..kept });
             return Ok(Changes::new());
         };
         let (totals, kept, costs) = match kept {
@@ -84,7 +96,8 @@ impl Fold for Figures {
             None => (read(shelf, TOTALS, last)?.unwrap_or_default(), BTreeMap::new(), BTreeMap::new()),
         };
         let costs = Ledgers { kept: costs, changed: BTreeMap::new() };
-        let mut sheet = Sheet { shelf, changes: Changes::new(), totals, kept, runs: BTreeMap::new(), costs };
+        let recent = &self.recent;
+        let mut sheet = Sheet { shelf, recent, changes: Changes::new(), totals, kept, runs: BTreeMap::new(), costs };
         for event in &relevant {
             match event.kind.strip_prefix(SUPERVISION) {
                 Some(kind) => sheet.supervision(kind, event)?,
@@ -92,7 +105,7 @@ impl Fold for Figures {
             }
         }
         let (changes, kept) = sheet.close(last, end.seq)?;
-        self.0 = Some(kept);
+        self.kept = Some(kept);
         Ok(changes)
     }
 }
@@ -100,6 +113,7 @@ impl Fold for Figures {
 /// The figures that some events change: each is read once, and written once.
 struct Sheet<'a> {
     shelf: &'a dyn Shelf,
+    recent: &'a Recent,
     changes: Changes,
     totals: Totals,
     /// Figures of runs that nothing has changed, by their keys …
@@ -126,8 +140,7 @@ impl Sheet<'_> {
     }
 
     fn run(&mut self, event: &Event) -> Result<(), FoldError> {
-        let decoded =
-            Gist::read(&event.kind, event.schema, &event.payload).map_err(|reason| payload(event, &reason))?;
+        let decoded = Gist::of(event, self.recent).map_err(|reason| payload(event, &reason))?;
         let id = event.stream.as_str().strip_prefix(RUN_STREAM).unwrap_or(event.stream.as_str());
         let key = [RUNS, id.as_bytes()].concat();
         let known = self.runs.remove(&key).or_else(|| self.kept.remove(&key));

@@ -64,7 +64,7 @@ fn publishing(path: &str) -> Event {
 
 fn resolved(path: &str, attempt: u32, then: Then) -> Event {
     let outcome = match then {
-        Then::Done => EffectOutcome::Ok { output: json!({}) },
+        Then::Done => EffectOutcome::ok(json!({})),
         _ => EffectOutcome::Unknown { reason: "lost".to_owned() },
     };
     let remote_id = Some("urn:x".to_owned());
@@ -81,7 +81,8 @@ fn finished(micros: i64) -> Event {
 }
 
 async fn start(ground: &Ground, reports: &Reports) -> ActorRef<AggregatorMsg> {
-    let arguments = AggregatorArguments { journal: ground.journal.clone(), reports: reports.clone() };
+    let arguments =
+        AggregatorArguments { journal: ground.journal.clone(), recent: Default::default(), reports: reports.clone() };
     Actor::spawn(None, AggregatorActor::new(ground.world.clone()), arguments).await.unwrap().0
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Ended {
 impl Ended {
     pub(super) fn ok(output: Value) -> Self {
         Self {
-            outcome: EffectOutcome::Ok { output },
+            outcome: EffectOutcome::ok(output),
             cost: Money::ZERO,
             usage: Usage::default(),
             remote_id: None,

@@ -59,7 +59,7 @@ impl Conductor {
         }
         let judges = self.judges(speaker, Side::Input, &call.prompt, call);
         let turn = Turn { side: Side::Input, judges, ..Turn::default() };
-        (!turn.judges.is_empty()).then(|| EffectOutcome::Ok { output: turn.into_output("") })
+        (!turn.judges.is_empty()).then(|| EffectOutcome::ok(turn.into_output("")))
     }
 
     /// What a reply comes to.
@@ -82,14 +82,14 @@ impl Conductor {
                 errand: if index < CALLS_MAX { self.errand(speaker, call, wanted) } else { too_many() },
             };
             turn.calls = wanted.iter().enumerate().map(asked).collect();
-            return EffectOutcome::Ok { output: turn.into_output(&text) };
+            return EffectOutcome::ok(turn.into_output(&text));
         }
         if let Some(breach) = speaker.spec.kit.breach(Side::Output, &text, &call.talk, is_last) {
             return broken(Side::Output, &text, turn, breach);
         }
         turn.judges = self.judges(speaker, Side::Output, &text, call);
         let output = if turn.judges.is_empty() { json!({ "text": text }) } else { turn.into_output(&text) };
-        EffectOutcome::Ok { output }
+        EffectOutcome::ok(output)
     }
 
     /// What is done about one thing that a model asks for.
@@ -189,7 +189,7 @@ fn broken(side: Side, text: &str, turn: Turn, breach: Breach) -> EffectOutcome {
         let what = if side == Side::Input { "input" } else { "answer" };
         return failed(format!("the {what} breaks the guardrail `{}`: {}", breach.guard, breach.reason));
     }
-    EffectOutcome::Ok { output: Turn { side, breach: Some(breach), ..turn }.into_output(text) }
+    EffectOutcome::ok(Turn { side, breach: Some(breach), ..turn }.into_output(text))
 }
 
 fn too_many() -> Errand {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::durable::Recent;
 use actors::latest::Watcher;
 use actors::world::World;
 use policies::budget::{Accounts, Alert, BudgetPolicy, Refusal, ScopeId};
@@ -96,6 +97,8 @@ pub struct LedgerArguments {
     pub policy: Watcher<BudgetPolicy>,
     /// What it is a fold of.
     pub journal: Journal,
+    /// What was written to it moments ago.
+    pub recent: Recent,
     /// Where its fold is kept between starts.
     pub snapshots: Arc<Snapshots>,
     /// Where it says what it sees of models' bills.
@@ -153,7 +156,7 @@ impl Actor for LedgerActor {
         {
             snapshot_at = at;
         }
-        let reader = Reader::new(&arguments.workspace);
+        let reader = Reader::new(&arguments.workspace, arguments.recent.clone());
         let opened = open(&mut recorder, &arguments.workspace, &mut book).await?;
         catch_up(&self.world, &arguments.journal, (&reader, &mut book), opened).await?;
         book.accounts(self.world.now());
@@ -196,7 +199,7 @@ impl Actor for LedgerActor {
             LedgerMsg::Accounts(reply) => reply.send(open.book.accounts(self.world.now()).clone()),
             LedgerMsg::Tail { entries, folded } => {
                 let reached = open.book.at();
-                for entry in entries.into_iter().filter(|entry| entry.seq > reached) {
+                for entry in entries.iter().filter(|entry| entry.seq > reached) {
                     open.book.fold(entry)?;
                 }
                 open.snapshot(&self.world).await;
@@ -315,7 +318,7 @@ async fn catch_up(
             return Err(Failure::new(FailureClass::Bug, message).into());
         }
         for event in &events {
-            book.fold(reader.read(event)?)?;
+            book.fold(&reader.read(event)?)?;
         }
     }
     Ok(())

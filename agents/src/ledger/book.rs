@@ -5,8 +5,10 @@
 //! folds the journal anew has the same sums in the same windows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use policies::budget::{AccountSet, Accounts, Alert, BudgetPolicy, Kept, Limits, Refusal, Reservation, ScopeId, Zone};
 use policies::calibration::Calibration;
 use policies::instant::Timestamp;
@@ -21,6 +23,14 @@ use super::{Factors, Grant, HoldId, Reserve, Stood, stream};
 /// Raise it when the same events would make another book.
 pub(super) const FOLD_VERSION: u32 = 3;
 
+/// What is reserved for one attempt. It is found once for each word about it: a reservation, its intent
+/// and its settlement are what a ledger does most.
+#[derive(Debug, Default)]
+struct Call {
+    hold: Option<Hold>,
+    intent: Option<Intent>,
+}
+
 /// A reservation that no intent in the fold stands for yet.
 #[derive(Debug)]
 struct Hold {
@@ -29,17 +39,27 @@ struct Hold {
     since: Duration,
 }
 
+/// A reservation that an intent stands for.
+#[derive(Debug)]
+struct Intent {
+    reservation: Reservation,
+    /// Which model is called, and what was counted for it.
+    counted: Option<Counted>,
+}
+
+/// A model, and how long the input that it is sent was counted to be.
+type Counted = (Arc<str>, Tokens);
+
 /// The sums of a workspace, without the actor that owns them: for whoever brings a journal of its own.
 pub struct Book {
     workspace: String,
     stream: StreamId,
     rules: Rules,
     accounts: Accounts,
-    // Both are looked up and never walked through in an order that shows.
-    intents: HashMap<HoldId, Reservation>,
-    /// What was counted for the intents that call a model.
-    counted: HashMap<HoldId, (String, Tokens)>,
-    holds: HashMap<HoldId, Hold>,
+    /// What is open. Looked up, and never walked through in an order that shows.
+    calls: HashMap<HoldId, Call, RandomState>,
+    /// How many of them are holds.
+    holds: usize,
     /// Holds that go once the fold is there, unless it brings their intents.
     leaving: BTreeSet<(Seq, HoldId)>,
     /// Runs that have ended with intents still open.
@@ -71,7 +91,7 @@ struct Snapshot {
     accounts: Kept<HoldId>,
     own: BTreeMap<ScopeId, Money>,
     ended: BTreeSet<ScopeId>,
-    counted: Vec<(HoldId, (String, Tokens))>,
+    counted: Vec<(HoldId, Counted)>,
     factors: BTreeMap<String, Calibration>,
 }
 
@@ -84,10 +104,9 @@ impl Book {
             stream: stream(workspace),
             accounts: Accounts::new(policy.zone.clone()),
             rules: Rules { policy, own: BTreeMap::new() },
-            intents: HashMap::new(),
-            counted: HashMap::new(),
+            calls: HashMap::default(),
+            holds: 0,
             factors: Factors::default(),
-            holds: HashMap::new(),
             leaving: BTreeSet::new(),
             ended: BTreeSet::new(),
             due: None,
@@ -107,9 +126,14 @@ impl Book {
             return false;
         };
         self.accounts = accounts;
-        self.intents = intents.into_iter().collect();
+        let mut counted: HashMap<HoldId, Counted> = kept.counted.into_iter().collect();
+        let intents = intents.into_iter().map(|(id, reservation)| {
+            let intent = Some(Intent { reservation, counted: counted.remove(&id) });
+            (id, Call { hold: None, intent })
+        });
+        self.calls = intents.collect();
+        self.holds = 0;
         self.ended = kept.ended;
-        self.counted = kept.counted.into_iter().collect();
         self.factors.set(kept.factors);
         self.at = at;
         true
@@ -120,12 +144,13 @@ impl Book {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn keep(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let accounts = self.accounts.without(self.holds.values().map(|hold| &hold.reservation));
-        let mut intents: Vec<_> = self.intents.iter().map(|(id, reservation)| (id.clone(), reservation)).collect();
-        intents.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let accounts = accounts.keep(intents.into_iter());
-        let mut counted: Vec<_> = self.counted.iter().map(|(id, call)| (id.clone(), call.clone())).collect();
-        counted.sort();
+        let accounts = self.accounts.without(self.held().map(|(_, hold)| &hold.reservation));
+        let intents = self.calls.iter().filter_map(|(id, call)| Some((id, call.intent.as_ref()?)));
+        let mut intents: Vec<_> = intents.collect();
+        intents.sort_unstable_by_key(|(id, _)| *id);
+        let counted = intents.iter().filter_map(|(id, intent)| Some(((*id).clone(), intent.counted.clone()?)));
+        let counted = counted.collect();
+        let accounts = accounts.keep(intents.iter().map(|(id, intent)| ((*id).clone(), &intent.reservation)));
         let (own, ended) = (self.rules.own.clone(), self.ended.clone());
         serde_json::to_vec(&Snapshot { accounts, own, ended, counted, factors: self.factors.all() })
     }
@@ -215,7 +240,8 @@ impl Book {
             Ok(reservation) => {
                 let at = reservation.at();
                 let kept = Hold { reservation, generation: self.generation, since: elapsed };
-                self.holds.insert(hold.clone(), kept);
+                self.calls.entry(hold.clone()).or_default().hold = Some(kept);
+                self.holds += 1;
                 Ok(self.grant(hold, scopes, amount, at))
             }
             Err(refusal) => {
@@ -232,7 +258,7 @@ impl Book {
 
     /// When the same was granted already by this generation.
     fn repeated(&self, hold: &HoldId, scopes: &[ScopeId], amount: Money) -> Option<Timestamp> {
-        let held = self.holds.get(hold).filter(|held| held.generation == self.generation)?;
+        let held = self.calls.get(hold)?.hold.as_ref().filter(|held| held.generation == self.generation)?;
         let is_same = held.reservation.amount() == amount && self.accounts.are(held.reservation.accounts(), scopes);
         is_same.then(|| held.reservation.at())
     }
@@ -257,46 +283,46 @@ impl Book {
     }
 
     fn free(&mut self, id: &HoldId) {
-        if let Some(hold) = self.holds.remove(id) {
-            self.accounts.release(hold.reservation);
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(hold) = call.hold.take() else { return };
+        self.holds -= 1;
+        if call.intent.is_none() {
+            self.calls.remove(id);
         }
+        self.accounts.release(hold.reservation);
     }
 
     /// When the oldest hold was made.
     #[must_use]
     pub fn oldest_hold(&self) -> Option<Duration> {
-        self.holds.values().map(|hold| hold.since).min()
+        self.held().map(|(_, hold)| hold.since).min()
     }
 
     /// Whether there are holds.
     #[must_use]
     pub fn has_holds(&self) -> bool {
-        !self.holds.is_empty()
+        self.holds > 0
+    }
+
+    fn held(&self) -> impl Iterator<Item = (&HoldId, &Hold)> {
+        self.calls.iter().filter_map(|(id, call)| Some((id, call.hold.as_ref()?)))
     }
 
     /// Folds one event in.
     ///
     /// # Errors
     /// [`BookError::Fenced`] when another ledger has opened.
-    pub fn fold(&mut self, entry: Entry) -> Result<(), BookError> {
-        match entry.what {
-            What::Opened(version) => self.opened(version)?,
-            What::Alerted(alert) => self.accounts.told(&alert),
-            What::Limited { run, limit } => self.limit_own(run, limit),
+    pub fn fold(&mut self, entry: &Entry) -> Result<(), BookError> {
+        match &entry.what {
+            What::Opened(version) => self.opened(*version)?,
+            What::Alerted(alert) => self.accounts.told(alert),
+            What::Limited { run, limit } => self.limit_own(run.clone(), *limit),
             What::Intended { hold, scopes, amount, at, call } => {
-                if let Some(call) = call {
-                    self.counted.insert(hold.clone(), call);
-                }
-                self.intended(hold, &scopes, amount, at);
+                self.intended(hold, scopes, (*amount, *at), call.as_ref());
             }
-            What::Resolved { hold, cost, input } => {
-                if let Some((model, counted)) = self.counted.remove(&hold) {
-                    self.factors.observe(&model, counted, input);
-                }
-                self.resolved(&hold, cost);
-            }
-            What::Ended { run } => self.ended(run),
-            What::Reopened { run, stood } => self.reopen(run, stood),
+            What::Resolved { hold, cost, input } => self.resolved(hold, *cost, *input),
+            What::Ended { run } => self.ended(run.clone()),
+            What::Reopened { run, stood } => self.reopen(run.clone(), *stood),
             What::Else => {}
         }
         self.at = entry.seq;
@@ -308,7 +334,7 @@ impl Book {
         if version > self.generation && self.generation != Version::default() {
             return Err(BookError::Fenced(self.workspace.clone()));
         }
-        let stale = self.holds.iter().filter(|(_, hold)| hold.generation < version);
+        let stale = self.held().filter(|(_, hold)| hold.generation < version);
         let stale: BTreeSet<HoldId> = stale.map(|(id, _)| id.clone()).collect();
         for id in &stale {
             tracing::warn!(
@@ -349,32 +375,48 @@ impl Book {
         }
     }
 
-    fn intended(&mut self, id: HoldId, scopes: &[ScopeId], amount: Money, at: Timestamp) {
+    fn intended(
+        &mut self,
+        id: &HoldId,
+        scopes: &[ScopeId],
+        (amount, at): (Money, Timestamp),
+        counted: Option<&Counted>,
+    ) {
         if !scopes.iter().any(|scope| matches!(scope, ScopeId::Workspace(name) if *name == self.workspace)) {
             return;
         }
-        let is_held = |hold: &Reservation, accounts: &Accounts| {
-            hold.amount() == amount && hold.at() == at && accounts.are(hold.accounts(), scopes)
-        };
-        let reservation = match self.holds.remove(&id) {
-            Some(Hold { reservation, .. }) if is_held(&reservation, &self.accounts) => reservation,
+        let Self { accounts, rules, calls, .. } = self;
+        let call = calls.entry(id.clone()).or_default();
+        let held = call.hold.take().map(|hold| hold.reservation);
+        self.holds -= usize::from(held.is_some());
+        let is_held =
+            |held: &Reservation| held.amount() == amount && held.at() == at && accounts.are(held.accounts(), scopes);
+        let reservation = match held {
+            Some(held) if is_held(&held) => held,
             other => {
-                if let Some(hold) = other {
-                    self.accounts.release(hold.reservation);
+                if let Some(held) = other {
+                    accounts.release(held);
                 }
-                let accounts = self.accounts_of(scopes);
-                self.accounts.commit(accounts, amount, at)
+                let set = accounts.open(scopes, |scope| rules.limits(scope));
+                accounts.commit(set, amount, at)
             }
         };
         // A second intent of one attempt would be a fault of the run's; nothing leaks for it here.
-        if let Some(before) = self.intents.insert(id, reservation) {
-            self.accounts.release(before);
+        if let Some(before) = call.intent.replace(Intent { reservation, counted: counted.cloned() }) {
+            accounts.release(before.reservation);
         }
     }
 
-    fn resolved(&mut self, id: &HoldId, cost: Money) {
-        let Some(reservation) = self.intents.remove(id) else { return };
-        let settled = self.accounts.settle(reservation, cost);
+    fn resolved(&mut self, id: &HoldId, cost: Money, input: Tokens) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(intent) = call.intent.take() else { return };
+        if call.hold.is_none() {
+            self.calls.remove(id);
+        }
+        if let Some((model, counted)) = &intent.counted {
+            self.factors.observe(model, *counted, input);
+        }
+        let settled = self.accounts.settle(intent.reservation, cost);
         if let Some(overrun) = settled.overrun {
             tracing::warn!(key = &*id.key, %overrun, "a call cost more than its worst case");
         }

@@ -1,6 +1,9 @@
 //! What the ledger reads of an event. Invariant: an event that bears on the book is read whole or refused;
 //! reading needs no book, so that it is done beside the ledger and not by it.
 
+use std::sync::Arc;
+
+use actors::durable::Recent;
 use policies::budget::{Alert, ScopeId};
 use policies::instant::Timestamp;
 use policies::money::Money;
@@ -69,7 +72,7 @@ pub enum What {
         /// When that was granted.
         at: Timestamp,
         /// Which model is called, and how long its input was counted to be.
-        call: Option<(String, Tokens)>,
+        call: Option<(Arc<str>, Tokens)>,
     },
     /// A call has ended.
     Resolved {
@@ -109,7 +112,7 @@ impl What {
                 scopes: intent.scopes,
                 amount: intent.reserved,
                 at: intent.granted.unwrap_or(intent.at),
-                call: intent.call.map(|call| (call.model, call.counted)),
+                call: intent.call.map(|call| (call.model.into(), call.counted)),
             },
             Gist::Resolved(outcome) => Self::Resolved {
                 hold: HoldId { key: outcome.key.shared(), attempt: outcome.attempt },
@@ -133,17 +136,18 @@ impl What {
 pub(super) struct Reader {
     own: StreamId,
     alerts: StreamId,
+    recent: Recent,
 }
 
 impl Reader {
-    pub(super) fn new(workspace: &str) -> Self {
-        Self { own: stream(workspace), alerts: alerts_stream(workspace) }
+    pub(super) fn new(workspace: &str, recent: Recent) -> Self {
+        Self { own: stream(workspace), alerts: alerts_stream(workspace), recent }
     }
 
     pub(super) fn read(&self, event: &Event) -> Result<Entry, BookError> {
         let unreadable = |reason| BookError::Event { seq: event.seq, reason };
         let what = if event.kind.starts_with(RUN) {
-            let gist = Gist::read(&event.kind, event.schema, &event.payload).map_err(unreadable)?;
+            let gist = Gist::of(event, &self.recent).map_err(unreadable)?;
             What::of_run(&event.stream, gist)
         } else if event.kind == OPENED && event.stream == self.own {
             What::Opened(event.version)

@@ -197,7 +197,7 @@ pub enum EffectOutcome {
     /// It was done.
     Ok {
         /// What came of it.
-        output: Value,
+        output: Arc<Value>,
     },
     /// It was certainly not done.
     Failed {
@@ -213,6 +213,14 @@ pub enum EffectOutcome {
         /// Why that is not known.
         reason: String,
     },
+}
+
+impl EffectOutcome {
+    /// It was done, and this came of it.
+    #[must_use]
+    pub fn ok(output: Value) -> Self {
+        Self::Ok { output: Arc::new(output) }
+    }
 }
 
 /// What follows from an attempt.

@@ -414,7 +414,7 @@ impl State {
         };
         match &resolved.outcome {
             EffectOutcome::Ok { output } => {
-                self.outcomes.insert(resolved.path.clone(), Arc::new(output.clone()));
+                self.outcomes.insert(resolved.path.clone(), Arc::clone(output));
             }
             EffectOutcome::Failed { message, .. } => {
                 leaf.failures += 1;

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agents::run::State;
+use actors::durable::Recent;
+use actors::entity::Entity;
+use agents::run::{Run, State};
 use storage::journal::{Event, Version};
 
 /// What all states that are kept were folded from, in bytes; the one that was read last is kept
@@ -14,7 +16,10 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// States by their runs, the one that was read last at the end.
 #[derive(Default)]
-pub(super) struct Folds(Mutex<VecDeque<(String, Folded)>>);
+pub(super) struct Folds {
+    kept: Mutex<VecDeque<(String, Folded)>>,
+    recent: Recent,
+}
 
 /// A state, and how far it is folded.
 #[derive(Clone, Default)]
@@ -25,6 +30,25 @@ pub(super) struct Folded {
 }
 
 impl Folds {
+    /// None yet, of a journal that these events were written to moments ago.
+    pub(super) fn new(recent: Recent) -> Self {
+        Self { recent, ..Self::default() }
+    }
+
+    /// Folds what came next.
+    ///
+    /// # Errors
+    /// What cannot be understood, in a sentence.
+    pub(super) fn fold(&self, folded: &mut Folded, events: &[Event]) -> Result<(), String> {
+        let state = Arc::make_mut(&mut folded.state);
+        for event in events {
+            Run::evolve(state, &*self.recent.read::<Run>(event)?);
+            folded.version = event.version;
+            folded.bytes += event.payload.len();
+        }
+        Ok(())
+    }
+
     /// What was kept for a run, or the state before its first event.
     pub(super) fn take(&self, run: &str) -> Folded {
         let mut kept = self.kept();
@@ -51,25 +75,7 @@ impl Folds {
 
     /// Nothing panics under this lock, so that a poisoned one is still sound.
     fn kept(&self) -> MutexGuard<'_, VecDeque<(String, Folded)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Folded {
-    /// Folds what came next.
-    ///
-    /// # Errors
-    /// What cannot be understood, in a sentence.
-    pub(super) fn fold(&mut self, events: &[Event]) -> Result<(), String> {
-        use actors::entity::Entity;
-        use agents::run::Run;
-        let state = Arc::make_mut(&mut self.state);
-        for event in events {
-            Run::evolve(state, &Run::decode(&event.kind, event.schema, &event.payload)?);
-            self.version = event.version;
-            self.bytes += event.payload.len();
-        }
-        Ok(())
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

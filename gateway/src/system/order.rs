@@ -146,7 +146,7 @@ impl System {
         let mut folded = self.folds.take(run);
         loop {
             let page = self.run_events(run, folded.version, STATE_PAGE).await?;
-            folded.fold(&page)?;
+            self.folds.fold(&mut folded, &page)?;
             if page.len() < STATE_PAGE {
                 let (state, version) = (Arc::clone(&folded.state), folded.version);
                 if version > Version::NONE {

@@ -104,6 +104,7 @@ impl System {
                 workspace: parts.workspace.clone(),
                 policy: in_force.budget(),
                 journal: journal.clone(),
+                recent: spine.recent.clone(),
                 snapshots: Arc::clone(&snapshots),
                 factors: stage.ledger.factors().clone(),
                 hook: parts.alerts.clone(),
@@ -113,7 +114,11 @@ impl System {
                 index: Arc::clone(&parts.index),
                 embedder: Arc::clone(&parts.embedder),
             },
-            aggregator: AggregatorArguments { journal: journal.clone(), reports: reports.clone() },
+            aggregator: AggregatorArguments {
+                journal: journal.clone(),
+                recent: spine.recent.clone(),
+                reports: reports.clone(),
+            },
             publishers: parts.publishers.clone(),
         };
         let known = known(&stage);
@@ -147,7 +152,7 @@ impl System {
             metrics,
             known,
             announce: OnceLock::new(),
-            folds: Folds::default(),
+            folds: Folds::new(spine.recent.clone()),
             workspace,
             in_force,
             feed,

@@ -5,8 +5,9 @@
 //! taken from every scope and window or from none, belongs to the windows in which it was made, and is
 //! settled or released once: both take it away.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, BINS, Bin, Sums};
@@ -79,7 +80,8 @@ struct Slot {
 /// of scopes names one twice, it counts once.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    places: BTreeMap<Arc<ScopeId>, AccountId>,
+    /// Looked up at each call; whoever goes through it sorts it first.
+    places: HashMap<Arc<ScopeId>, AccountId, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<AccountId>,
     calendar: Calendar,
@@ -103,7 +105,7 @@ impl Default for Accounts {
 impl Accounts {
     /// No accounts, with the days and months of this zone.
     pub fn new(zone: Zone) -> Self {
-        Self { places: BTreeMap::new(), slots: Vec::new(), free: Vec::new(), calendar: Calendar::new(zone) }
+        Self { places: HashMap::default(), slots: Vec::new(), free: Vec::new(), calendar: Calendar::new(zone) }
     }
 
     /// Goes on to `now`: windows that have ended begin anew. It never goes back; returns the latest
@@ -262,7 +264,13 @@ impl Accounts {
 
     /// All open accounts, in the order of their scopes.
     pub fn iter(&self) -> impl Iterator<Item = (&ScopeId, Account)> {
-        self.places.iter().filter_map(|(scope, id)| Some((&**scope, self.shown(self.slot(*id)?))))
+        self.in_order().into_iter().filter_map(|(scope, id)| Some((scope, self.shown(self.slot(id)?))))
+    }
+
+    fn in_order(&self) -> Vec<(&ScopeId, AccountId)> {
+        let mut places: Vec<_> = self.places.iter().map(|(scope, id)| (&**scope, *id)).collect();
+        places.sort_unstable();
+        places
     }
 
     /// The scopes of these accounts.
@@ -316,7 +324,7 @@ impl Accounts {
 
     /// The same of every account.
     pub fn reached_anywhere(&mut self, shares: &[Share]) -> Vec<Alert> {
-        let all = AccountSet(self.places.values().copied().collect());
+        let all = AccountSet(self.in_order().into_iter().map(|(_, id)| id).collect());
         self.reached(&all, shares)
     }
 
@@ -364,7 +372,8 @@ impl Accounts {
 
     /// What a snapshot keeps of it, with these reservations.
     pub fn keep<'r, K>(&self, reservations: impl Iterator<Item = (K, &'r Reservation)>) -> Kept<K> {
-        let accounts = self.places.iter().filter_map(|(scope, id)| Some(((**scope).clone(), self.slot(*id)?.bins)));
+        let accounts = self.in_order().into_iter();
+        let accounts = accounts.filter_map(|(scope, id)| Some((scope.clone(), self.slot(id)?.bins)));
         let reservations = reservations.map(|(key, kept)| (key, self.scopes(&kept.accounts), kept.amount, kept.at));
         Kept {
             zone: self.calendar.zone().clone(),

@@ -72,7 +72,7 @@ fn what_was_evaluated_for_events_that_never_came_to_be_is_not_used() {
     let intent = host.open().remove(0);
     let ended = |text: &str| {
         let mut branch = host.clone();
-        branch.resolve(&intent, EffectOutcome::Ok { output: json!({ "text": text }) }).unwrap();
+        branch.resolve(&intent, EffectOutcome::ok(json!({ "text": text }))).unwrap();
         branch.play();
         branch.outputs()
     };

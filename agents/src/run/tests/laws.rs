@@ -173,7 +173,7 @@ fn stumble(host: &mut Host, choices: &mut Choices) {
 
 fn output(outcome: &EffectOutcome) -> Value {
     match outcome {
-        EffectOutcome::Ok { output } => output.clone(),
+        EffectOutcome::Ok { output } => Value::clone(output),
         other => panic!("{other:?}"),
     }
 }

@@ -81,7 +81,8 @@ impl Host {
         let decision = Run::decide(&self.state, command)?;
         for event in &decision.events {
             let stored = serde_json::to_vec(event).unwrap();
-            gist::Gist::read(event.kind(), Run::SCHEMA, &stored).unwrap();
+            let gist = gist::Gist::read(event.kind(), Run::SCHEMA, &stored).unwrap();
+            assert_eq!(gist, gist::Gist::from(event));
             assert!(gist::Gist::read(event.kind(), Run::SCHEMA + 1, &stored).is_err());
             let event = Run::decode(event.kind(), Run::SCHEMA, &stored).unwrap();
             Run::evolve(&mut self.state, &event);
@@ -175,5 +176,5 @@ fn attempt(intent: &Intended) -> Attempt {
 /// What the world answers here: a text made of what was asked.
 fn answer(action: &Action) -> EffectOutcome {
     let hash = canonical::hash(action).to_hex();
-    EffectOutcome::Ok { output: json!({ "text": &hash[..8] }) }
+    EffectOutcome::ok(json!({ "text": &hash[..8] }))
 }

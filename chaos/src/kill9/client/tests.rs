@@ -192,7 +192,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             death: None,
         }))
     };
-    let ok = || EffectOutcome::Ok { output: json!({}) };
+    let ok = || EffectOutcome::ok(json!({}));
     let unknown = || EffectOutcome::Unknown { reason: String::new() };
     let landed = |name: &str| {
         let settled = Settled::Landed { output: json!({}) };
