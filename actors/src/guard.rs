@@ -16,6 +16,8 @@ use std::time::Duration;
 use policies::breaker::{Admission, Breaker, BreakerState, Epoch, Outcome};
 use policies::failure::FailureClass;
 use policies::guard::GuardPolicy;
+use policies::latency::Latency;
+use policies::span::Span;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +57,7 @@ struct Inner {
     slots: Slots,
     pace: Pace,
     breaker: Mutex<Breaker>,
+    latency: Mutex<Latency>,
 }
 
 /// Why a call may not be made now.
@@ -176,6 +179,7 @@ impl Guard {
             slots: Slots::new(policy.concurrency),
             pace: Pace::new(policy.rate, world),
             breaker: Mutex::new(Breaker::new(policy.breaker)),
+            latency: Mutex::default(),
             policy: Mutex::new(policy),
         }))
     }
@@ -274,6 +278,16 @@ impl Guard {
     /// What its breaker would say to a call now.
     pub fn foresee(&self) -> Admission {
         lock(&self.0.breaker).foresee(self.0.world.elapsed())
+    }
+
+    /// A call has ended that says how long others will take.
+    pub fn measure(&self, took: Duration) {
+        lock(&self.0.latency).observe(took, self.0.world.elapsed());
+    }
+
+    /// How long its calls took lately; none where none has said so for a while.
+    pub fn latency(&self) -> Option<Span> {
+        lock(&self.0.latency).estimate(self.0.world.elapsed())
     }
 
     /// Tells those who follow the guards that one of them has moved.

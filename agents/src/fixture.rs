@@ -186,6 +186,7 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         scopes,
         granted: None,
         stand_in: None,
+        choice: None,
         call: None,
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actors::guard::Permit;
 use actors::mailbox::{Cause, Credit};
+use policies::choice::PoolPolicy;
 use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 
@@ -59,6 +60,8 @@ pub struct AgentTerms {
     pub breaks: bool,
     /// Whether a rate of its own is in front of its model's.
     pub paced: bool,
+    /// The models that it speaks with instead of its own, one for each call; none where it has but that.
+    pub pool: Option<Arc<PoolPolicy>>,
     /// Who stands in for it, the first choice first.
     pub fallback: Vec<StandIn>,
 }

@@ -75,7 +75,7 @@ impl Conductor {
                 None => this.act(host.id(), &intent, admitted, &cast).await,
             };
             let took = host.world().elapsed().saturating_sub(started);
-            let retry = this.stage.retry(&intent.request, &cast);
+            let retry = this.stage.retry(&cast);
             this.resolve(&host, &intent, ended, took, retry).await;
         });
     }

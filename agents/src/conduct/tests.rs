@@ -27,10 +27,11 @@ use super::casting::{Cast, Casting};
 use super::{NamedModel, Stage};
 use crate::agent::{AgentActor, AgentHandle, AgentSpec, AgentTerms};
 use crate::context::ContextHandle;
+use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
 use crate::model::{Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
-use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
+use crate::run::{Act, Command, End, Event, Failures, Intended, Order, Run, RunId, State, Terms};
 use crate::tool::{FetchPolicy, Toolbox};
 use crate::workflow::{self, Action, AgentCall, Known};
 
@@ -98,6 +99,7 @@ impl Model for Moody {
     }
 }
 
+mod pools;
 mod spending;
 
 /// A stage with a writer whose model may be down, and who may stand in for it.
@@ -138,7 +140,10 @@ impl House {
         let budget = Latest::new(budget);
         let (ledger, _) = ground.ledger(budget.watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
-        let named = NamedModel { model: Arc::clone(&spare) as Arc<dyn Model>, guard: "model/spare".to_owned() };
+        let named = |name: &str, model: &Arc<Moody>| {
+            let (model, guard) = (Arc::clone(model) as Arc<dyn Model>, format!("model/{name}"));
+            (name.to_owned(), NamedModel { model, guard })
+        };
         let agents: BTreeMap<_, _> =
             agents.into_iter().map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect();
         for agent in agents.values() {
@@ -151,7 +156,8 @@ impl House {
             guards: Guards::new(ground.world.clone(), guards),
             prices: policies::document::read::<PriceTable>("prices.toml", PRICES).unwrap(),
             agents,
-            models: BTreeMap::from([("spare".to_owned(), named)]),
+            models: BTreeMap::from([named("main", &main), named("spare", &spare)]),
+            ratings: Ratings::default(),
             tools: Toolbox::new(["writer", "reviewer"], FetchPolicy::default(), [], transport::unplugged()),
             context: ContextHandle::new(),
             publishers: BTreeMap::new(),
@@ -221,8 +227,8 @@ impl House {
     }
 
     fn cast(&self, failures: u32) -> Option<Cast> {
-        match self.stage.cast(&call(), failures, 0) {
-            Casting::Take(cast) => Some(cast),
+        match self.stage.cast(&call(), &Failures { all: failures, ..Failures::default() }) {
+            Casting::Take(cast) => Some(*cast),
             Casting::Wait(_) => None,
         }
     }

@@ -75,7 +75,7 @@ impl Conductor {
             let (agent, turns) = (&speaker.spec.name, call.talk.turns + 1);
             return failed(format!("`{agent}` has no answer after {turns} turns; raise turns_max, or ask for less"));
         }
-        let mut turn = Turn { content: reply.content.clone(), ..Turn::default() };
+        let mut turn = Turn { content: reply.content.clone(), with: speaker.pooled.clone(), ..Turn::default() };
         if goes_on {
             let asked = |(index, wanted): (usize, &&Wanted)| Asked {
                 id: wanted.id.clone(),

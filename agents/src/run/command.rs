@@ -9,11 +9,13 @@ use std::sync::Arc;
 use actors::letters::{Death, LetterId};
 
 use super::event::{EffectOutcome, ModelCall, StandIn, Terms};
+use super::failures::Failures;
 use super::id::{EffectKey, RunId};
 use super::state::Status;
 use super::tally::Tally;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
+use policies::choice::Chosen;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::poison::PoisonPolicy;
@@ -203,8 +205,8 @@ pub struct Due {
     pub path: StepPath,
     /// Which attempt it would be, from 1.
     pub attempt: u32,
-    /// How many of those before it failed.
-    pub failures: u32,
+    /// How those before it failed.
+    pub failures: Failures,
     /// What may be done about it after a crash.
     pub class: EffectClass,
     /// What is asked.
@@ -226,6 +228,8 @@ pub struct Grant {
     pub answer: Answer,
     /// Who would carry it out, where it is not the one that the step names.
     pub stand_in: Option<StandIn>,
+    /// Why that model of its agent's pool; none where it has none.
+    pub choice: Option<Box<Chosen>>,
     /// Which model would be called, where one is.
     pub call: Option<ModelCall>,
 }

@@ -419,6 +419,7 @@ impl Draft {
             scopes: scopes.to_vec(),
             granted,
             stand_in: grant.stand_in.clone(),
+            choice: grant.choice.clone(),
             call: grant.call.clone(),
         })));
     }

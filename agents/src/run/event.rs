@@ -9,6 +9,7 @@ use std::sync::Arc;
 use actors::letters::{Death, LetterId};
 use policies::approval::ApprovalPolicy;
 use policies::budget::{Refusal, ScopeId};
+use policies::choice::Chosen;
 use policies::failure::FailureClass;
 use policies::fallback::Outage;
 use policies::instant::Timestamp;
@@ -121,6 +122,9 @@ pub struct Intended {
     /// Who carries it out, where it is not the one that the request names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<StandIn>,
+    /// Why it is that model of its agent's pool; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Box<Chosen>>,
     /// Which model is called, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ModelCall>,

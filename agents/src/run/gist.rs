@@ -5,6 +5,7 @@
 
 use actors::entity::read_back;
 use policies::budget::{Refusal, ScopeId};
+use policies::choice::Chosen;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -63,6 +64,8 @@ pub(crate) struct Intended {
     pub(crate) granted: Option<Timestamp>,
     #[serde(default)]
     pub(crate) stand_in: Option<StandIn>,
+    #[serde(default)]
+    pub(crate) choice: Option<Box<Chosen>>,
     #[serde(default)]
     pub(crate) call: Option<ModelCall>,
 }

@@ -11,6 +11,7 @@
 mod command;
 mod decide;
 mod event;
+mod failures;
 pub(crate) mod gist;
 mod hold;
 mod id;
@@ -30,6 +31,7 @@ pub use event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, ModelCall,
     Parked, Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
 };
+pub use failures::Failures;
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};
 pub use tally::Tally;

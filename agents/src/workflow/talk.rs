@@ -35,6 +35,9 @@ pub struct Talk {
     /// A person let what the guardrails of the input had held pass.
     #[serde(skip_serializing_if = "is_default")]
     pub let_in: bool,
+    /// The model of its agent's pool that spoke last in it: the talk goes on with that one if it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
     /// How many agents are above this one that asked it as a tool.
     #[serde(skip_serializing_if = "is_default")]
     pub depth: u32,
@@ -94,6 +97,9 @@ pub struct Turn {
     /// Whether that is about what it said, or about what it is to be asked.
     #[serde(skip_serializing_if = "is_default")]
     pub side: Side,
+    /// The model of its agent's pool that said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
 }
 
 /// The two sides of an agent.

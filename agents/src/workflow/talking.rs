@@ -44,6 +44,7 @@ impl Walk<'_> {
             let turn = Turn::of(&output).map_err(|message| fault(&at, "outcome", message))?;
             let Some(turn) = turn else { return Ok(Some(output)) };
             self.count(&at, turn.calls.len() + turn.judges.len())?;
+            talk.with = turn.with.clone().or(talk.with);
             match self.after(path, number, &turn, &mut talk)? {
                 After::Waits => return Ok(None),
                 After::Stands => return Ok(Some(output)),

@@ -15,6 +15,7 @@ mod order;
 mod parts;
 mod policy;
 mod prospects;
+mod ratings;
 mod reading;
 mod start;
 mod waking;

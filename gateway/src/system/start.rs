@@ -15,6 +15,7 @@ use agents::agent::AgentHandle;
 use agents::aggregator::{AggregatorArguments, Figures, Reports};
 use agents::conduct::Stage;
 use agents::context::{ContextArguments, ContextHandle};
+use agents::evaluation::Ratings;
 use agents::front::Front;
 use agents::ledger::{LedgerArguments, LedgerHandle};
 use agents::publisher::PublisherHandle;
@@ -34,7 +35,7 @@ use super::folds::Folds;
 use super::policy::{self, InForce, Settled};
 use super::prospects::Outlook;
 use super::waking::Waker;
-use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
+use super::{Parts, RUNS, System, TreeSlot, ratings, watchdog, watcher};
 
 /// The shelf of the journal's stream index.
 pub(crate) const STREAMS: &str = "streams";
@@ -96,6 +97,7 @@ impl System {
         let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
         spine.letters.catch_up().await?;
         let stage = Arc::new(stage(&parts, &spine));
+        ratings::read(&world, &journal, &stage).await;
         let figures = Figures::default();
         let reports = Reports::new(parts.shelves.open(figures.name(), figures.version())?);
         let makings = Makings {
@@ -222,6 +224,7 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
         prices: parts.policies.prices.clone(),
         agents: agents.map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect(),
         models: parts.models.clone(),
+        ratings: Ratings::default(),
         tools,
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),

@@ -74,6 +74,7 @@ impl Host {
                 attempt: due.attempt,
                 answer: answer.clone(),
                 stand_in: None,
+                choice: None,
                 call: None,
             };
             command.grants = due.into_iter().map(grant).collect();
