@@ -6,6 +6,7 @@ mod anthropic;
 mod chat;
 mod exchange;
 mod fault;
+mod ids;
 mod opening;
 mod rates;
 mod responses;

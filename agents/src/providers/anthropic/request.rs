@@ -22,7 +22,6 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
     if let Some(ttl) = request.cache.messages {
         mark(messages.last_mut().and_then(|last| last["content"].as_array_mut()?.last_mut()), ttl);
     }
-    set("messages", json!(messages));
     let system = asked.system();
     let mut system: Vec<Value> =
         (!system.is_empty()).then(|| json!({ "type": "text", "text": system })).into_iter().collect();
@@ -47,8 +46,11 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
         set("temperature", temperature);
     }
     if let Some(thinking) = request.thinking {
-        set("thinking", thoughts(thinking));
+        // A budget is refused where the turn that tools have answered does not begin with a thought of its own.
+        let is_free = !matches!(thinking, Thinking::Budget(_)) || begins_with_a_thought(&messages);
+        set("thinking", thoughts(if is_free { thinking } else { Thinking::Off }));
     }
+    set("messages", json!(messages));
     let output = output(request.thinking, request.output_schema.as_ref());
     if !output.is_empty() {
         set("output_config", Value::Object(output));
@@ -73,6 +75,13 @@ fn choice(choice: &ToolChoice) -> Value {
         ToolChoice::None => json!({ "type": "none" }),
         ToolChoice::Named(name) => json!({ "type": "tool", "name": name }),
     }
+}
+
+/// Whether the model's turn that tools have just answered, if there is one, begins with what it thought.
+fn begins_with_a_thought(messages: &[Value]) -> bool {
+    let [.., turn, answers] = messages else { return true };
+    let first = |message: &Value| message["content"][0]["type"].as_str().unwrap_or_default().to_owned();
+    first(answers) != "tool_result" || matches!(first(turn).as_str(), "thinking" | "redacted_thinking")
 }
 
 fn thoughts(thinking: Thinking) -> Value {

@@ -7,6 +7,7 @@ mod cassette;
 mod edges;
 mod errors;
 mod keys;
+mod moving;
 mod network;
 mod replies;
 mod stalls;
@@ -74,6 +75,13 @@ async fn agent(world: &World, model: Remote, silence_max: Option<Duration>) -> A
     });
     fixture::start(agent.front(), AgentActor::new(world.clone()), agent.spec()).await;
     agent
+}
+
+/// What an adapter sends of a request.
+fn sent(adapter: &str, request: &ModelRequest) -> serde_json::Value {
+    let model = remote(options(adapter), transport::unplugged());
+    let messages = ids::fitted(opening::opened(model.options.prefill, request));
+    model.wire.body(&wire::Asked { options: &model.options, request, messages: &messages, stream: true })
 }
 
 fn asking() -> ModelRequest {
