@@ -1,10 +1,12 @@
-//! The guard around every effect, in this order: deadline, concurrency, rate, breaker. Invariant:
+//! The guard around every effect, in this order: deadline, concurrency, rate, breaker; who waits for a place
+//! or the rate is let through by its rank. Invariant:
 //! its state lives here and outlives the actors that use it; every admitted call is recorded once,
 //! an abandoned one as saying nothing about the other side.
 
 mod limit;
 mod line;
 mod slots;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use policies::breaker::{Admission, Breaker, BreakerState, Epoch, Outcome};
 use policies::failure::FailureClass;
 use policies::guard::GuardPolicy;
 use policies::latency::Latency;
+use policies::priority::{Priority, Rank};
 use policies::span::Span;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -206,9 +209,19 @@ impl Guard {
 
     /// A permit, if a call may be made at once.
     pub fn try_admit(&self) -> Option<Permit> {
-        let slot = self.0.slots.try_take()?;
-        self.0.pace.check().ok()?;
+        self.try_admit_as(self.rank(Priority::Normal))
+    }
+
+    /// The same for a call of this rank: it is not let through before those that wait and are before it.
+    fn try_admit_as(&self, rank: Rank) -> Option<Permit> {
+        let slot = self.0.slots.try_take(rank)?;
+        self.0.pace.check_as(rank).ok()?;
         self.pass_breaker(slot).ok()
+    }
+
+    /// The rank of a call that comes now.
+    pub fn rank(&self, priority: Priority) -> Rank {
+        Rank::of(priority, self.0.world.elapsed())
     }
 
     /// A permit, once there is one. It waits for concurrency and rate until the deadline; at an
@@ -217,13 +230,17 @@ impl Guard {
     /// # Errors
     /// The first of them, in their order, that does not let the call through.
     pub async fn admit(&self, deadline: Instant) -> Result<Permit, Refused> {
+        self.admit_as(self.rank(Priority::Normal), deadline).await
+    }
+
+    async fn admit_as(&self, rank: Rank, deadline: Instant) -> Result<Permit, Refused> {
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
-        let Some(slot) = self.0.slots.take(deadline).await else {
+        let Some(slot) = self.0.slots.take(rank, deadline).await else {
             return Err(Refused::Deadline(Waiting::Concurrency));
         };
-        self.0.pace.pass(deadline).await?;
+        self.0.pace.pass(rank, deadline).await?;
         self.pass_breaker(slot)
     }
 

@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod plan;
 pub mod poison;
 pub mod price;
+pub mod priority;
 pub mod reaction;
 pub mod reshape;
 pub mod retry;

@@ -9,6 +9,7 @@ use policies::budget::{self, AtEnd, Refusal, ScopeId};
 use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::priority::{Priority, Rank};
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
 
@@ -181,7 +182,8 @@ impl Conductor {
     fn at_once(&self, due: &Due, casting: Casting) -> Option<Prepared> {
         let Casting::Take(cast) = casting else { return None };
         let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
-        cast.line.try_admit().map(|permit| Prepared::new(permit, place, *cast))
+        let rank = Rank::of(due.priority, self.stage.spine.world.elapsed());
+        cast.line.try_admit_as(rank).map(|permit| Prepared::new(permit, place, *cast))
     }
 
     /// Has the ledger take up the account of a failed run that is told to go on.
@@ -300,7 +302,7 @@ impl Conductor {
     /// takes no place of the mailbox meanwhile.
     async fn prepared(&self, due: &Due) -> Prepared {
         loop {
-            let (permit, cast) = self.place(&due.action, &due.failures).await;
+            let (permit, cast) = self.place(&due.action, &due.failures, due.priority).await;
             match self.stage.entrance(&due.action, &cast).enter().await {
                 Ok(place) => return Prepared::new(permit, place, cast),
                 Err(_) => drop(permit),
@@ -320,7 +322,9 @@ impl Conductor {
     }
 
     /// A place with whoever can carry out an action that has failed so often, however long it takes.
-    pub(super) async fn place(&self, action: &Action, failures: &Failures) -> (Permit, Cast) {
+    pub(super) async fn place(&self, action: &Action, failures: &Failures, priority: Priority) -> (Permit, Cast) {
+        // However often it is tried anew, it waits since now.
+        let rank = Rank::of(priority, self.stage.spine.world.elapsed());
         loop {
             let cast = match self.stage.cast(action, failures) {
                 Casting::Take(cast) => *cast,
@@ -330,7 +334,7 @@ impl Conductor {
                 }
             };
             let deadline = tokio::time::Instant::now() + cast.line.shared().policy().deadline.duration();
-            match cast.line.admit(deadline).await {
+            match cast.line.admit_as(rank, deadline).await {
                 Ok(permit) if self.is_still(&cast, action, failures) => return (permit, cast),
                 // The one that is named can act again, which may take its own place then.
                 Ok(_) => {}

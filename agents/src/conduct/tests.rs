@@ -101,6 +101,7 @@ impl Model for Moody {
 
 mod pools;
 mod spending;
+mod urgency;
 
 /// A stage with a writer whose model may be down, and who may stand in for it.
 struct House {
@@ -178,7 +179,12 @@ impl House {
                 "[[steps]]\nid = \"s{step}\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"{step}\"\noutput_max = 20\n"
             )
         };
-        let text = format!("name = \"w\"\n{}", (0..steps).map(step).collect::<String>());
+        self.take_on(&(0..steps).map(step).collect::<String>(), Terms::default()).await
+    }
+
+    /// Starts a run of these steps.
+    async fn take_on(&self, steps: &str, terms: Terms) -> Handle<Run> {
+        let text = format!("name = \"w\"\n{steps}");
         let workflow =
             Arc::new(workflow::check("w.toml", &text, &Known::new(["writer", "reviewer"], ["feed"])).unwrap());
         let order = Order {
@@ -187,7 +193,7 @@ impl House {
             workflow,
             inputs: BTreeMap::new(),
             principal: "ann".to_owned(),
-            terms: Terms::default(),
+            terms,
         };
         let run = self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
         run.ask(Command::new(Act::Accept(Box::new(order)))).await.unwrap();

@@ -19,6 +19,7 @@ use policies::choice::Chosen;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::poison::PoisonPolicy;
+use policies::priority::Priority;
 use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
@@ -215,6 +216,8 @@ pub struct Due {
     pub hash: Arc<str>,
     /// What its step has taken so far, where that is bounded.
     pub tally: Tally,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// What the ledger says to an attempt.

@@ -14,6 +14,7 @@ use policies::failure::FailureClass;
 use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::span::Span;
 use policies::tokens::{Tokens, Usage};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,9 @@ pub struct Terms {
     pub approval: ApprovalPolicy,
     /// What a spent budget does.
     pub when_spent: WhenSpent,
+    /// How urgent its calls are, where a step does not say.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 /// What a spent budget does to a run.

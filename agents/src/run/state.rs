@@ -315,8 +315,8 @@ impl State {
             let failures = leaf.map(Leaf::failures).unwrap_or_default();
             let ReadyStep { path, action, hash } = step.clone();
             let key = EffectKey::hashed(&order.id, &path, &hash);
-            let tally = self.tally_for(&path, &action);
-            Some(Due { key, path, attempt, failures, class, action, hash, tally })
+            let (tally, priority) = (self.tally_for(&path, &action), order.terms.priority_of(&action));
+            Some(Due { key, path, attempt, failures, class, action, hash, tally, priority })
         };
         next.ready.iter().filter_map(due).collect()
     }

@@ -4,6 +4,7 @@
 //! may be done about it after a crash is decided once, when the model's reply is recorded, and never again.
 
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::span::Span;
 use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ impl Talk {
     }
 }
 
-/// What one agent step may take in all; without a bound, what its run and its agent may.
+/// What one agent step may take in all, without a bound what its run and its agent may; and how urgent it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -69,6 +70,9 @@ pub struct Limits {
     /// From its first call on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_max: Option<Span>,
+    /// How urgent its calls are, and those of whoever is asked in it; as its run is without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 impl Limits {
