@@ -14,6 +14,7 @@ pub mod explain;
 pub mod failure;
 pub mod fallback;
 pub mod guard;
+pub mod history;
 pub mod instant;
 pub mod intensity;
 pub mod liveness;

@@ -33,6 +33,9 @@ impl Speaker {
     /// What it is asked by a call, the tools that it may use included.
     pub(super) fn request(&self, call: &AgentCall) -> ModelRequest {
         let mut request = self.spec.request(call);
+        if call.talk.bare {
+            return request;
+        }
         request.tools = self.offered.iter().map(|offered| offered.spec.clone()).collect();
         let can_be_told = self.voice.model.abilities().has(Ability::ToolChoice);
         if !request.tools.is_empty() && self.is_last(&call.talk) && can_be_told {
@@ -50,7 +53,7 @@ impl Speaker {
 impl Conductor {
     /// What the guardrails say of a call before it is made; nothing where it may be.
     pub(super) fn held_back(&self, speaker: &Speaker, call: &AgentCall) -> Option<EffectOutcome> {
-        if call.talk.turns > 0 || call.talk.let_in {
+        if call.talk.turns > 0 || call.talk.let_in || call.talk.bare {
             return None;
         }
         let breach = speaker.spec.kit.breach(Side::Input, &call.prompt, &call.talk, speaker.is_last(&call.talk));
@@ -75,7 +78,11 @@ impl Conductor {
             let (agent, turns) = (&speaker.spec.name, call.talk.turns + 1);
             return failed(format!("`{agent}` has no answer after {turns} turns; raise turns_max, or ask for less"));
         }
-        let mut turn = Turn { content: reply.content.clone(), ..Turn::default() };
+        if call.talk.bare {
+            return EffectOutcome::Ok { output: json!({ "text": text }) };
+        }
+        let history = speaker.spec.kit.history.clone();
+        let mut turn = Turn { content: reply.content.clone(), history, ..Turn::default() };
         if goes_on {
             let asked = |(index, wanted): (usize, &&Wanted)| Asked {
                 id: wanted.id.clone(),

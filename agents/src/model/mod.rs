@@ -26,6 +26,7 @@ pub use error::{Billed, ModelError};
 pub use progress::Progress;
 pub use rate::{RateNews, Window};
 pub use reply::{Finish, ModelReply};
+pub(crate) use request::tokens_about;
 pub use request::{
     Abilities, Ability, CacheMarks, CacheTtl, Effort, ModelRequest, OutputSchema, Thinking, ToolChoice, ToolSpec,
 };

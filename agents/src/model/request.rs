@@ -13,6 +13,10 @@ use super::{Block, Message, ModelError};
 
 /// Tokens that a chat template may put around one turn.
 const TURN_TOKENS_MAX: u64 = 16;
+/// Bytes of a token, for an estimate that is seldom too low.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that one turn takes beside its words, by the same estimate.
+const TURN_TOKENS: u64 = 8;
 /// Tokens of the instructions that a provider adds where tools are offered or a schema is set.
 const FRAME_TOKENS_MAX: u64 = 1024;
 /// The dearest picture of the providers in use, at the largest size that they do not shrink.
@@ -309,6 +313,16 @@ impl ModelRequest {
         let parts = blocks.chain(schemas).chain(output).fold(0, u64::saturating_add);
         Tokens(parts + prefill + turns * TURN_TOKENS_MAX + frames * FRAME_TOKENS_MAX)
     }
+}
+
+/// About how many tokens messages have: a third of their bytes, which is more than most texts take and
+/// the same whoever reads them, so that what is decided by it stays decided.
+pub(crate) fn tokens_about(messages: &[Message]) -> Tokens {
+    let about = |message: &Message| {
+        let bytes = message.content.iter().map(block_tokens).fold(0, u64::saturating_add);
+        bytes.div_ceil(BYTES_PER_TOKEN) + TURN_TOKENS
+    };
+    Tokens(messages.iter().map(about).fold(0, u64::saturating_add))
 }
 
 fn block_tokens(block: &Block) -> u64 {

@@ -214,7 +214,7 @@ impl Draft {
             what: path.to_string(),
             child: deaths.last().map_or_else(String::new, |death| death.child.clone()),
             in_doubt,
-            content: letters::content(&request),
+            content: letters::content(self.state.request(&key, &request).as_ref()),
             deaths: deaths.clone(),
         }));
         let hold = Hold::Poison { letter: id, attempt, reason, request, deaths, in_doubt };
@@ -414,7 +414,7 @@ impl Draft {
             attempt,
             class,
             request_hash: hash.to_string(),
-            request: (*action).clone(),
+            request: action.unsaid(),
             reserved,
             scopes: scopes.to_vec(),
             granted,

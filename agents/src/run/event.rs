@@ -1,7 +1,8 @@
 //! What may happen to a run.
 //!
 //! Invariant: the events of a run, in order, are all there is to know of it.
-//! An intent holds the whole request, so that recovery needs nothing else.
+//! An intent holds the whole request, but for what the outcomes before it say already; so recovery needs
+//! nothing but the stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,9 +107,10 @@ pub struct Intended {
     pub attempt: u32,
     /// What may be done about it after a crash.
     pub class: EffectClass,
-    /// What is asked, whole.
+    /// What is asked, but for what was said before in its talk: that follows from the outcomes before it,
+    /// and would be written again with each turn. [`super::State::request`] has it whole.
     pub request: Action,
-    /// The hash of that, in hexadecimal.
+    /// The hash of what is asked, whole, in hexadecimal.
     pub request_hash: String,
     /// What is reserved for it.
     pub reserved: Money,

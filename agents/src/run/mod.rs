@@ -17,6 +17,7 @@ mod id;
 mod state;
 mod tally;
 mod walks;
+mod whole;
 
 #[cfg(test)]
 mod tests;

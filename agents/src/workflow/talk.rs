@@ -3,6 +3,7 @@
 //! Invariant: a talk follows from what is recorded of its turns. Which tool may be used, with what, and what
 //! may be done about it after a crash is decided once, when the model's reply is recorded, and never again.
 
+use policies::history::HistoryPolicy;
 use policies::money::Money;
 use policies::span::Span;
 use policies::tokens::Tokens;
@@ -23,7 +24,8 @@ pub const ERROR: &str = "error";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Talk {
-    /// What was said after the prompt, the eldest first.
+    /// What was said after the prompt, the eldest first. It follows from what is recorded of the turns
+    /// before, so the journal's intents do without it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Message>,
     /// The turns before this one.
@@ -35,6 +37,9 @@ pub struct Talk {
     /// A person let what the guardrails of the input had held pass.
     #[serde(skip_serializing_if = "is_default")]
     pub let_in: bool,
+    /// It is asked for the sake of the talk, not by the workflow: without tools and guardrails.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bare: bool,
     /// How many agents are above this one that asked it as a tool.
     #[serde(skip_serializing_if = "is_default")]
     pub depth: u32,
@@ -94,6 +99,9 @@ pub struct Turn {
     /// Whether that is about what it said, or about what it is to be asked.
     #[serde(skip_serializing_if = "is_default")]
     pub side: Side,
+    /// How much of the talk is heard in the next turn, as its agent has it now; all where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryPolicy>,
 }
 
 /// The two sides of an agent.

@@ -13,7 +13,7 @@ use crate::config::{Config, ReachConfig, Words};
 /// What an agent has.
 pub(super) fn kit(config: &Config, agent: &str) -> Kit {
     let kit = config.agents.get(agent).map(|agent| agent.kit.clone()).unwrap_or_default();
-    Kit { tools: kit.tools, turns_max: kit.turns_max, guardrails: kit.guardrails }
+    Kit { tools: kit.tools, turns_max: kit.turns_max, guardrails: kit.guardrails, history: kit.history }
 }
 
 /// The MCP servers, with their secrets.

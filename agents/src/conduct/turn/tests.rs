@@ -1,6 +1,7 @@
 //! The talk of an agent with its tools: what is recorded, bounded, told and made again, with scripted models.
 
 mod guardrails;
+mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,7 +74,8 @@ impl House {
             ("https://shop.example/desk", page("the desk is green")),
         ];
         let names = [("shop.example", vec!["1.2.3.4"])];
-        let web = Arc::new(Web { names: names.into(), pages: pages.into(), ..Web::default() });
+        let pages = pages.into_iter().chain(long_pages(8)).collect();
+        let web = Arc::new(Web { names: names.into(), pages, ..Web::default() });
         let (ledger, _) = ground.ledger(Latest::new(BudgetPolicy::default()).watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
         let names: Vec<&str> = members.iter().map(|(name, ..)| *name).collect();
@@ -187,6 +189,16 @@ fn spec(name: &str, model: Arc<Scripted>, kit: Kit) -> AgentSpec {
         terms: AgentTerms::default(),
         kit,
     }
+}
+
+/// Long pages `p1`, `p2` and so on, each of which leads to the next.
+fn long_pages(count: usize) -> impl Iterator<Item = (&'static str, Page)> {
+    let page = move |number: usize| {
+        let leads = if number < count { format!("go to p{}.", number + 1) } else { "this is the end".to_owned() };
+        let text = format!("{leads} {}", "lamps and desks ".repeat(60));
+        (&*format!("https://shop.example/p{number}").leak(), Page::Says("text/plain", text.leak()))
+    };
+    (1..=count).map(page)
 }
 
 /// Reads two pages side by side, then writes.

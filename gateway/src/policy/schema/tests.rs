@@ -117,6 +117,11 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
         (Callboard, "/properties/alerts", "[alerts]\nurl = 'http://a'\n".to_owned()),
         (Callboard, "/properties/chaos", "[chaos]\ntoken = { env = 'A' }\n".to_owned()),
         (Callboard, "/properties/agents/additionalProperties", "[agents.a]\n".to_owned()),
+        (
+            Callboard,
+            "/properties/agents/additionalProperties/properties/history",
+            "[agents.a.history]\ntokens_max = 1000\n".to_owned(),
+        ),
         (Callboard, "/definitions/publisher", "[publishers.a]\nkind = 'webhook'\nurl = 'http://a/b'\n".to_owned()),
     ] {
         let text = format!("{before}{ALIEN} = 1\n");
@@ -253,6 +258,15 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[agents.writer]\nmodel = 'local'\n".to_owned(), true),
         (Callboard, "model = 'local'\n[models.small]\nkind = 'local'\n".to_owned(), true),
         (Callboard, "[agents.writer]\nmodel = 3\n".to_owned(), false),
+        (
+            Callboard,
+            "[agents.writer]\nhistory = { tokens_max = 8000, how = 'summarise', by = 'reviewer' }\n".to_owned(),
+            true,
+        ),
+        (Callboard, "[agents.writer]\nhistory = { tokens_max = 100 }\n".to_owned(), false),
+        (Callboard, "[agents.writer]\nhistory = { how = 'trim' }\n".to_owned(), false),
+        (Callboard, "[agents.writer]\nhistory = { tokens_max = 800, keep_last = 0 }\n".to_owned(), false),
+        (Callboard, "[agents.writer]\nhistory = { tokens_max = 900, how = 'forget' }\n".to_owned(), false),
         (Callboard, "[models.small]\nkind = 'lokal'\n".to_owned(), false),
         (Callboard, "[publishers.a]\nkind = 'webhook'\nurl = 'http://a'\ndeduplicates = 1\n".to_owned(), false),
     ] {
