@@ -160,11 +160,11 @@ pub(crate) fn permit(world: &World) -> Permit {
     Guards::new(world.clone(), policies::guard::Guards::builtin().unwrap()).get("test").try_admit().unwrap()
 }
 
-/// An intent of a model call at that path.
-pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, scopes: Vec<ScopeId>) -> Intended {
-    let request = Action::Agent(AgentCall {
+/// A plain call of the writer.
+pub(crate) fn call(prompt: &str) -> AgentCall {
+    AgentCall {
         agent: "writer".to_owned(),
-        prompt: "Write.".to_owned(),
+        prompt: prompt.to_owned(),
         system: None,
         prefill: None,
         stop: Vec::new(),
@@ -173,7 +173,12 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         seed: 0,
         graded: false,
         talk: Box::default(),
-    });
+    }
+}
+
+/// An intent of a model call at that path.
+pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, scopes: Vec<ScopeId>) -> Intended {
+    let request = Action::Agent(call("Write."));
     Intended {
         at: Timestamp::EPOCH,
         key: as_key(key),

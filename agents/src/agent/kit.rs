@@ -2,6 +2,7 @@
 //! of the text, and takes no more time than the text is long.
 
 use policies::history::HistoryPolicy;
+use policies::price::Reuse;
 use policies::rules::PostRules;
 use regex::Regex;
 
@@ -22,11 +23,20 @@ pub struct Kit {
     pub guardrails: Vec<Guardrail>,
     /// How much of its own talk it hears again; all of it without.
     pub history: Option<HistoryPolicy>,
+    /// How often calls of other steps and runs are expected to begin as its own do, by its tools and
+    /// instructions.
+    pub reuse: Reuse,
 }
 
 impl Default for Kit {
     fn default() -> Self {
-        Self { tools: Permissions::default(), turns_max: TURNS_MAX_DEFAULT, guardrails: Vec::new(), history: None }
+        Self {
+            tools: Permissions::default(),
+            turns_max: TURNS_MAX_DEFAULT,
+            guardrails: Vec::new(),
+            history: None,
+            reuse: Reuse::default(),
+        }
     }
 }
 

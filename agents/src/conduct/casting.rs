@@ -127,7 +127,7 @@ impl Stage {
     /// When its model has no price.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
-        let request = speaker.request(call);
+        let request = speaker.request(call, &self.prices);
         let bounds = voice.model.bounds(&request);
         let model = voice.model.id().0;
         let input = self.ledger.factors().of(&model).reserve(voice.model.counting(), bounds.input);

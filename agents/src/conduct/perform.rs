@@ -148,7 +148,7 @@ impl Conductor {
             run: run.to_owned(),
             path: intent.path.to_string(),
             key: intent.key.as_str().to_owned(),
-            request: speaker.request(call),
+            request: speaker.request(call, &self.stage.prices),
             instead: borrows.then(|| voice.clone()),
         };
         let Admitted { permit, place } = admitted;

@@ -7,9 +7,11 @@
 mod tests;
 
 use policies::failure::FailureClass;
+use policies::price::PriceTable;
 use policies::tokens::Tokens;
 use serde_json::{Value, json};
 
+use super::caching;
 use super::casting::Speaker;
 use super::host::Conductor;
 use crate::agent::Rule;
@@ -31,7 +33,7 @@ const SCORE: &str = "Score: ";
 
 impl Speaker {
     /// What it is asked by a call, the tools that it may use included.
-    pub(super) fn request(&self, call: &AgentCall) -> ModelRequest {
+    pub(super) fn request(&self, call: &AgentCall, prices: &PriceTable) -> ModelRequest {
         let mut request = self.spec.request(call);
         if call.talk.bare {
             return request;
@@ -40,6 +42,12 @@ impl Speaker {
         let can_be_told = self.voice.model.abilities().has(Ability::ToolChoice);
         if !request.tools.is_empty() && self.is_last(&call.talk) && can_be_told {
             request.tool_choice = ToolChoice::None;
+        }
+        if self.voice.model.takes_marks()
+            && let Ok(price) = prices.price(self.voice.model.price_key())
+        {
+            let kit = &self.spec.kit;
+            request.cache = caching::marks(price, kit.reuse, (call.talk.turns, kit.turns_max(&call.talk)), &request);
         }
         request
     }

@@ -62,6 +62,11 @@ pub trait Model: Send + Sync {
         false
     }
 
+    /// Whether its provider keeps beginnings of requests only where they are marked.
+    fn takes_marks(&self) -> bool {
+        false
+    }
+
     /// How far the count can be trusted.
     fn counting(&self) -> Counting {
         Counting::AtMost

@@ -9,7 +9,7 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Block, Message, ModelError};
+use super::{Block, Message, ModelError, Role};
 
 /// Tokens that a chat template may put around one turn.
 const TURN_TOKENS_MAX: u64 = 16;
@@ -151,6 +151,10 @@ pub struct CacheMarks {
     /// The tools and the instructions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<CacheTtl>,
+    /// The conversation before the model's latest turn in it, which is where the request before this one
+    /// ended: a provider looks only so far back from a mark for what it keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<CacheTtl>,
     /// The whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<CacheTtl>,
@@ -293,6 +297,15 @@ impl ModelRequest {
             return refused(format!("{tokens} tokens of thinking leave nothing of the {most} to answer with"));
         }
         Ok(())
+    }
+
+    /// About how many tokens stand before what was said in the talk: its tools and instructions.
+    pub(crate) fn stable_about(&self) -> Tokens {
+        let system: Vec<Message> = self.messages.iter().filter(|said| said.role == Role::System).cloned().collect();
+        let tools = self.tools.iter().map(|tool| {
+            (tool.name.len() + tool.description.len() + tool.schema.to_string().len()) as u64 / BYTES_PER_TOKEN
+        });
+        tokens_about(&system) + Tokens(tools.sum())
     }
 
     /// An upper bound of its tokens by any tokenizer in use, which makes at most one token of a byte;

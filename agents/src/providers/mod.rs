@@ -165,6 +165,10 @@ impl Model for Remote {
         Abilities::all_but(api.iter().chain(&self.options.without))
     }
 
+    fn takes_marks(&self) -> bool {
+        matches!(self.options.api, Api::Anthropic(_))
+    }
+
     fn shows_life(&self) -> bool {
         self.options.stream
     }
@@ -175,11 +179,11 @@ impl Model for Remote {
     }
 
     fn bounds(&self, request: &ModelRequest) -> Bounds {
-        let marks = [request.cache.system, request.cache.messages];
+        let marks = [request.cache.system, request.cache.earlier, request.cache.messages];
         Bounds {
             input: self.count(request),
             output: request.output_max,
-            hour_cache: matches!(self.options.api, Api::Anthropic(_)) && marks.contains(&Some(CacheTtl::Hour)),
+            hour_cache: self.takes_marks() && marks.contains(&Some(CacheTtl::Hour)),
             ..Bounds::default()
         }
     }

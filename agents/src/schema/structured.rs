@@ -144,6 +144,10 @@ impl Model for Structured {
         self.0.abilities().with(Ability::Schema)
     }
 
+    fn takes_marks(&self) -> bool {
+        self.0.takes_marks()
+    }
+
     fn shows_life(&self) -> bool {
         self.0.shows_life()
     }

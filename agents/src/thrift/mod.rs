@@ -111,6 +111,10 @@ impl Model for Thrifty {
         self.model.abilities()
     }
 
+    fn takes_marks(&self) -> bool {
+        self.model.takes_marks()
+    }
+
     fn shows_life(&self) -> bool {
         self.model.shows_life()
     }

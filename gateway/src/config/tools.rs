@@ -10,6 +10,7 @@ use agents::workflow::{EffectClass, OnBreach, Side, TURNS_MAX};
 use policies::document::{self, Located, Mistakes, Section, Text};
 use policies::history::{self, HistoryPolicy, How};
 use policies::pattern;
+use policies::price::Reuse;
 use policies::rules::PostRules;
 use policies::span::Span;
 use regex::RegexBuilder;
@@ -139,11 +140,19 @@ pub struct KitConfig {
     pub guardrails: Vec<Guardrail>,
     /// How much of its own talk it hears again.
     pub history: Option<HistoryPolicy>,
+    /// How often other calls are expected to begin as its own do.
+    pub reuse: Reuse,
 }
 
 impl Default for KitConfig {
     fn default() -> Self {
-        Self { tools: Permissions::default(), turns_max: TURNS_MAX_DEFAULT, guardrails: Vec::new(), history: None }
+        Self {
+            tools: Permissions::default(),
+            turns_max: TURNS_MAX_DEFAULT,
+            guardrails: Vec::new(),
+            history: None,
+            reuse: Reuse::default(),
+        }
     }
 }
 
@@ -162,6 +171,7 @@ impl KitConfig {
             turns_max: section.whole("turns_max", 1..=TURNS_MAX, mistakes).unwrap_or(TURNS_MAX_DEFAULT),
             guardrails: guardrails.into_iter().filter_map(|table| guardrail(table, names, mistakes)).collect(),
             history: history(section, names, mistakes),
+            reuse: section.or_default("prompt_cache", mistakes),
         }
     }
 }

@@ -20,7 +20,11 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
     set("stream", json!(asked.stream));
     let mut messages: Vec<Value> = asked.messages.iter().filter_map(turn).collect();
     if let Some(ttl) = request.cache.messages {
-        mark(messages.last_mut().and_then(|last| last["content"].as_array_mut()?.last_mut()), ttl);
+        mark(end_of(messages.last_mut()), ttl);
+    }
+    if let Some(ttl) = request.cache.earlier {
+        let latest = messages.iter().rposition(|said| said["role"] == "assistant");
+        mark(end_of(latest.and_then(|at| messages.get_mut(at.checked_sub(1)?))), ttl);
     }
     set("messages", json!(messages));
     let system = asked.system();
@@ -54,6 +58,11 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
         set("output_config", Value::Object(output));
     }
     Value::Object(body)
+}
+
+/// The last block of a turn.
+fn end_of(turn: Option<&mut Value>) -> Option<&mut Value> {
+    turn?["content"].as_array_mut()?.last_mut()
 }
 
 fn mark(block: Option<&mut Value>, ttl: CacheTtl) {

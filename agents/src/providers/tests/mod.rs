@@ -122,7 +122,8 @@ fn asked(scene: &str) -> ModelRequest {
         }
         "thinking" => ModelRequest { thinking: Some(Thinking::Effort(Effort::Low)), ..asking() },
         "cache" => {
-            let marks = CacheMarks { system: Some(CacheTtl::Hour), messages: Some(CacheTtl::FiveMinutes) };
+            let (system, messages) = (Some(CacheTtl::Hour), Some(CacheTtl::FiveMinutes));
+            let marks = CacheMarks { system, messages, ..CacheMarks::default() };
             ModelRequest { cache: marks, ..asking() }
         }
         _ => asking(),

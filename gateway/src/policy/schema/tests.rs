@@ -122,6 +122,11 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
             "/properties/agents/additionalProperties/properties/history",
             "[agents.a.history]\ntokens_max = 1000\n".to_owned(),
         ),
+        (
+            Callboard,
+            "/properties/agents/additionalProperties/properties/prompt_cache",
+            "[agents.a.prompt_cache]\n".to_owned(),
+        ),
         (Callboard, "/definitions/publisher", "[publishers.a]\nkind = 'webhook'\nurl = 'http://a/b'\n".to_owned()),
     ] {
         let text = format!("{before}{ALIEN} = 1\n");
@@ -263,6 +268,9 @@ fn the_other_files_are_taken_or_refused_by_both() {
             "[agents.writer]\nhistory = { tokens_max = 8000, how = 'summarise', by = 'reviewer' }\n".to_owned(),
             true,
         ),
+        (Callboard, "[agents.writer]\nprompt_cache = { within_1h = 20 }\n".to_owned(), true),
+        (Callboard, "[agents.writer]\nprompt_cache = { within_5m = -1 }\n".to_owned(), false),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\ncache_prefix_min = 2048\n"), true),
         (Callboard, "[agents.writer]\nhistory = { tokens_max = 100 }\n".to_owned(), false),
         (Callboard, "[agents.writer]\nhistory = { how = 'trim' }\n".to_owned(), false),
         (Callboard, "[agents.writer]\nhistory = { tokens_max = 800, keep_last = 0 }\n".to_owned(), false),
