@@ -204,6 +204,7 @@ pub(crate) fn resolved(path: &str, key: &str, attempt: u32, cost: Money) -> Reso
         took: Span::from_millis(250),
         then: Then::Done,
         death: None,
+        replied: None,
     }
 }
 

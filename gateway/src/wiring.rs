@@ -3,6 +3,7 @@
 //! Invariant: nothing is fetched or opened that this configuration does not
 //! use, and every failure says what to bring or change.
 
+mod telemetry;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -127,6 +128,7 @@ pub async fn parts(
         feed: Some(config.feed_folder().join(FeedOptions::default().path)),
         alerts: alerts(config, world)?,
         live,
+        telemetry: telemetry::sent(config, world)?,
     })
 }
 

@@ -23,4 +23,5 @@ mod serve;
 mod simulation;
 mod standing_in;
 mod storage_faults;
+mod telemetry;
 mod words;

@@ -135,7 +135,8 @@ impl Stage {
         let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
         let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
         let worst = self.prices.worst_case(voice.model.price_key(), &bounds)?;
-        Ok((ModelCall { model, agent: spec.name.clone(), counted }, worst))
+        let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
+        Ok((ModelCall { model, agent, counted, provider }, worst))
     }
 
     /// Whether an action is one that this guard stands around, and nobody stands in.

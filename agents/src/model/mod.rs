@@ -47,6 +47,11 @@ pub trait Model: Send + Sync {
     /// The model's name at its provider.
     fn id(&self) -> ModelId;
 
+    /// Whose model it is, in the words of OpenTelemetry's conventions where they have one.
+    fn provider(&self) -> &'static str {
+        "local"
+    }
+
     /// The model's key in the price table.
     fn price_key(&self) -> &str;
 

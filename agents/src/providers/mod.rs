@@ -152,6 +152,16 @@ impl Model for Remote {
         ModelId(self.options.model.clone())
     }
 
+    fn provider(&self) -> &'static str {
+        match self.options.api {
+            Api::Anthropic(_) => "anthropic",
+            Api::Chat(ChatDialect::OpenAi) | Api::Responses(ResponsesDialect::OpenAi) => "openai",
+            Api::Chat(ChatDialect::Sonar) | Api::Responses(ResponsesDialect::Perplexity) => "perplexity",
+            // The conventions have no word for a server that only speaks as OpenAI does.
+            Api::Chat(ChatDialect::Compatible) => "openai_compatible",
+        }
+    }
+
     fn price_key(&self) -> &str {
         self.options.price.as_deref().unwrap_or(&self.options.model)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actors::letters::{Death, LetterId};
 
-use super::event::{EffectOutcome, ModelCall, StandIn, Terms};
+use super::event::{EffectOutcome, ModelCall, Replied, StandIn, Terms};
 use super::id::{EffectKey, RunId};
 use super::state::Status;
 use super::tally::Tally;
@@ -192,6 +192,8 @@ pub struct Outcome {
     pub death: Option<Death>,
     /// When it is poison, as those who carry it out have it now.
     pub poison: PoisonPolicy,
+    /// What a model's reply was like, where there was one.
+    pub replied: Option<Replied>,
 }
 
 /// An effect whose turn it is.

@@ -127,7 +127,7 @@ impl Draft {
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Result<(), Refusal> {
-        let Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison } = outcome;
+        let Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison, replied } = outcome;
         let intent = match self.state.open(&of) {
             Some(intent) => intent.clone(),
             None => return Err(self.not_open(of)),
@@ -146,6 +146,7 @@ impl Draft {
             took,
             then,
             death,
+            replied,
         })));
         match (then, outcome) {
             (Then::Park, EffectOutcome::Unknown { reason }) if is_poison && poison.then == poison::Then::DeadLetter => {
@@ -263,6 +264,7 @@ impl Draft {
                 // Nobody knows what ended whoever was at it.
                 death: Some(Death::new(self.now, child, FailureClass::Shutdown, reason, false)),
                 poison,
+                replied: None,
             })?;
         }
         Ok(())

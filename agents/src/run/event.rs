@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::{EffectKey, RunId};
+use crate::model::Finish;
 use crate::workflow::{Action, EffectClass, StepPath, Workflow, WorkflowVersion};
 
 /// Something that happened to a run.
@@ -135,6 +136,9 @@ pub struct ModelCall {
     pub agent: String,
     /// The input as it was counted here, before the call.
     pub counted: Tokens,
+    /// Whose model it is, in the words of OpenTelemetry's conventions; empty where that was not noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
 }
 
 /// Who carries an effect out instead of the one that its request names.
@@ -188,6 +192,22 @@ pub struct Resolved {
     /// Who died during it, where somebody did or may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<Death>,
+    /// What a model's reply was like, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied: Option<Replied>,
+}
+
+/// What a model's reply was like, beside its words and its cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replied {
+    /// Why it ended.
+    pub finish: Finish,
+    /// The model that answered, as its provider calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// From the request to its first piece, where it came in pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_chunk: Option<Span>,
 }
 
 /// How an attempt ended.

@@ -28,7 +28,7 @@ pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Ref
 pub use decide::AUTOMATIC;
 pub use event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, ModelCall,
-    Parked, Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
+    Parked, Rejected, Reopened, Replied, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
 };
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};

@@ -136,6 +136,10 @@ impl Model for Structured {
         self.0.id()
     }
 
+    fn provider(&self) -> &'static str {
+        self.0.provider()
+    }
+
     fn price_key(&self) -> &str {
         self.0.price_key()
     }

@@ -103,6 +103,10 @@ impl Model for Thrifty {
         self.model.id()
     }
 
+    fn provider(&self) -> &'static str {
+        self.model.provider()
+    }
+
     fn price_key(&self) -> &str {
         self.model.price_key()
     }

@@ -173,7 +173,7 @@ impl Turn {
     ///
     /// # Errors
     /// When what is recorded is no turn.
-    pub(super) fn of(output: &Value) -> Result<Option<Self>, String> {
+    pub(crate) fn of(output: &Value) -> Result<Option<Self>, String> {
         output.get(TURN).map(Self::deserialize).transpose().map_err(|error| error.to_string())
     }
 

@@ -19,6 +19,7 @@ use agents::front::Front;
 use agents::ledger::{LedgerArguments, LedgerHandle};
 use agents::publisher::PublisherHandle;
 use agents::run::Run;
+use agents::telemetry::{SHELF, SHELF_VERSION, Source, Telemetry};
 use agents::tool::Toolbox;
 use agents::tool::mcp::McpHandle;
 use agents::workflow::Known;
@@ -116,7 +117,6 @@ impl System {
             aggregator: AggregatorArguments { journal: journal.clone(), reports: reports.clone() },
             publishers: parts.publishers.clone(),
         };
-        let known = known(&stage);
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, in_force.tree());
         let factories = factories::all(&stage, makings);
@@ -134,24 +134,26 @@ impl System {
         if let Some(live) = &parts.live {
             live.attach(journal.clone(), &tree);
         }
+        let telemetry = telemetry(&mut parts, &journal, &metrics)?;
         let Parts { feed, live, workspace, .. } = parts;
         let system = Self {
             world,
             journal,
             opened,
             tree,
+            known: known(&stage),
             stage,
             runs,
             outlook,
             reports,
             metrics,
-            known,
             announce: OnceLock::new(),
             folds: Folds::default(),
             workspace,
             in_force,
             feed,
             live,
+            telemetry,
             committed,
         };
         waker.wake().await.map_err(StartError::Runs)?;
@@ -198,6 +200,14 @@ fn commit(world: &World, committer: Committer) -> Result<CancellationToken, Star
         })?;
     }
     Ok(committed)
+}
+
+/// Spans and histograms on their way, where they go anywhere.
+fn telemetry(parts: &mut Parts, journal: &Journal, metrics: &Metrics) -> Result<Option<Telemetry>, StartError> {
+    let Some((collector, options)) = parts.telemetry.take() else { return Ok(None) };
+    let shelf = parts.shelves.open(SHELF, SHELF_VERSION)?;
+    let (world, journal, metrics) = (parts.world.clone(), journal.clone(), metrics.clone());
+    Ok(Some(Telemetry::start(Source { world, journal, metrics, shelf }, collector, options)))
 }
 
 /// What workflows may name.

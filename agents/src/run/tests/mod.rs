@@ -129,6 +129,7 @@ impl Host {
             retry: self.retry,
             death,
             poison: self.poison,
+            replied: None,
         })))
     }
 

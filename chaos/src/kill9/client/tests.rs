@@ -190,6 +190,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             took: Span::ZERO,
             then: Then::Done,
             death: None,
+            replied: None,
         }))
     };
     let ok = || EffectOutcome::Ok { output: json!({}) };

@@ -116,6 +116,8 @@ fn the_schemas_know_the_keys_that_the_readers_know() {
         (Callboard, "/properties/policies", "[policies]\n".to_owned()),
         (Callboard, "/properties/alerts", "[alerts]\nurl = 'http://a'\n".to_owned()),
         (Callboard, "/properties/chaos", "[chaos]\ntoken = { env = 'A' }\n".to_owned()),
+        (Callboard, "/properties/telemetry", "[telemetry]\n".to_owned()),
+        (Callboard, "/properties/telemetry/properties/otlp", "[telemetry.otlp]\nurl = 'http://a'\n".to_owned()),
         (Callboard, "/properties/agents/additionalProperties", "[agents.a]\n".to_owned()),
         (Callboard, "/definitions/publisher", "[publishers.a]\nkind = 'webhook'\nurl = 'http://a/b'\n".to_owned()),
     ] {
