@@ -1,10 +1,12 @@
-//! The guard around every effect, in this order: deadline, concurrency, rate, breaker. Invariant:
+//! The guard around every effect, in this order: deadline, concurrency, rate, breaker; who waits for a place
+//! or the rate is let through by its rank. Invariant:
 //! its state lives here and outlives the actors that use it; every admitted call is recorded once,
 //! an abandoned one as saying nothing about the other side.
 
 mod limit;
 mod line;
 mod slots;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,9 @@ use std::time::Duration;
 use policies::breaker::{Admission, Breaker, BreakerState, Epoch, Outcome};
 use policies::failure::FailureClass;
 use policies::guard::GuardPolicy;
+use policies::latency::Latency;
+use policies::priority::{Priority, Rank};
+use policies::span::Span;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +60,7 @@ struct Inner {
     slots: Slots,
     pace: Pace,
     breaker: Mutex<Breaker>,
+    latency: Mutex<Latency>,
 }
 
 /// Why a call may not be made now.
@@ -176,6 +182,7 @@ impl Guard {
             slots: Slots::new(policy.concurrency),
             pace: Pace::new(policy.rate, world),
             breaker: Mutex::new(Breaker::new(policy.breaker)),
+            latency: Mutex::default(),
             policy: Mutex::new(policy),
         }))
     }
@@ -202,9 +209,19 @@ impl Guard {
 
     /// A permit, if a call may be made at once.
     pub fn try_admit(&self) -> Option<Permit> {
-        let slot = self.0.slots.try_take()?;
-        self.0.pace.check().ok()?;
+        self.try_admit_as(self.rank(Priority::Normal))
+    }
+
+    /// The same for a call of this rank: it is not let through before those that wait and are before it.
+    fn try_admit_as(&self, rank: Rank) -> Option<Permit> {
+        let slot = self.0.slots.try_take(rank)?;
+        self.0.pace.check_as(rank).ok()?;
         self.pass_breaker(slot).ok()
+    }
+
+    /// The rank of a call that comes now.
+    pub fn rank(&self, priority: Priority) -> Rank {
+        Rank::of(priority, self.0.world.elapsed())
     }
 
     /// A permit, once there is one. It waits for concurrency and rate until the deadline; at an
@@ -213,13 +230,17 @@ impl Guard {
     /// # Errors
     /// The first of them, in their order, that does not let the call through.
     pub async fn admit(&self, deadline: Instant) -> Result<Permit, Refused> {
+        self.admit_as(self.rank(Priority::Normal), deadline).await
+    }
+
+    async fn admit_as(&self, rank: Rank, deadline: Instant) -> Result<Permit, Refused> {
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
-        let Some(slot) = self.0.slots.take(deadline).await else {
+        let Some(slot) = self.0.slots.take(rank, deadline).await else {
             return Err(Refused::Deadline(Waiting::Concurrency));
         };
-        self.0.pace.pass(deadline).await?;
+        self.0.pace.pass(rank, deadline).await?;
         self.pass_breaker(slot)
     }
 
@@ -274,6 +295,16 @@ impl Guard {
     /// What its breaker would say to a call now.
     pub fn foresee(&self) -> Admission {
         lock(&self.0.breaker).foresee(self.0.world.elapsed())
+    }
+
+    /// A call has ended that says how long others will take.
+    pub fn measure(&self, took: Duration) {
+        lock(&self.0.latency).observe(took, self.0.world.elapsed());
+    }
+
+    /// How long its calls took lately; none where none has said so for a while.
+    pub fn latency(&self) -> Option<Span> {
+        lock(&self.0.latency).estimate(self.0.world.elapsed())
     }
 
     /// Tells those who follow the guards that one of them has moved.

@@ -2,6 +2,9 @@
 //! module, and label values come from closed sets, never from users: what comes and goes at run time is
 //! counted under the name of its supervisor.
 
+mod calls;
+pub mod convention;
+mod export;
 mod mailboxes;
 mod supervision;
 
@@ -12,12 +15,17 @@ use policies::failure::FailureClass;
 use policies::money::Money;
 use policies::tokens::Tokens;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use calls::Calls;
+pub use calls::{Attributes, CallEnded, Measured, Series};
+use export::Exports;
+pub use export::{Fate, Signal};
 use mailboxes::Mailboxes;
 use supervision::Supervision;
 pub use supervision::{Breaker, Census, Held, Kin};
@@ -35,6 +43,10 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Mutex<Registry>,
+    /// What has the names of the conventions, without our prefix.
+    conventional: Registry,
+    calls: Arc<Calls>,
+    exports: Exports,
     listed: Mutex<Vec<Listed>>,
     supervision: Supervision,
     effects: Family<ByEffect, Counter>,
@@ -98,8 +110,14 @@ impl Default for Metrics {
 impl Metrics {
     /// A registry with every metric at zero.
     pub fn new() -> Self {
+        let calls = Arc::<Calls>::default();
+        let mut conventional = Registry::default();
+        conventional.register_collector(Box::new(Arc::clone(&calls)));
         let inner = Inner {
             registry: Mutex::new(Registry::with_prefix(PREFIX)),
+            conventional,
+            calls,
+            exports: Exports::default(),
             listed: Mutex::default(),
             supervision: Supervision::default(),
             effects: Family::default(),
@@ -122,6 +140,7 @@ impl Metrics {
         metrics.register("journal_appends", "Batches appended, by entity and outcome", this.appends.clone());
         metrics.register("journal_append_seconds", "Time from submission to sync", this.append_seconds.clone());
         this.mailboxes.register(&metrics);
+        this.exports.register(&metrics);
         metrics.register("tokens", "Tokens used, by model and direction", this.tokens.clone());
         metrics.register("nanodollars", "Money spent, by model", this.nanodollars.clone());
         metrics
@@ -142,7 +161,13 @@ impl Metrics {
 
     /// Every metric that there is, whether anything was counted in it or not.
     pub fn listed(&self) -> Vec<Listed> {
-        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let conventional = self.0.calls.instruments().map(|one| Listed {
+            name: one.prometheus.to_owned(),
+            kind: "histogram",
+            help: one.help.to_owned(),
+        });
+        let own = self.0.listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        own.into_iter().chain(conventional).collect()
     }
 
     /// An effect behind the guard `name` ended: well (`None`) or with a failure.
@@ -171,8 +196,11 @@ impl Metrics {
     /// Everything, in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
+        let written = encode_registry(&mut text, &self.registry())
+            .and_then(|()| encode_registry(&mut text, &self.0.conventional))
+            .and_then(|()| encode_eof(&mut text));
         // Writing to a String fails only if a metric fails to describe itself.
-        if prometheus_client::encoding::text::encode(&mut text, &self.registry()).is_err() {
+        if written.is_err() {
             tracing::error!("the metrics cannot be written down");
         }
         text
@@ -212,17 +240,18 @@ mod tests {
     #[test]
     fn the_page_lists_each_metric_with_its_kind_and_none_that_there_is_not() {
         let page = include_str!("../../docs/metrics.md");
-        let rows = page.lines().filter_map(|line| line.strip_prefix("| `callboard_"));
+        let names = ["| `callboard_", "| `gen_ai_"];
+        let rows = page.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
         let cell =
             |row: &str, at: usize| row.split('|').nth(at).unwrap_or_default().trim().trim_matches('`').to_owned();
-        let mut told: Vec<_> = rows.map(|row| (format!("callboard_{}", cell(row, 0)), cell(row, 1))).collect();
+        let mut told: Vec<_> = rows.map(|row| (cell(row, 1), cell(row, 2))).collect();
         let metrics = Metrics::new().listed();
         let mut listed: Vec<_> = metrics.iter().map(|one| (one.name.clone(), one.kind.to_owned())).collect();
         told.sort();
         listed.sort();
         assert_eq!(told, listed);
         assert!(metrics.iter().all(|one| !one.help.is_empty() && one.kind != "unknown"));
-        let unit = |name: &str| ["_total", "_seconds"].iter().any(|suffix| name.ends_with(suffix));
+        let unit = |name: &str| ["_total", "_seconds", "_token_usage"].iter().any(|suffix| name.ends_with(suffix));
         assert!(metrics.iter().all(|one| one.kind == "gauge" || unit(&one.name)), "a counter or a time says so");
     }
 }

@@ -161,11 +161,11 @@ pub(crate) fn permit(world: &World) -> Permit {
     Guards::new(world.clone(), policies::guard::Guards::builtin().unwrap()).get("test").try_admit().unwrap()
 }
 
-/// An intent of a model call at that path.
-pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, scopes: Vec<ScopeId>) -> Intended {
-    let request = Action::Agent(AgentCall {
+/// A plain call of the writer.
+pub(crate) fn call(prompt: &str) -> AgentCall {
+    AgentCall {
         agent: "writer".to_owned(),
-        prompt: "Write.".to_owned(),
+        prompt: prompt.to_owned(),
         system: None,
         prefill: None,
         stop: Vec::new(),
@@ -174,7 +174,12 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         seed: 0,
         graded: false,
         talk: Box::default(),
-    });
+    }
+}
+
+/// An intent of a model call at that path.
+pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, scopes: Vec<ScopeId>) -> Intended {
+    let request = Action::Agent(call("Write."));
     Intended {
         at: Timestamp::EPOCH,
         key: as_key(key),
@@ -187,6 +192,7 @@ pub(crate) fn intended(path: &str, key: &str, attempt: u32, reserved: Money, sco
         scopes,
         granted: None,
         stand_in: None,
+        choice: None,
         call: None,
     }
 }
@@ -205,6 +211,7 @@ pub(crate) fn resolved(path: &str, key: &str, attempt: u32, cost: Money) -> Reso
         took: Span::from_millis(250),
         then: Then::Done,
         death: None,
+        replied: None,
     }
 }
 

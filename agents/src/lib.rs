@@ -16,6 +16,7 @@ pub mod run;
 pub mod schema;
 pub mod scripted;
 pub mod secret;
+pub mod telemetry;
 pub mod thrift;
 pub mod tool;
 pub mod workflow;

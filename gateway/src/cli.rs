@@ -93,6 +93,9 @@ pub struct EvalArgs {
     /// Files of cases, and folders of such files
     #[arg(required = true)]
     pub cases: Vec<PathBuf>,
+    /// One of the agent's pool, with which it is to answer; without it, as it chooses
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
     /// So many cases at once
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub parallel: u8,

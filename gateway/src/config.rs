@@ -7,6 +7,7 @@ mod address;
 mod model;
 mod read;
 mod secrets;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub use crate::secret_source::SecretSource;
 pub use model::{ModelConfig, ServerModel};
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use tools::{KitConfig, McpConfig, ReachConfig, Words};
 
 use crate::system::agents;
@@ -70,6 +72,8 @@ pub struct Config {
     pub alerts: Option<AlertsConfig>,
     /// Faults on purpose in the running system; there are none without it.
     pub chaos: Option<ChaosConfig>,
+    /// Where spans and histograms are sent.
+    pub telemetry: TelemetryConfig,
 }
 
 /// Where alerts of budgets are sent.
@@ -101,6 +105,7 @@ impl Default for Config {
             policies: PolicyFiles::default(),
             alerts: None,
             chaos: None,
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -322,7 +327,8 @@ impl Config {
         if let Some(AlertsConfig { key: Some(key), .. }) = &mut self.alerts {
             key.resolve(folder);
         }
-        for words in self.mcp.values_mut().flat_map(McpConfig::words_mut) {
+        let headers = self.telemetry.otlp.iter_mut().flat_map(|otlp| otlp.headers.values_mut());
+        for words in self.mcp.values_mut().flat_map(McpConfig::words_mut).chain(headers) {
             if let Words::Secret(source) = words {
                 source.resolve(folder);
             }

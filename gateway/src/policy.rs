@@ -7,6 +7,7 @@ mod casting;
 mod documents;
 mod schema;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agents::agent::{AGENT_GUARD, AgentTerms};
@@ -114,6 +115,7 @@ impl Policies {
         AgentTerms {
             breaks: worker.is_some_and(|worker| worker.breaker.is_some()),
             paced: worker.is_some_and(|worker| worker.rate.is_some()),
+            pool: worker.and_then(|worker| worker.pool.clone()).map(Arc::new),
             fallback: self.tree.fallback(agent).to_vec(),
         }
     }

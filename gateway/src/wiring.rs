@@ -3,6 +3,7 @@
 //! Invariant: nothing is fetched or opened that this configuration does not
 //! use, and every failure says what to bring or change.
 
+mod telemetry;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -127,6 +128,7 @@ pub async fn parts(
         feed: Some(config.feed_folder().join(FeedOptions::default().path)),
         alerts: alerts(config, world)?,
         live,
+        telemetry: telemetry::sent(config, world)?,
     })
 }
 
@@ -276,12 +278,15 @@ impl Models<'_> {
         })
     }
 
-    /// The models that can stand in: all that are named in the configuration, and the local one where a
+    /// The models that agents choose among, and that can stand in: all that are named in the configuration, and the local one where a
     /// list names it.
     async fn stand_ins(&mut self) -> anyhow::Result<BTreeMap<String, NamedModel>> {
         let (config, tree) = (self.config, &self.policies.tree);
         let local = StandIn::Model(LOCAL.to_owned());
-        let is_local_named = tree.nodes.keys().any(|worker| tree.fallback(worker).contains(&local));
+        let names_local = |worker: &String| {
+            tree.fallback(worker).contains(&local) || tree.pool(worker).iter().any(|model| model == LOCAL)
+        };
+        let is_local_named = tree.nodes.keys().any(names_local);
         let mut models = BTreeMap::new();
         for name in config.model_names().filter(|name| config.named.contains_key(*name) || is_local_named) {
             let Some(named) = config.named_model(name) else { continue };

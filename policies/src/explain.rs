@@ -57,7 +57,7 @@ pub fn node(source: Source<'_>, name: &str) -> Result<Option<Vec<Setting>>, Vec<
     add_unset(
         &mut found,
         match node {
-            NodePolicy::Worker(_) => &["allowance", "breaker", "fallback", "liveness", "rate"],
+            NodePolicy::Worker(_) => &["allowance", "breaker", "fallback", "liveness", "pool", "rate"],
             NodePolicy::Dynamic(_) => &["allowance", "child.allowance", "child.liveness"],
             NodePolicy::Supervisor(_) => &["allowance"],
         },

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{budget::ScopeId, text::serde_as_text};
+use crate::{budget::ScopeId, choice::Rating, text::serde_as_text};
 
 /// The most that one list may name.
 pub const STAND_INS_MAX: usize = 8;
@@ -141,12 +141,34 @@ pub enum Outage {
         /// The scope whose budget that is.
         scope: ScopeId,
     },
+    /// It cannot do what the call needs.
+    Unable {
+        /// What that is, such as "use tools".
+        need: String,
+    },
+    /// Nobody knows what it costs.
+    Unpriced {
+        /// Its key in the price table.
+        model: String,
+    },
+    /// Evaluation has found it worse than its pool allows.
+    Worse {
+        /// How good it is.
+        quality: Rating,
+        /// The least that is allowed.
+        quality_min: Rating,
+    },
 }
 
 impl Outage {
     /// Whether it passes by itself, so that the one that is out is worth waiting for.
     pub const fn passes(&self) -> bool {
         matches!(self, Self::Breaker { .. } | Self::Down { .. })
+    }
+
+    /// Whether it is about the call and the one that would make it, whoever is up and whatever is paid.
+    pub const fn is_bar(&self) -> bool {
+        matches!(self, Self::Unable { .. } | Self::Unpriced { .. } | Self::Worse { .. })
     }
 }
 
@@ -157,6 +179,11 @@ impl fmt::Display for Outage {
             Self::Down { worker } => write!(f, "{worker} is down"),
             Self::Spent { guard } => write!(f, "its attempts with {guard} are used up"),
             Self::Budget { scope } => write!(f, "the budget of {scope} does not cover it"),
+            Self::Unable { need } => write!(f, "it cannot {need}"),
+            Self::Unpriced { model } => write!(f, "the price table has no model `{model}`"),
+            Self::Worse { quality, quality_min } => {
+                write!(f, "its quality is {quality}, and {quality_min} is the least")
+            }
         }
     }
 }

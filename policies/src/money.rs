@@ -151,6 +151,11 @@ impl PricePerMillion {
         Self(self.0.saturating_add(self.0))
     }
 
+    /// In nano-dollars for a million tokens.
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0.0
+    }
+
     /// What so many tokens cost, rounded up to the nano-dollar.
     pub fn cost(self, tokens: Tokens) -> Money {
         cost([(self, tokens)])

@@ -6,6 +6,7 @@
 //! call costs counts over the table.
 
 mod fee;
+mod keeping;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use fee::{Fee, NotFee};
+pub use keeping::{Keep, Reuse};
 
 /// The text of the prices compiled in, `defaults/prices.toml`.
 pub const BUILTIN: &str = include_str!("../defaults/prices.toml");
@@ -42,6 +44,8 @@ pub struct ModelPrice {
     /// Per million input tokens written to the cache for one hour; where it is
     /// not written, twice the price of input.
     pub cache_write_1h: PricePerMillion,
+    /// The shortest beginning of a request that the provider keeps, where it is marked.
+    pub cache_prefix_min: Tokens,
     /// For each request, tokens aside.
     pub request: Fee,
     /// For each web search.
@@ -96,6 +100,8 @@ struct Written {
     cache_read: Option<PricePerMillion>,
     cache_write: Option<PricePerMillion>,
     cache_write_1h: Option<PricePerMillion>,
+    #[serde(default = "prefix_min")]
+    cache_prefix_min: Tokens,
     #[serde(default)]
     request: Fee,
     #[serde(default)]
@@ -106,6 +112,10 @@ struct Written {
     tiers: Vec<Tier>,
 }
 
+const fn prefix_min() -> Tokens {
+    keeping::PREFIX_MIN
+}
+
 impl From<Written> for ModelPrice {
     fn from(written: Written) -> Self {
         Self {
@@ -114,6 +124,7 @@ impl From<Written> for ModelPrice {
             cache_read: written.cache_read.unwrap_or(written.input),
             cache_write: written.cache_write.unwrap_or(written.input),
             cache_write_1h: written.cache_write_1h.unwrap_or_else(|| written.input.twice()),
+            cache_prefix_min: written.cache_prefix_min,
             request: written.request,
             search: written.search,
             cpu_second: written.cpu_second,

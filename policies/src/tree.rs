@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backoff::Backoff,
     breaker::BreakerPolicy,
+    choice::PoolPolicy,
     document,
     fallback::StandIn,
     intensity::{Allowance, Intensity},
@@ -151,6 +152,9 @@ pub struct WorkerPolicy {
     /// How often an agent may make a call, or `None` for as often as its model's guard allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// The models that an agent speaks with instead of its own, or `None` for its own alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolPolicy>,
     /// Who stands in for an agent while it cannot act, the first choice first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<StandIn>,
@@ -170,6 +174,7 @@ impl Default for WorkerPolicy {
             liveness: None,
             breaker: None,
             rate: None,
+            pool: None,
             fallback: Vec::new(),
         }
     }
@@ -233,6 +238,11 @@ impl TreePolicy {
             NodePolicy::Worker(policy) => Some(policy),
             NodePolicy::Supervisor(_) | NodePolicy::Dynamic(_) => None,
         }
+    }
+
+    /// The models that a worker chooses among; none where it has no choice.
+    pub fn pool(&self, name: &str) -> &[String] {
+        self.worker(name).and_then(|policy| policy.pool.as_ref()).map_or(&[], |pool| &pool.models)
     }
 
     /// Who stands in for a worker; nobody for what is no worker.

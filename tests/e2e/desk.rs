@@ -36,6 +36,11 @@ impl Provider {
         Self { child, url: line.trim().to_owned(), ledger }
     }
 
+    /// The file of its book.
+    pub(crate) fn ledger(&self) -> &Path {
+        &self.ledger
+    }
+
     /// How often each request was served.
     pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
         chaos::provider::read(&self.ledger).unwrap()

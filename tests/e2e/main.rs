@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on shall fail")]
 
+mod billing;
+mod choosing;
 mod desk;
 mod disk;
 mod economy;
@@ -23,4 +25,5 @@ mod serve;
 mod simulation;
 mod standing_in;
 mod storage_faults;
+mod telemetry;
 mod words;

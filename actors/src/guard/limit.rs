@@ -1,6 +1,7 @@
 //! How fast calls may follow each other: by our own rate, which is governor's token bucket, and by the
 //! other side's word. Invariant: the world's monotonic clock is the only one that it reads, so a paused
-//! runtime drives it, and no word of the other side holds calls back for longer than [`HOLD_MAX`].
+//! runtime drives it, and no word of the other side holds calls back for longer than [`HOLD_MAX`]. Who waits
+//! is let through in turn.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -10,9 +11,11 @@ use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use policies::priority::Rank;
 use policies::span::Rate;
 use tokio::time::Instant;
 
+use super::turns::Turns;
 use super::{Refused, Waiting, lock};
 use crate::world::World;
 
@@ -25,11 +28,17 @@ pub(super) struct Pace {
     bucket: Mutex<Option<Arc<RateLimit>>>,
     /// Until when, on the world's monotonic clock, the other side wants no call.
     held_until: Mutex<Duration>,
+    turns: Turns,
 }
 
 impl Pace {
     pub(super) fn new(rate: Option<Rate>, world: &World) -> Self {
-        let pace = Self { world: world.clone(), bucket: Mutex::default(), held_until: Mutex::default() };
+        let pace = Self {
+            world: world.clone(),
+            bucket: Mutex::default(),
+            held_until: Mutex::default(),
+            turns: Turns::default(),
+        };
         pace.govern(rate);
         pace
     }
@@ -60,19 +69,31 @@ impl Pace {
         bucket.map_or(Ok(()), |bucket| bucket.check())
     }
 
-    /// Takes a call out of the bucket as soon as there is one. Each round sleeps, so that the
-    /// deadline bounds the rounds; a wait that cannot end in time is not begun.
-    pub(super) async fn pass(&self, deadline: Instant) -> Result<(), Refused> {
+    /// The same for a newcomer of this rank, which is not before those that wait.
+    pub(super) fn check_as(&self, rank: Rank) -> Result<(), Duration> {
+        if self.turns.is_behind(rank) { Err(Duration::ZERO) } else { self.check() }
+    }
+
+    /// Takes a call out of the bucket as soon as there is one and it is its turn. Each round sleeps, so
+    /// that the deadline bounds the rounds; a wait that cannot end in time is not begun.
+    pub(super) async fn pass(&self, rank: Rank, deadline: Instant) -> Result<(), Refused> {
         /// tokio's timers have this resolution; a shorter sleep might not move the clock.
         const STEP: Duration = Duration::from_millis(1);
-        while let Err(wait) = self.check() {
+        let late = || Refused::Deadline(Waiting::Rate);
+        let turn = self.turns.join(rank);
+        loop {
+            tokio::time::timeout_at(deadline, turn.is_front(true)).await.map_err(|_| late())?;
+            let Err(wait) = self.check() else { return Ok(()) };
             let until = Instant::now() + wait.max(STEP);
             if until > deadline {
-                return Err(Refused::Deadline(Waiting::Rate));
+                return Err(late());
             }
-            tokio::time::sleep_until(until).await;
+            tokio::select! {
+                biased;
+                () = turn.is_front(false) => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
         }
-        Ok(())
     }
 }
 

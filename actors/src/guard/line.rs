@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use policies::breaker::Admission;
+use policies::priority::{Priority, Rank};
 use tokio::time::Instant;
 
 use super::{Guard, Permit, Refused, Waiting};
@@ -77,10 +78,15 @@ impl Line {
     /// A permit, if a call may be made at once. Where only the shared rate says no, one call is gone
     /// from the caller's own: its rate is kept, and not always used up.
     pub fn try_admit(&self) -> Option<Permit> {
-        let Some(own) = &self.own else { return self.shared.try_admit() };
-        let (front, slot) = (own.guard.0.slots.try_take()?, self.shared.0.slots.try_take()?);
+        self.try_admit_as(self.shared.rank(Priority::Normal))
+    }
+
+    /// The same for a call of this rank: it is not let through before those that wait and are before it.
+    pub fn try_admit_as(&self, rank: Rank) -> Option<Permit> {
+        let Some(own) = &self.own else { return self.shared.try_admit_as(rank) };
+        let (front, slot) = (own.guard.0.slots.try_take(rank)?, self.shared.0.slots.try_take(rank)?);
         for guard in [&own.guard, &self.shared] {
-            guard.0.pace.check().ok()?;
+            guard.0.pace.check_as(rank).ok()?;
         }
         let front = own.guard.pass(front, own.breaks).ok()?;
         self.shared.pass_breaker(slot).ok().map(|permit| permit.behind(front))
@@ -92,15 +98,23 @@ impl Line {
     /// # Errors
     /// The first of them, in their order, that does not let the call through.
     pub async fn admit(&self, deadline: Instant) -> Result<Permit, Refused> {
-        let Some(own) = &self.own else { return self.shared.admit(deadline).await };
+        self.admit_as(self.shared.rank(Priority::Normal), deadline).await
+    }
+
+    /// The same for a call of this rank, in turn with those that wait.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub async fn admit_as(&self, rank: Rank, deadline: Instant) -> Result<Permit, Refused> {
+        let Some(own) = &self.own else { return self.shared.admit_as(rank, deadline).await };
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
         let full = Refused::Deadline(Waiting::Concurrency);
-        let front = own.guard.0.slots.take(deadline).await.ok_or(full)?;
-        let slot = self.shared.0.slots.take(deadline).await.ok_or(full)?;
+        let front = own.guard.0.slots.take(rank, deadline).await.ok_or(full)?;
+        let slot = self.shared.0.slots.take(rank, deadline).await.ok_or(full)?;
         for guard in [&own.guard, &self.shared] {
-            guard.0.pace.pass(deadline).await?;
+            guard.0.pace.pass(rank, deadline).await?;
         }
         let front = own.guard.pass(front, own.breaks)?;
         self.shared.pass_breaker(slot).map(|permit| permit.behind(front))

@@ -1,13 +1,15 @@
 //! The places of a guard: so many calls at once. Invariant: their number may change while calls are under
 //! way; no call loses its place, and when there are fewer places than calls, those that come free are
-//! not given out until there is room.
+//! not given out until there is room. Who waits for one gets it in turn.
 
 use std::sync::{Arc, Mutex};
 
+use policies::priority::Rank;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::lock;
+use super::turns::Turns;
 
 /// The places.
 pub(super) struct Slots(Arc<Places>);
@@ -15,6 +17,7 @@ pub(super) struct Slots(Arc<Places>);
 struct Places {
     free: Semaphore,
     count: Mutex<Count>,
+    turns: Turns,
 }
 
 struct Count {
@@ -31,12 +34,12 @@ impl Slots {
     pub(super) fn new(concurrency: u32) -> Self {
         let max = most(concurrency);
         let count = Mutex::new(Count { max, taken: 0, excess: 0 });
-        Self(Arc::new(Places { free: Semaphore::new(max), count }))
+        Self(Arc::new(Places { free: Semaphore::new(max), count, turns: Turns::default() }))
     }
 
     /// Makes it so many.
     pub(super) fn resize(&self, concurrency: u32) {
-        let Places { free, count } = self.0.as_ref();
+        let Places { free, count, .. } = self.0.as_ref();
         let mut count = lock(count);
         let max = most(concurrency);
         if max > count.max {
@@ -52,14 +55,29 @@ impl Slots {
         count.max = max;
     }
 
-    pub(super) fn try_take(&self) -> Option<Slot> {
+    /// A place, if there is one and nobody waits who is before this rank.
+    pub(super) fn try_take(&self, rank: Rank) -> Option<Slot> {
+        if self.0.turns.is_behind(rank) {
+            return None;
+        }
         Some(self.taken(self.0.free.try_acquire().ok()?))
     }
 
     /// A place, unless none comes free until the deadline.
-    pub(super) async fn take(&self, deadline: Instant) -> Option<Slot> {
+    pub(super) async fn take(&self, rank: Rank, deadline: Instant) -> Option<Slot> {
+        let turn = self.0.turns.join(rank);
+        let in_turn = async {
+            loop {
+                turn.is_front(true).await;
+                tokio::select! {
+                    biased;
+                    () = turn.is_front(false) => {}
+                    permit = self.0.free.acquire() => return permit,
+                }
+            }
+        };
         // The semaphore is never closed, so only the deadline can end this wait early.
-        let permit = tokio::time::timeout_at(deadline, self.0.free.acquire()).await.ok()?.ok()?;
+        let permit = tokio::time::timeout_at(deadline, in_turn).await.ok()?.ok()?;
         Some(self.taken(permit))
     }
 
@@ -85,7 +103,7 @@ fn most(concurrency: u32) -> usize {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Places { free, count } = self.0.as_ref();
+        let Places { free, count, .. } = self.0.as_ref();
         let mut count = lock(count);
         count.taken -= 1;
         if count.excess > 0 {

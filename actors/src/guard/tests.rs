@@ -4,6 +4,8 @@ use policies::breaker::BreakerPolicy;
 use policies::span::{Rate, Span};
 
 use super::*;
+
+mod turns;
 use crate::transport::unplugged;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -198,7 +200,7 @@ async fn places_follow_their_number_however_often_it_changes() {
         if round % 3 == 0 {
             held.pop();
         }
-        while let Some(slot) = slots.try_take() {
+        while let Some(slot) = slots.try_take(Rank::of(Priority::Normal, Duration::ZERO)) {
             held.push(slot);
             assert!(held.len() <= slots.max(), "round {round}");
         }

@@ -223,12 +223,22 @@ async fn perform(
             return Some(message);
         }
     };
-    permit.finish(CallOutcome {
-        class: outcome.as_ref().err().map(|error| error.class),
-        took: world.elapsed().saturating_sub(started),
-    });
+    let took = world.elapsed().saturating_sub(started);
+    if says_how_long(&outcome) {
+        permit.guard().measure(took);
+    }
+    permit.finish(CallOutcome { class: outcome.as_ref().err().map(|error| error.class), took });
     reply.send(outcome);
     None
+}
+
+/// Whether an outcome says how long the model takes: what was answered did, unless it was kept from an
+/// earlier call, and so did what hung; what failed quickly says nothing.
+fn says_how_long(outcome: &Result<ModelReply, ModelError>) -> bool {
+    match outcome {
+        Ok(reply) => reply.usage.input_total().0 + reply.usage.output.0 > 0,
+        Err(error) => error.class == FailureClass::Hung,
+    }
 }
 
 /// Resolves when the call has taken as long as it may: its time-out without a sign of life, where its

@@ -1,6 +1,8 @@
 //! What an agent has beside its model: tools, and guardrails. Invariant: a guardrail of rules is a pure function
 //! of the text, and takes no more time than the text is long.
 
+use policies::history::HistoryPolicy;
+use policies::price::Reuse;
 use policies::rules::PostRules;
 use regex::Regex;
 
@@ -19,11 +21,22 @@ pub struct Kit {
     pub turns_max: u32,
     /// What its input and output must keep to.
     pub guardrails: Vec<Guardrail>,
+    /// How much of its own talk it hears again; all of it without.
+    pub history: Option<HistoryPolicy>,
+    /// How often calls of other steps and runs are expected to begin as its own do, by its tools and
+    /// instructions.
+    pub reuse: Reuse,
 }
 
 impl Default for Kit {
     fn default() -> Self {
-        Self { tools: Permissions::default(), turns_max: TURNS_MAX_DEFAULT, guardrails: Vec::new() }
+        Self {
+            tools: Permissions::default(),
+            turns_max: TURNS_MAX_DEFAULT,
+            guardrails: Vec::new(),
+            history: None,
+            reuse: Reuse::default(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actors::guard::Permit;
 use actors::mailbox::{Cause, Credit};
+use policies::choice::PoolPolicy;
 use policies::fallback::StandIn;
 use policies::tokens::Tokens;
 
@@ -20,7 +21,7 @@ pub use actor::{AgentActor, AgentMsg, Fault, Status};
 pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 
 use crate::front::{Front, FrontError};
-use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress};
+use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role};
 use crate::workflow::action::AgentCall;
 
 /// An agent's own guard is this and its name.
@@ -59,6 +60,8 @@ pub struct AgentTerms {
     pub breaks: bool,
     /// Whether a rate of its own is in front of its model's.
     pub paced: bool,
+    /// The models that it speaks with instead of its own, one for each call; none where it has but that.
+    pub pool: Option<Arc<PoolPolicy>>,
     /// Who stands in for it, the first choice first.
     pub fallback: Vec<StandIn>,
 }
@@ -103,8 +106,16 @@ impl AgentSpec {
     #[must_use]
     pub fn request(&self, call: &AgentCall) -> ModelRequest {
         let system = call.system.as_ref().or(self.system.as_ref());
-        let messages = system.map(Message::system).into_iter().chain([Message::user(&call.prompt)]);
-        let messages = messages.chain(call.talk.said.iter().cloned());
+        let mut order = Message::user(&call.prompt);
+        let mut said = call.talk.said.as_slice();
+        // A note of what was left out belongs to the order: some servers want the roles to alternate.
+        if let [note, rest @ ..] = said
+            && note.role == Role::User
+        {
+            order.content.extend(note.content.iter().cloned());
+            said = rest;
+        }
+        let messages = system.map(Message::system).into_iter().chain([order]).chain(said.iter().cloned());
         #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
         let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
         ModelRequest {

@@ -60,6 +60,9 @@ pub struct StepFigures {
     /// … and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
+    /// Which model of the agent's pool the latest attempt was made with, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
     /// When it goes on by itself, where it waits for a budget's next window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wakes: Option<Timestamp>,
@@ -233,6 +236,7 @@ impl RunFigures {
         step.attempts = intent.attempt;
         step.stand_in = intent.stand_in.as_ref().map(|stand_in| stand_in.name(&step.target));
         step.because = intent.stand_in.map(|stand_in| stand_in.because.to_string());
+        step.choice = intent.choice.map(|choice| choice.to_string());
         step.begun.get_or_insert(intent.at);
         step.phase = StepPhase::Open;
         step.model = intent.call;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use actors::guard::{Guard, Permit, Refused};
 use actors::mailbox::Credit;
 use policies::budget::{self, AtEnd, Refusal, ScopeId};
+use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::priority::{Priority, Rank};
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
 
@@ -16,7 +18,7 @@ use super::host::Conductor;
 use super::limits;
 use crate::front::FrontError;
 use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
-use crate::run::{Act, Answer, Attempt, Command, Due, Grant, ModelCall, Run, RunId, State};
+use crate::run::{Act, Answer, Attempt, Command, Due, Failures, Grant, ModelCall, Run, RunId, State};
 use crate::workflow::Action;
 
 /// How long is waited when a guard or the ledger cannot say when to come back, and the longest between
@@ -60,10 +62,10 @@ impl Prepared {
         (self.admitted, self.cast, self.fault)
     }
 
-    /// Whether it is a stand-in's, for one that may yet act itself: then a budget that does not cover it
-    /// fails nothing.
+    /// Whether it is done for one that may yet act itself: then a budget that does not cover it fails
+    /// nothing.
     fn may_wait(&self) -> bool {
-        self.cast.stand_in.as_ref().is_some_and(|stand_in| stand_in.because.passes())
+        self.cast.because.as_ref().is_some_and(Outage::passes)
     }
 }
 
@@ -71,10 +73,10 @@ impl Prepared {
 enum Granting {
     /// The ledger has answered; what was prepared goes with a yes.
     Answered(Answer, Option<Box<Prepared>>),
-    /// No budget covers this stand-in; the place after it in the chain.
-    TooDear(usize),
-    /// A budget that does not cover this one wants the one at this place of the chain asked instead.
-    Cheaper(usize, ScopeId),
+    /// No budget covers this one, which is not the first of its chain: the next may be asked.
+    TooDear(Box<Cast>, ScopeId),
+    /// A budget that does not cover this one wants the one at this place of its chain asked instead.
+    Cheaper(Box<Cast>, usize, ScopeId),
     /// The ledger gives no answer now.
     Unanswered,
 }
@@ -147,20 +149,26 @@ impl Conductor {
     /// else how long to rest before a place is waited for.
     async fn ask(&self, run: &str, due: &Due, beside: &[Grant], now: Timestamp) -> Result<Grant, Duration> {
         let attempt = Attempt { key: due.key.clone(), number: due.attempt };
-        let mut prepared = self.take(&attempt).or_else(|| self.at_once(due, 0));
+        let mut prepared =
+            self.take(&attempt).or_else(|| self.at_once(due, self.stage.cast(&due.action, &due.failures)));
         // Each round asks one that is further down a chain, which has an end.
         while let Some(asked) = prepared.take() {
-            let stand_in = asked.cast.stand_in.clone();
+            let (stand_in, choice) = (asked.cast.stand_in.clone(), asked.cast.choice.clone());
             match self.grant(run, due, beside, asked, now).await {
-                Granting::Cheaper(place, scope) => prepared = self.instead(due, place, scope),
+                Granting::Cheaper(cast, place, scope) => {
+                    let cheaper = self.stage.cast_at(&cast, &due.failures, place, scope);
+                    prepared = cheaper.and_then(|cast| self.at_once(due, Casting::Take(Box::new(cast))));
+                }
                 Granting::Answered(answer, kept) => {
                     let call = kept.as_ref().and_then(|kept| kept.call.clone());
                     if let Some(kept) = kept {
                         self.keep(attempt.clone(), *kept);
                     }
-                    return Ok(Grant { path: due.path.clone(), attempt: due.attempt, answer, stand_in, call });
+                    return Ok(Grant { path: due.path.clone(), attempt: due.attempt, answer, stand_in, choice, call });
                 }
-                Granting::TooDear(next) => prepared = self.at_once(due, next),
+                Granting::TooDear(cast, scope) => {
+                    prepared = self.at_once(due, self.stage.cast_after(&cast, &due.failures, scope));
+                }
                 Granting::Unanswered => {}
             }
             if prepared.is_none() {
@@ -170,18 +178,12 @@ impl Conductor {
         Err(Duration::ZERO)
     }
 
-    /// Whoever can carry it out now, if there is a place at once.
-    fn at_once(&self, due: &Due, from: usize) -> Option<Prepared> {
-        let Casting::Take(cast) = self.stage.cast(&due.action, due.failures, from) else { return None };
+    /// Whoever is cast, if there is a place with it at once.
+    fn at_once(&self, due: &Due, casting: Casting) -> Option<Prepared> {
+        let Casting::Take(cast) = casting else { return None };
         let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
-        cast.line.try_admit().map(|permit| Prepared::new(permit, place, cast))
-    }
-
-    /// The one at that place of the chain, if there is a place with it at once.
-    fn instead(&self, due: &Due, place: usize, scope: ScopeId) -> Option<Prepared> {
-        let cast = self.stage.cast_at(&due.action, due.failures, place, scope)?;
-        let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
-        cast.line.try_admit().map(|permit| Prepared::new(permit, place, cast))
+        let rank = Rank::of(due.priority, self.stage.spine.world.elapsed());
+        cast.line.try_admit_as(rank).map(|permit| Prepared::new(permit, place, *cast))
     }
 
     /// Has the ledger take up the account of a failed run that is told to go on.
@@ -231,17 +233,17 @@ impl Conductor {
 
     /// What follows when no budget covers this one.
     fn not_granted(&self, run: &str, due: &Due, prepared: &Prepared, refusal: Refusal) -> Granting {
-        let place = prepared.cast.place;
-        let worst = || self.stage.worst_of_chain(&due.action, due.failures);
+        let cast = || Box::new(prepared.cast.clone());
+        let worst = || self.stage.worst_of_chain(&prepared.cast, &due.action, &due.failures);
         if refusal.then == AtEnd::Downgrade
-            && let Some(next) = budget::downgrade(&refusal, place, &worst())
+            && let Some(next) = budget::downgrade(&refusal, prepared.cast.place, &worst())
         {
             tracing::info!(run, %refusal, "a cheaper model is asked");
-            return Granting::Cheaper(next, refusal.scope);
+            return Granting::Cheaper(cast(), next, refusal.scope);
         }
         if prepared.may_wait() {
-            tracing::info!(run, %refusal, "a stand-in is too dear, so the step waits");
-            return Granting::TooDear(place + 1);
+            tracing::info!(run, %refusal, "who could do it now is too dear, so the step waits");
+            return Granting::TooDear(cast(), refusal.scope);
         }
         Granting::Answered(Answer::Refused(refusal), None)
     }
@@ -252,6 +254,9 @@ impl Conductor {
         let Some(speaker) = &cast.speaker else {
             return Worst::Fault(format!("there is no agent `{}`; name one of the tree's", call.agent));
         };
+        if let Some(never) = &cast.never {
+            return Worst::Fault(never.clone());
+        }
         match self.stage.worst_of(call, speaker) {
             Ok((call, amount)) => Worst::AtMost { call, amount },
             Err(error) => Worst::Fault(error.to_string()),
@@ -297,7 +302,7 @@ impl Conductor {
     /// takes no place of the mailbox meanwhile.
     async fn prepared(&self, due: &Due) -> Prepared {
         loop {
-            let (permit, cast) = self.place(&due.action, due.failures).await;
+            let (permit, cast) = self.place(&due.action, &due.failures, due.priority).await;
             match self.stage.entrance(&due.action, &cast).enter().await {
                 Ok(place) => return Prepared::new(permit, place, cast),
                 Err(_) => drop(permit),
@@ -317,33 +322,35 @@ impl Conductor {
     }
 
     /// A place with whoever can carry out an action that has failed so often, however long it takes.
-    pub(super) async fn place(&self, action: &Action, failures: u32) -> (Permit, Cast) {
+    pub(super) async fn place(&self, action: &Action, failures: &Failures, priority: Priority) -> (Permit, Cast) {
+        // However often it is tried anew, it waits since now.
+        let rank = Rank::of(priority, self.stage.spine.world.elapsed());
         loop {
-            let cast = match self.stage.cast(action, failures, 0) {
-                Casting::Take(cast) => cast,
+            let cast = match self.stage.cast(action, failures) {
+                Casting::Take(cast) => *cast,
                 Casting::Wait(wait) => {
                     tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
                     continue;
                 }
             };
             let deadline = tokio::time::Instant::now() + cast.line.shared().policy().deadline.duration();
-            match cast.line.admit(deadline).await {
+            match cast.line.admit_as(rank, deadline).await {
                 Ok(permit) if self.is_still(&cast, action, failures) => return (permit, cast),
                 // The one that is named can act again, which may take its own place then.
                 Ok(_) => {}
-                Err(Refused::Open(_)) if self.stage.has_stand_ins(action) => tokio::time::sleep(ASK_NEXT).await,
+                Err(Refused::Open(_)) if self.stage.has_others(action) => tokio::time::sleep(ASK_NEXT).await,
                 Err(Refused::Open(wait)) => tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN).min(RECAST_AFTER)).await,
                 Err(Refused::Deadline(_)) => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
     }
 
-    /// Whether a stand-in is needed still, after it had to wait for its place.
-    fn is_still(&self, cast: &Cast, action: &Action, failures: u32) -> bool {
-        let is_back = || match self.stage.cast(action, failures, 0) {
-            Casting::Take(now) => now.stand_in.is_none(),
+    /// Whether who is not the first is needed still, after it had to wait for its place.
+    fn is_still(&self, cast: &Cast, action: &Action, failures: &Failures) -> bool {
+        let is_back = || match self.stage.cast(action, failures) {
+            Casting::Take(now) => now.because.is_none(),
             Casting::Wait(_) => false,
         };
-        cast.stand_in.is_none() || !is_back()
+        cast.because.is_none() || !is_back()
     }
 }

@@ -14,7 +14,7 @@ use supervisor::Gate;
 
 use super::Stage;
 use super::admit::Prepared;
-use crate::run::{Act, Attempt, Command, Event, Hold, Parked, Refusal, Run, State, Then};
+use crate::run::{Act, Attempt, Command, Event, Hold, Intended, Parked, Refusal, Run, State, Then};
 
 /// Between two tries to tell the run something that the journal would not take.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -76,7 +76,10 @@ impl Host<Run> for Conductor {
             if let Event::Intended(intent) = event {
                 let attempt = Attempt { key: intent.key.clone(), number: intent.attempt };
                 match self.take(&attempt) {
-                    Some(prepared) => self.perform(context, (**intent).clone(), prepared),
+                    Some(prepared) => {
+                        let request = state.request(&intent.key, &intent.request).into_owned();
+                        self.perform(context, Intended { request, ..(**intent).clone() }, prepared);
+                    }
                     // Nothing was gathered for it in this life, so nothing was sent.
                     None => self.vanished(context, vec![attempt], "its place with the guard was lost"),
                 }

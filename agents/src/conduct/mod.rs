@@ -6,10 +6,12 @@
 //! to be (a place with the guard, a hold of the ledger) goes back.
 
 mod admit;
+mod caching;
 mod casting;
 mod host;
 mod limits;
 mod perform;
+mod pool;
 mod recover;
 mod tool;
 mod turn;
@@ -34,6 +36,7 @@ use crate::agent::AgentHandle;
 
 use crate::aggregator::AggregatorMsg;
 use crate::context::ContextHandle;
+use crate::evaluation::Ratings;
 use crate::front::{Entrance, Front};
 use crate::ledger::LedgerHandle;
 use crate::model::Model;
@@ -70,8 +73,10 @@ pub struct Stage {
     pub prices: PriceTable,
     /// The agents by name.
     pub agents: BTreeMap<String, AgentHandle>,
-    /// The models that can stand in for an agent's own, by name.
+    /// The models that agents choose among, and that can stand in for an agent's own, by name.
     pub models: BTreeMap<String, NamedModel>,
+    /// How good they are, by the agents' evaluations.
+    pub ratings: Ratings,
     /// The tools.
     pub tools: Toolbox,
     /// The context store.

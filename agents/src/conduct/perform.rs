@@ -7,11 +7,13 @@ use std::time::Duration;
 use actors::durable::Context;
 use actors::letters::Death;
 use actors::mailbox::Cause;
+use actors::telemetry::CallEnded;
+use actors::telemetry::convention::OTHER;
 use policies::failure::FailureClass;
 use policies::money::Money;
 use policies::retry::RetryPolicy;
 use policies::span::Span;
-use policies::tokens::Usage;
+use policies::tokens::{Tokens, Usage};
 use serde_json::{Value, json};
 
 use super::CONTEXT;
@@ -22,7 +24,7 @@ use crate::agent::{Job, JobOutcome, Voice};
 use crate::front::FrontError;
 use crate::model::{Billed, ModelError, ModelReply, Progress};
 use crate::publisher::{Landed, Post, PostError, Published};
-use crate::run::{Act, Attempt, EffectOutcome, Intended, Outcome, Run};
+use crate::run::{Act, Attempt, EffectOutcome, Intended, Outcome, Replied, Run};
 use crate::tool::mcp::MCP_TOOL;
 use crate::workflow::{Action, AgentCall, PostDraft};
 
@@ -34,6 +36,8 @@ pub(super) struct Ended {
     pub(super) remote_id: Option<String>,
     /// Who died of it, or may have.
     pub(super) death: Option<Death>,
+    /// What a model's reply was like, where there was one.
+    pub(super) replied: Option<Replied>,
 }
 
 impl Ended {
@@ -44,17 +48,18 @@ impl Ended {
             usage: Usage::default(),
             remote_id: None,
             death: None,
+            replied: None,
         }
     }
 
     pub(super) fn failed(class: FailureClass, message: impl Into<String>) -> Self {
         let outcome = EffectOutcome::Failed { class, message: message.into(), retry_after: None };
-        Self { outcome, cost: Money::ZERO, usage: Usage::default(), remote_id: None, death: None }
+        Self { outcome, ..Self::ok(Value::Null) }
     }
 
     pub(super) fn unknown(reason: impl Into<String>, cost: Money) -> Self {
         let outcome = EffectOutcome::Unknown { reason: reason.into() };
-        Self { outcome, cost, usage: Usage::default(), remote_id: None, death: None }
+        Self { outcome, cost, ..Self::ok(Value::Null) }
     }
 
     fn of_death(self, death: Death) -> Self {
@@ -75,7 +80,7 @@ impl Conductor {
                 None => this.act(host.id(), &intent, admitted, &cast).await,
             };
             let took = host.world().elapsed().saturating_sub(started);
-            let retry = this.stage.retry(&intent.request, &cast);
+            let retry = this.stage.retry(&cast);
             this.resolve(&host, &intent, ended, took, retry).await;
         });
     }
@@ -89,14 +94,14 @@ impl Conductor {
         took: Duration,
         retry: RetryPolicy,
     ) {
-        let Ended { outcome, cost, usage, remote_id, death } = ended;
+        let Ended { outcome, cost, usage, remote_id, death, replied } = ended;
         if let Some(death) = death.as_ref().filter(|death| death.certain) {
             context.spine().metrics.message_killed(&death.child);
         }
         let of = Attempt { key: intent.key.clone(), number: intent.attempt };
         let poison = self.stage.poison(death.as_ref().map_or_else(|| worker(&intent.request), |death| &death.child));
         let took = Span::from(took);
-        let outcome = Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison };
+        let outcome = Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison, replied };
         self.tell(context, Act::Outcome(Box::new(outcome))).await;
     }
 
@@ -148,12 +153,14 @@ impl Conductor {
             run: run.to_owned(),
             path: intent.path.to_string(),
             key: intent.key.as_str().to_owned(),
-            request: speaker.request(call),
+            request: speaker.request(call, &self.stage.prices),
             instead: borrows.then(|| voice.clone()),
         };
         let Admitted { permit, place } = admitted;
-        let ended = match agent.perform(job, permit, place, Progress::default()).await {
-            JobOutcome::Done(Ok(reply)) => self.answered(speaker, call, reply),
+        let (progress, world) = (Progress::default(), &self.stage.spine.world);
+        let began = world.elapsed();
+        let ended = match agent.perform(job, permit, place, progress.clone()).await {
+            JobOutcome::Done(Ok(reply)) => self.answered(speaker, call, reply, &progress),
             JobOutcome::Done(Err(error)) => self.refused(voice, error, intent.reserved),
             JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
             JobOutcome::Lost => {
@@ -167,15 +174,36 @@ impl Conductor {
                 self.unanswered(&spec.name, &FrontError::Killed(cause), worst)
             }
         };
-        let (used, metrics) = (&ended.usage, &self.stage.spine.metrics);
-        metrics.model_used(&voice.model.id().0, used.input_total(), used.output, ended.cost);
+        let (used, metrics, model) = (&ended.usage, &self.stage.spine.metrics, voice.model.id().0);
+        metrics.model_used(&model, used.input_total(), used.output, ended.cost);
+        // A reply that took no input was kept from an earlier call.
+        let is_kept = ended.replied.is_some() && used.input_total() == Tokens(0);
+        if progress.is_sent() && !is_kept {
+            let error = match &ended.outcome {
+                // A reply that will not do is a good call all the same.
+                _ if ended.replied.is_some() => None,
+                EffectOutcome::Failed { class, .. } => Some(class.as_str()),
+                EffectOutcome::Unknown { .. } => Some(OTHER),
+                EffectOutcome::Ok { .. } => None,
+            };
+            metrics.call_ended(&CallEnded {
+                provider: voice.model.provider(),
+                model: &model,
+                error,
+                took: world.elapsed().saturating_sub(began),
+                first_chunk: progress.first_chunk(),
+                usage: ended.usage,
+            });
+        }
         ended
     }
 
-    fn answered(&self, speaker: &Speaker, call: &AgentCall, reply: ModelReply) -> Ended {
+    fn answered(&self, speaker: &Speaker, call: &AgentCall, reply: ModelReply, progress: &Progress) -> Ended {
+        let first_chunk = progress.first_chunk().map(Span::from);
+        let replied = Some(Replied { finish: reply.finish, model: reply.model.clone(), first_chunk });
         let cost = self.cost(&speaker.voice, &reply.usage);
         let outcome = self.outcome(speaker, call, &reply);
-        Ended { outcome, cost, usage: reply.usage, remote_id: reply.remote_id, death: None }
+        Ended { outcome, cost, usage: reply.usage, remote_id: reply.remote_id, death: None, replied }
     }
 
     /// A model's failure: free, at what it used, or charged at what was reserved.
@@ -187,7 +215,7 @@ impl Conductor {
         };
         let retry_after = error.retry_after.map(Span::from);
         let outcome = EffectOutcome::Failed { class: error.class, message: error.message, retry_after };
-        Ended { outcome, cost, usage, remote_id: None, death: None }
+        Ended { outcome, cost, usage, ..Ended::ok(Value::Null) }
     }
 
     fn cost(&self, voice: &Voice, usage: &Usage) -> Money {

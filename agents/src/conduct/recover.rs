@@ -6,10 +6,11 @@
 
 use actors::durable::Context;
 use policies::money::Money;
+use policies::priority::Priority;
 
 use super::host::Conductor;
 use super::perform::{Ended, landed, post};
-use crate::run::{Attempt, Intended, Run, State};
+use crate::run::{Attempt, Failures, Intended, Run, State};
 use crate::workflow::{Action, EffectClass, PostDraft};
 
 /// How often a platform that cannot tell now is asked again.
@@ -58,7 +59,7 @@ impl Conductor {
         }
         if able.can_be_asked {
             for _ in 0..ASKS_MAX {
-                let (permit, _) = self.place(&intent.request, 0).await;
+                let (permit, _) = self.place(&intent.request, &Failures::default(), Priority::Normal).await;
                 match publisher.find(intent.key.as_str().to_owned(), permit).await {
                     Ok(Some(published)) => return landed(draft, published),
                     Ok(None) if able.deduplicates => return self.again(intent, draft).await,
@@ -74,7 +75,7 @@ impl Conductor {
 
     /// Posts once more under the same key, which the platform takes for the same post.
     async fn again(&self, intent: &Intended, draft: &PostDraft) -> Ended {
-        let (permit, cast) = self.place(&intent.request, 0).await;
+        let (permit, cast) = self.place(&intent.request, &Failures::default(), Priority::Normal).await;
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::unknown("the publisher is gone", Money::ZERO);
         };

@@ -27,10 +27,11 @@ use super::casting::{Cast, Casting};
 use super::{NamedModel, Stage};
 use crate::agent::{AgentActor, AgentHandle, AgentSpec, AgentTerms};
 use crate::context::ContextHandle;
+use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
 use crate::model::{Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
-use crate::run::{Act, Command, End, Event, Intended, Order, Run, RunId, State, Terms};
+use crate::run::{Act, Command, End, Event, Failures, Intended, Order, Run, RunId, State, Terms};
 use crate::tool::{FetchPolicy, Toolbox};
 use crate::workflow::{self, Action, AgentCall, Known};
 
@@ -98,7 +99,9 @@ impl Model for Moody {
     }
 }
 
+mod pools;
 mod spending;
+mod urgency;
 
 /// A stage with a writer whose model may be down, and who may stand in for it.
 struct House {
@@ -138,7 +141,10 @@ impl House {
         let budget = Latest::new(budget);
         let (ledger, _) = ground.ledger(budget.watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
-        let named = NamedModel { model: Arc::clone(&spare) as Arc<dyn Model>, guard: "model/spare".to_owned() };
+        let named = |name: &str, model: &Arc<Moody>| {
+            let (model, guard) = (Arc::clone(model) as Arc<dyn Model>, format!("model/{name}"));
+            (name.to_owned(), NamedModel { model, guard })
+        };
         let agents: BTreeMap<_, _> =
             agents.into_iter().map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect();
         for agent in agents.values() {
@@ -151,7 +157,8 @@ impl House {
             guards: Guards::new(ground.world.clone(), guards),
             prices: policies::document::read::<PriceTable>("prices.toml", PRICES).unwrap(),
             agents,
-            models: BTreeMap::from([("spare".to_owned(), named)]),
+            models: BTreeMap::from([named("main", &main), named("spare", &spare)]),
+            ratings: Ratings::default(),
             tools: Toolbox::new(["writer", "reviewer"], FetchPolicy::default(), [], transport::unplugged()),
             context: ContextHandle::new(),
             publishers: BTreeMap::new(),
@@ -172,7 +179,12 @@ impl House {
                 "[[steps]]\nid = \"s{step}\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"{step}\"\noutput_max = 20\n"
             )
         };
-        let text = format!("name = \"w\"\n{}", (0..steps).map(step).collect::<String>());
+        self.take_on(&(0..steps).map(step).collect::<String>(), Terms::default()).await
+    }
+
+    /// Starts a run of these steps.
+    async fn take_on(&self, steps: &str, terms: Terms) -> Handle<Run> {
+        let text = format!("name = \"w\"\n{steps}");
         let workflow =
             Arc::new(workflow::check("w.toml", &text, &Known::new(["writer", "reviewer"], ["feed"])).unwrap());
         let order = Order {
@@ -181,7 +193,7 @@ impl House {
             workflow,
             inputs: BTreeMap::new(),
             principal: "ann".to_owned(),
-            terms: Terms::default(),
+            terms,
         };
         let run = self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
         run.ask(Command::new(Act::Accept(Box::new(order)))).await.unwrap();
@@ -221,8 +233,8 @@ impl House {
     }
 
     fn cast(&self, failures: u32) -> Option<Cast> {
-        match self.stage.cast(&call(), failures, 0) {
-            Casting::Take(cast) => Some(cast),
+        match self.stage.cast(&call(), &Failures { all: failures, ..Failures::default() }) {
+            Casting::Take(cast) => Some(*cast),
             Casting::Wait(_) => None,
         }
     }

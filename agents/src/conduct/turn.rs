@@ -7,9 +7,11 @@
 mod tests;
 
 use policies::failure::FailureClass;
+use policies::price::PriceTable;
 use policies::tokens::Tokens;
 use serde_json::{Value, json};
 
+use super::caching;
 use super::casting::Speaker;
 use super::host::Conductor;
 use crate::agent::Rule;
@@ -31,12 +33,21 @@ const SCORE: &str = "Score: ";
 
 impl Speaker {
     /// What it is asked by a call, the tools that it may use included.
-    pub(super) fn request(&self, call: &AgentCall) -> ModelRequest {
+    pub(super) fn request(&self, call: &AgentCall, prices: &PriceTable) -> ModelRequest {
         let mut request = self.spec.request(call);
+        if call.talk.bare {
+            return request;
+        }
         request.tools = self.offered.iter().map(|offered| offered.spec.clone()).collect();
         let can_be_told = self.voice.model.abilities().has(Ability::ToolChoice);
         if !request.tools.is_empty() && self.is_last(&call.talk) && can_be_told {
             request.tool_choice = ToolChoice::None;
+        }
+        if self.voice.model.takes_marks()
+            && let Ok(price) = prices.price(self.voice.model.price_key())
+        {
+            let kit = &self.spec.kit;
+            request.cache = caching::marks(price, kit.reuse, (call.talk.turns, kit.turns_max(&call.talk)), &request);
         }
         request
     }
@@ -50,7 +61,7 @@ impl Speaker {
 impl Conductor {
     /// What the guardrails say of a call before it is made; nothing where it may be.
     pub(super) fn held_back(&self, speaker: &Speaker, call: &AgentCall) -> Option<EffectOutcome> {
-        if call.talk.turns > 0 || call.talk.let_in {
+        if call.talk.turns > 0 || call.talk.let_in || call.talk.bare {
             return None;
         }
         let breach = speaker.spec.kit.breach(Side::Input, &call.prompt, &call.talk, speaker.is_last(&call.talk));
@@ -75,7 +86,11 @@ impl Conductor {
             let (agent, turns) = (&speaker.spec.name, call.talk.turns + 1);
             return failed(format!("`{agent}` has no answer after {turns} turns; raise turns_max, or ask for less"));
         }
-        let mut turn = Turn { content: reply.content.clone(), ..Turn::default() };
+        if call.talk.bare {
+            return EffectOutcome::ok(json!({ "text": text }));
+        }
+        let (history, with) = (speaker.spec.kit.history.clone(), speaker.pooled.clone());
+        let mut turn = Turn { content: reply.content.clone(), history, with, ..Turn::default() };
         if goes_on {
             let asked = |(index, wanted): (usize, &&Wanted)| Asked {
                 id: wanted.id.clone(),

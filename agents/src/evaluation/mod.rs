@@ -12,4 +12,4 @@ mod quality;
 
 pub use cases::{CASES_MAX, Case, Cases};
 pub use outcome::{Answered, CaseOutcome, Evaluation, Grade, Score, Times};
-pub use quality::{FINISHED, Qualities, stream};
+pub use quality::{FINISHED, Qualities, Ratings, stream};

@@ -2,6 +2,8 @@
 //!
 //! Invariant: every figure is a function of the cases' outcomes.
 
+use std::collections::BTreeMap;
+
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -81,6 +83,9 @@ pub struct Answered {
     /// Who answered in the agent's place, such as "model/local", if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<String>,
+    /// The model that answered, by its provider's name for it, where the agent itself was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// What the answer used …
     pub usage: Usage,
     /// … and cost …
@@ -136,10 +141,18 @@ impl Evaluation {
         Score::mean(self.answered().map(|answer| answer.score))
     }
 
-    /// The mean score of what the agent's own model answered; none when it answered nothing.
+    /// The mean score of what the agent answered with each model.
     #[must_use]
-    pub fn own_score(&self) -> Option<Score> {
-        Score::mean(self.answered().filter(|answer| answer.stand_in.is_none()).map(|answer| answer.score))
+    pub fn scores(&self) -> BTreeMap<&str, Score> {
+        let mut all: BTreeMap<&str, Vec<Score>> = BTreeMap::new();
+        for answer in self.answered() {
+            // An evaluation that does not say so had one model alone.
+            let own = Some(&self.model).filter(|_| answer.stand_in.is_none());
+            if let Some(model) = answer.model.as_ref().or(own) {
+                all.entry(model).or_default().push(answer.score);
+            }
+        }
+        all.into_iter().filter_map(|(model, scores)| Some((model, Score::mean(scores)?))).collect()
     }
 
     /// What the answers cost, and what their grades did.
@@ -179,6 +192,7 @@ mod tests {
             score,
             passed: true,
             stand_in: None,
+            model: None,
             usage: Usage::default(),
             cost: Money::from_nanos(3),
             took: Span::from_millis(millis),
@@ -220,10 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn who_stood_in_says_nothing_of_the_agents_model() {
-        let bad = Answered { stand_in: Some("model/other".to_owned()), ..answered(Score::of(1, None), 1) };
-        let evaluation = evaluation(vec![Ok(bad), Ok(answered(Score::of(0, None), 1))]);
+    fn each_answer_says_something_of_the_model_that_gave_it_and_of_no_other() {
+        let bad = Answered { stand_in: Some("agent/other".to_owned()), ..answered(Score::of(1, None), 1) };
+        let other = Answered { model: Some("n".to_owned()), ..answered(Score::of(0, Grade::of(5.0)), 1) };
+        let evaluation = evaluation(vec![Ok(bad), Ok(answered(Score::of(0, None), 1)), Ok(other)]);
         assert_eq!(evaluation.score().unwrap().value(), 0.5);
-        assert_eq!(evaluation.own_score().unwrap().value(), 1.0);
+        let scores: Vec<_> = evaluation.scores().into_iter().map(|(model, score)| (model, score.value())).collect();
+        assert_eq!(scores, [("m", 1.0), ("n", 0.5)]);
     }
 }

@@ -3,7 +3,9 @@
 //! Invariant: of several evaluations of one agent with one model the last counts.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use policies::choice::Rating;
 use storage::journal::{Journal, ReadError, StreamId, Version};
 
 use super::outcome::{Evaluation, Score};
@@ -49,9 +51,7 @@ impl Qualities {
     }
 
     fn add(&mut self, evaluation: Evaluation) {
-        if let Some(score) = evaluation.own_score() {
-            self.scores.insert(evaluation.model.clone(), score);
-        }
+        self.scores.extend(evaluation.scores().into_iter().map(|(model, score)| (model.to_owned(), score)));
         self.last = Some(evaluation);
     }
 
@@ -59,5 +59,29 @@ impl Qualities {
     #[must_use]
     pub fn of(&self, model: &str) -> Option<Score> {
         self.scores.get(model).copied()
+    }
+}
+
+/// How good each model is at each agent's work, for whoever chooses one; a cheap clone that shares it.
+///
+/// Invariant: an answer is a look-up; what is behind it is replaced when an evaluation is done.
+#[derive(Clone, Default)]
+pub struct Ratings(Arc<Mutex<BTreeMap<String, Qualities>>>);
+
+impl Ratings {
+    /// From now on this is known of an agent.
+    pub fn set(&self, agent: &str, qualities: Qualities) {
+        self.lock().insert(agent.to_owned(), qualities);
+    }
+
+    /// How good an agent's work with a model is, by the model's name at its provider.
+    #[must_use]
+    pub fn of(&self, agent: &str, model: &str) -> Option<Rating> {
+        self.lock().get(agent)?.of(model).and_then(|score| Rating::of(score.value()))
+    }
+
+    /// A panic elsewhere cannot leave the map half changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Qualities>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

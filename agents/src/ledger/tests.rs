@@ -371,7 +371,12 @@ async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept
     for call in 0..20 {
         let key = format!("k{call}");
         let grant = ledger.reserve(ask(&key, "x", 1)).await.unwrap();
-        let counted = Some(ModelCall { model: "m".to_owned(), agent: "writer".to_owned(), counted: Tokens(100) });
+        let counted = Some(ModelCall {
+            model: "m".to_owned(),
+            agent: "writer".to_owned(),
+            counted: Tokens(100),
+            provider: String::new(),
+        });
         let intent = fixture::intended("write", &key, 1, grant.reserved, grant.scopes.clone());
         let intent = Intended { granted: Some(grant.at), call: counted, ..intent };
         ground.run("x", &Event::Intended(std::sync::Arc::new(intent)), None).await.unwrap();

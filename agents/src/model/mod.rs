@@ -26,6 +26,7 @@ pub use error::{Billed, ModelError};
 pub use progress::Progress;
 pub use rate::{RateNews, Window};
 pub use reply::{Finish, ModelReply};
+pub(crate) use request::tokens_about;
 pub use request::{
     Abilities, Ability, CacheMarks, CacheTtl, Effort, ModelRequest, OutputSchema, Thinking, ToolChoice, ToolSpec,
 };
@@ -47,6 +48,11 @@ pub trait Model: Send + Sync {
     /// The model's name at its provider.
     fn id(&self) -> ModelId;
 
+    /// Whose model it is, in the words of OpenTelemetry's conventions where they have one.
+    fn provider(&self) -> &'static str {
+        "local"
+    }
+
     /// The model's key in the price table.
     fn price_key(&self) -> &str;
 
@@ -58,6 +64,11 @@ pub trait Model: Send + Sync {
     /// Whether it shows signs of life while it works. Then a call may take longer than its time-out
     /// for as long as it shows them; see [`crate::agent::Voice`].
     fn shows_life(&self) -> bool {
+        false
+    }
+
+    /// Whether its provider keeps beginnings of requests only where they are marked.
+    fn takes_marks(&self) -> bool {
         false
     }
 

@@ -24,9 +24,15 @@ struct Shared {
     since: Instant,
     last_micros: AtomicU64,
     sent: AtomicBool,
+    /// The microseconds from the start to the sending and to the first piece; [`NEVER`] before.
+    sent_micros: AtomicU64,
+    first_micros: AtomicU64,
     cancel: CancellationToken,
     news: OnceLock<Listener>,
 }
+
+/// What has not happened yet.
+const NEVER: u64 = u64::MAX;
 
 /// Who hears of rates.
 struct Listener(Box<dyn Fn(RateNews) + Send + Sync>);
@@ -45,6 +51,8 @@ impl Default for Progress {
             since: Instant::now(),
             last_micros: AtomicU64::new(0),
             sent: AtomicBool::new(false),
+            sent_micros: AtomicU64::new(NEVER),
+            first_micros: AtomicU64::new(NEVER),
             cancel: CancellationToken::new(),
             news: OnceLock::new(),
         }))
@@ -56,12 +64,25 @@ impl Progress {
     pub fn tick(&self, tokens: u64) {
         self.0.tokens.fetch_add(tokens, Ordering::Relaxed);
         self.0.beats.fetch_add(1, Ordering::Relaxed);
-        self.stamp();
+        let now = self.stamp();
+        if tokens > 0 {
+            self.0.first_micros.fetch_min(now, Ordering::Relaxed);
+        }
     }
 
-    fn stamp(&self) {
+    /// Notes a sign of life, and says when that is.
+    fn stamp(&self) -> u64 {
         let micros = u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.last_micros.fetch_max(micros, Ordering::Relaxed);
+        micros
+    }
+
+    /// From its sending to the first piece of the reply; none for a reply that comes in one.
+    #[must_use]
+    pub fn first_chunk(&self) -> Option<Duration> {
+        let read = |at: &AtomicU64| Some(at.load(Ordering::Relaxed)).filter(|micros| *micros != NEVER);
+        let (first, sent) = (read(&self.0.first_micros)?, read(&self.0.sent_micros)?);
+        Some(Duration::from_micros(first.saturating_sub(sent)))
     }
 
     /// Tokens written so far.
@@ -86,7 +107,8 @@ impl Progress {
     /// model calls it just before its first byte leaves.
     pub fn sent(&self) {
         self.0.sent.store(true, Ordering::SeqCst);
-        self.stamp();
+        let now = self.stamp();
+        self.0.sent_micros.fetch_min(now, Ordering::Relaxed);
     }
 
     /// Whether the request may have reached the provider.

@@ -29,6 +29,20 @@ pub enum Finish {
 }
 
 impl Finish {
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolUse => "tool_use",
+            Self::Refusal => "refusal",
+            Self::Pause => "pause",
+            Self::ContextFull => "context_full",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+
     /// Whether the reply is one in form only: the model or its provider would not answer.
     #[must_use]
     pub fn is_refusal(self) -> bool {

@@ -9,10 +9,14 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Block, Message, ModelError};
+use super::{Block, Message, ModelError, Role};
 
 /// Tokens that a chat template may put around one turn.
 const TURN_TOKENS_MAX: u64 = 16;
+/// Bytes of a token, for an estimate that is seldom too low.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that one turn takes beside its words, by the same estimate.
+const TURN_TOKENS: u64 = 8;
 /// Tokens of the instructions that a provider adds where tools are offered or a schema is set.
 const FRAME_TOKENS_MAX: u64 = 1024;
 /// The dearest picture of the providers in use, at the largest size that they do not shrink.
@@ -147,6 +151,10 @@ pub struct CacheMarks {
     /// The tools and the instructions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<CacheTtl>,
+    /// The conversation before the model's latest turn in it, which is where the request before this one
+    /// ended: a provider looks only so far back from a mark for what it keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<CacheTtl>,
     /// The whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<CacheTtl>,
@@ -291,6 +299,15 @@ impl ModelRequest {
         Ok(())
     }
 
+    /// About how many tokens stand before what was said in the talk: its tools and instructions.
+    pub(crate) fn stable_about(&self) -> Tokens {
+        let system: Vec<Message> = self.messages.iter().filter(|said| said.role == Role::System).cloned().collect();
+        let tools = self.tools.iter().map(|tool| {
+            (tool.name.len() + tool.description.len() + tool.schema.to_string().len()) as u64 / BYTES_PER_TOKEN
+        });
+        tokens_about(&system) + Tokens(tools.sum())
+    }
+
     /// An upper bound of its tokens by any tokenizer in use, which makes at most one token of a byte;
     /// about four times the truth for English.
     #[must_use]
@@ -309,6 +326,16 @@ impl ModelRequest {
         let parts = blocks.chain(schemas).chain(output).fold(0, u64::saturating_add);
         Tokens(parts + prefill + turns * TURN_TOKENS_MAX + frames * FRAME_TOKENS_MAX)
     }
+}
+
+/// About how many tokens messages have: a third of their bytes, which is more than most texts take and
+/// the same whoever reads them, so that what is decided by it stays decided.
+pub(crate) fn tokens_about(messages: &[Message]) -> Tokens {
+    let about = |message: &Message| {
+        let bytes = message.content.iter().map(block_tokens).fold(0, u64::saturating_add);
+        bytes.div_ceil(BYTES_PER_TOKEN) + TURN_TOKENS
+    };
+    Tokens(messages.iter().map(about).fold(0, u64::saturating_add))
 }
 
 fn block_tokens(block: &Block) -> u64 {

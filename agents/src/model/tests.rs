@@ -66,7 +66,7 @@ fn what_is_used_of_a_request_is_written_and_nothing_else() {
         tools: vec![look()],
         tool_choice: ToolChoice::Named("look".to_owned()),
         thinking: Some(Thinking::Effort(Effort::High)),
-        cache: CacheMarks { system: Some(CacheTtl::Hour), messages: None },
+        cache: CacheMarks { system: Some(CacheTtl::Hour), ..CacheMarks::default() },
         ..asking()
     };
     let written = serde_json::to_value(&asked).unwrap();

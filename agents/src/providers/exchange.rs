@@ -11,6 +11,7 @@ use policies::failure::FailureClass;
 use policies::span::ByteSize;
 use policies::tokens::{Tokens, Usage};
 
+use super::ids::fitted;
 use super::opening::{opened, trimmed};
 use super::rates::reset_of_refused;
 use super::sse::Splitter;
@@ -32,7 +33,7 @@ const X_API_KEY: &str = "x-api-key";
 impl Remote {
     pub(super) async fn exchange(&self, request: &ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         let stream = request.stream.unwrap_or(self.options.stream);
-        let messages = opened(self.options.prefill, request);
+        let messages = fitted(opened(self.options.prefill, request));
         let asked = Asked { options: &self.options, request, messages: &messages, stream };
         let body = Bytes::from(self.wire.body(&asked).to_string());
         let (head, body) = self.answer(&body, stream, progress).await?.into_parts();

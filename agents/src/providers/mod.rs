@@ -6,6 +6,7 @@ mod anthropic;
 mod chat;
 mod exchange;
 mod fault;
+mod ids;
 mod opening;
 mod rates;
 mod responses;
@@ -152,6 +153,16 @@ impl Model for Remote {
         ModelId(self.options.model.clone())
     }
 
+    fn provider(&self) -> &'static str {
+        match self.options.api {
+            Api::Anthropic(_) => "anthropic",
+            Api::Chat(ChatDialect::OpenAi) | Api::Responses(ResponsesDialect::OpenAi) => "openai",
+            Api::Chat(ChatDialect::Sonar) | Api::Responses(ResponsesDialect::Perplexity) => "perplexity",
+            // The conventions have no word for a server that only speaks as OpenAI does.
+            Api::Chat(ChatDialect::Compatible) => "openai_compatible",
+        }
+    }
+
     fn price_key(&self) -> &str {
         self.options.price.as_deref().unwrap_or(&self.options.model)
     }
@@ -165,6 +176,10 @@ impl Model for Remote {
         Abilities::all_but(api.iter().chain(&self.options.without))
     }
 
+    fn takes_marks(&self) -> bool {
+        matches!(self.options.api, Api::Anthropic(_))
+    }
+
     fn shows_life(&self) -> bool {
         self.options.stream
     }
@@ -175,11 +190,11 @@ impl Model for Remote {
     }
 
     fn bounds(&self, request: &ModelRequest) -> Bounds {
-        let marks = [request.cache.system, request.cache.messages];
+        let marks = [request.cache.system, request.cache.earlier, request.cache.messages];
         Bounds {
             input: self.count(request),
             output: request.output_max,
-            hour_cache: matches!(self.options.api, Api::Anthropic(_)) && marks.contains(&Some(CacheTtl::Hour)),
+            hour_cache: self.takes_marks() && marks.contains(&Some(CacheTtl::Hour)),
             ..Bounds::default()
         }
     }

@@ -8,15 +8,18 @@ use std::sync::Arc;
 
 use actors::letters::{Death, LetterId};
 
-use super::event::{EffectOutcome, ModelCall, StandIn, Terms};
+use super::event::{EffectOutcome, ModelCall, Replied, StandIn, Terms};
+use super::failures::Failures;
 use super::id::{EffectKey, RunId};
 use super::state::Status;
 use super::tally::Tally;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
+use policies::choice::Chosen;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::poison::PoisonPolicy;
+use policies::priority::Priority;
 use policies::retry::RetryPolicy;
 use policies::span::Span;
 use policies::tokens::Usage;
@@ -192,6 +195,8 @@ pub struct Outcome {
     pub death: Option<Death>,
     /// When it is poison, as those who carry it out have it now.
     pub poison: PoisonPolicy,
+    /// What a model's reply was like, where there was one.
+    pub replied: Option<Replied>,
 }
 
 /// An effect whose turn it is.
@@ -203,8 +208,8 @@ pub struct Due {
     pub path: StepPath,
     /// Which attempt it would be, from 1.
     pub attempt: u32,
-    /// How many of those before it failed.
-    pub failures: u32,
+    /// How those before it failed.
+    pub failures: Failures,
     /// What may be done about it after a crash.
     pub class: EffectClass,
     /// What is asked.
@@ -213,6 +218,8 @@ pub struct Due {
     pub hash: Arc<str>,
     /// What its step has taken so far, where that is bounded.
     pub tally: Tally,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// What the ledger says to an attempt.
@@ -226,6 +233,8 @@ pub struct Grant {
     pub answer: Answer,
     /// Who would carry it out, where it is not the one that the step names.
     pub stand_in: Option<StandIn>,
+    /// Why that model of its agent's pool; none where it has none.
+    pub choice: Option<Box<Chosen>>,
     /// Which model would be called, where one is.
     pub call: Option<ModelCall>,
 }

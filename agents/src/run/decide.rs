@@ -127,7 +127,7 @@ impl Draft {
     }
 
     fn outcome(&mut self, outcome: Outcome) -> Result<(), Refusal> {
-        let Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison } = outcome;
+        let Outcome { of, outcome, cost, usage, remote_id, took, retry, death, poison, replied } = outcome;
         let intent = match self.state.open(&of) {
             Some(intent) => intent.clone(),
             None => return Err(self.not_open(of)),
@@ -146,6 +146,7 @@ impl Draft {
             took,
             then,
             death,
+            replied,
         })));
         match (then, outcome) {
             (Then::Park, EffectOutcome::Unknown { reason }) if is_poison && poison.then == poison::Then::DeadLetter => {
@@ -214,7 +215,7 @@ impl Draft {
             what: path.to_string(),
             child: deaths.last().map_or_else(String::new, |death| death.child.clone()),
             in_doubt,
-            content: letters::content(&request),
+            content: letters::content(self.state.request(&key, &request).as_ref()),
             deaths: deaths.clone(),
         }));
         let hold = Hold::Poison { letter: id, attempt, reason, request, deaths, in_doubt };
@@ -263,6 +264,7 @@ impl Draft {
                 // Nobody knows what ended whoever was at it.
                 death: Some(Death::new(self.now, child, FailureClass::Shutdown, reason, false)),
                 poison,
+                replied: None,
             })?;
         }
         Ok(())
@@ -414,11 +416,12 @@ impl Draft {
             attempt,
             class,
             request_hash: hash.to_string(),
-            request: (*action).clone(),
+            request: action.unsaid(),
             reserved,
             scopes: scopes.to_vec(),
             granted,
             stand_in: grant.stand_in.clone(),
+            choice: grant.choice.clone(),
             call: grant.call.clone(),
         })));
     }

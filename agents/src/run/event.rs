@@ -1,7 +1,8 @@
 //! What may happen to a run.
 //!
 //! Invariant: the events of a run, in order, are all there is to know of it.
-//! An intent holds the whole request, so that recovery needs nothing else.
+//! An intent holds the whole request, but for what the outcomes before it say already; so recovery needs
+//! nothing but the stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +10,19 @@ use std::sync::Arc;
 use actors::letters::{Death, LetterId};
 use policies::approval::ApprovalPolicy;
 use policies::budget::{Refusal, ScopeId};
+use policies::choice::Chosen;
 use policies::failure::FailureClass;
 use policies::fallback::Outage;
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::span::Span;
 use policies::tokens::{Tokens, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::{EffectKey, RunId};
+use crate::model::Finish;
 use crate::workflow::{Action, EffectClass, StepPath, Workflow, WorkflowVersion};
 
 /// Something that happened to a run.
@@ -80,6 +84,9 @@ pub struct Terms {
     pub approval: ApprovalPolicy,
     /// What a spent budget does.
     pub when_spent: WhenSpent,
+    /// How urgent its calls are, where a step does not say.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 /// What a spent budget does to a run.
@@ -106,9 +113,10 @@ pub struct Intended {
     pub attempt: u32,
     /// What may be done about it after a crash.
     pub class: EffectClass,
-    /// What is asked, whole.
+    /// What is asked, but for what was said before in its talk: that follows from the outcomes before it,
+    /// and would be written again with each turn. [`super::State::request`] has it whole.
     pub request: Action,
-    /// The hash of that, in hexadecimal.
+    /// The hash of what is asked, whole, in hexadecimal.
     pub request_hash: String,
     /// What is reserved for it.
     pub reserved: Money,
@@ -121,6 +129,9 @@ pub struct Intended {
     /// Who carries it out, where it is not the one that the request names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<StandIn>,
+    /// Why it is that model of its agent's pool; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Box<Chosen>>,
     /// Which model is called, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ModelCall>,
@@ -135,6 +146,9 @@ pub struct ModelCall {
     pub agent: String,
     /// The input as it was counted here, before the call.
     pub counted: Tokens,
+    /// Whose model it is, in the words of OpenTelemetry's conventions; empty where that was not noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
 }
 
 /// Who carries an effect out instead of the one that its request names.
@@ -188,6 +202,22 @@ pub struct Resolved {
     /// Who died during it, where somebody did or may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<Death>,
+    /// What a model's reply was like, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied: Option<Replied>,
+}
+
+/// What a model's reply was like, beside its words and its cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replied {
+    /// Why it ended.
+    pub finish: Finish,
+    /// The model that answered, as its provider calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// From the request to its first piece, where it came in pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_chunk: Option<Span>,
 }
 
 /// How an attempt ended.

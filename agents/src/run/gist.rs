@@ -6,6 +6,7 @@
 use actors::durable::Recent;
 use actors::entity::read_back;
 use policies::budget::{Refusal, ScopeId};
+use policies::choice::Chosen;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::span::Span;
@@ -66,6 +67,8 @@ pub(crate) struct Intended {
     pub(crate) granted: Option<Timestamp>,
     #[serde(default)]
     pub(crate) stand_in: Option<StandIn>,
+    #[serde(default)]
+    pub(crate) choice: Option<Box<Chosen>>,
     #[serde(default)]
     pub(crate) call: Option<ModelCall>,
 }
@@ -201,6 +204,7 @@ impl From<&event::Intended> for Intended {
             scopes: intent.scopes.clone(),
             granted: intent.granted,
             stand_in: intent.stand_in.clone(),
+            choice: intent.choice.clone(),
             call: intent.call.clone(),
         }
     }

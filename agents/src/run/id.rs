@@ -58,6 +58,15 @@ impl EffectKey {
         Self([run.as_str(), "/", path.as_str(), ":", hash].concat().into())
     }
 
+    /// Whether it is the key of an action at this place whose hash is this.
+    pub(super) fn is_of(&self, path: &StepPath, hash: &str) -> bool {
+        let hash = hash.get(..KEY_DIGITS).unwrap_or(hash);
+        self.0
+            .strip_suffix(hash)
+            .and_then(|rest| rest.strip_suffix(':'))
+            .is_some_and(|rest| rest.strip_suffix(path.as_str()).is_some_and(|run| run.ends_with('/')))
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -11,12 +11,14 @@
 mod command;
 mod decide;
 mod event;
+mod failures;
 pub(crate) mod gist;
 mod hold;
 mod id;
 mod state;
 mod tally;
 mod walks;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +30,9 @@ pub use command::{Act, Answer, Attempt, Command, Due, Grant, Order, Outcome, Ref
 pub use decide::AUTOMATIC;
 pub use event::{
     Accepted, ApprovalAsked, Approved, Cancelled, EffectOutcome, Event, Failed, Finished, Hold, Intended, ModelCall,
-    Parked, Rejected, Reopened, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
+    Parked, Rejected, Reopened, Replied, Resolved, Resumed, Settled, StandIn, Terms, Then, WhenSpent,
 };
+pub use failures::Failures;
 pub use id::{EffectKey, RunId};
 pub use state::{End, Leaf, Phase, State, Status, Summary};
 pub use tally::Tally;

@@ -56,6 +56,9 @@ pub struct Leaf {
     pub attempts: u32,
     /// Those that failed.
     pub failures: u32,
+    /// Those of them that were made with a model of a pool, by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed_with: BTreeMap<String, u32>,
     /// Those that vanished.
     pub losses: u32,
     /// Those that vanished because they killed whoever was at them.
@@ -309,11 +312,11 @@ impl State {
                 Some(_) => return None,
             };
             let class = step.action.class()?;
-            let failures = leaf.map_or(0, |leaf| leaf.failures);
+            let failures = leaf.map(Leaf::failures).unwrap_or_default();
             let ReadyStep { path, action, hash } = step.clone();
             let key = EffectKey::hashed(&order.id, &path, &hash);
-            let tally = self.tally_for(&path, &action);
-            Some(Due { key, path, attempt, failures, class, action, hash, tally })
+            let (tally, priority) = (self.tally_for(&path, &action), order.terms.priority_of(&action));
+            Some(Due { key, path, attempt, failures, class, action, hash, tally, priority })
         };
         next.ready.iter().filter_map(due).collect()
     }
@@ -404,6 +407,7 @@ impl State {
 
     fn resolved(&mut self, resolved: &Resolved) {
         let leaf = self.leaf(&resolved.path, Some(&resolved.key));
+        let model = leaf.model();
         leaf.cost = leaf.cost.saturating_add(resolved.cost);
         leaf.usage = leaf.usage + resolved.usage;
         leaf.phase = match resolved.then {
@@ -418,6 +422,9 @@ impl State {
             }
             EffectOutcome::Failed { message, .. } => {
                 leaf.failures += 1;
+                if let Some(model) = model {
+                    *leaf.failed_with.entry(model).or_default() += 1;
+                }
                 if resolved.then == Then::Told {
                     let output = serde_json::json!({ ERROR: message });
                     self.outcomes.insert(resolved.path.clone(), Arc::new(output));
@@ -457,6 +464,7 @@ impl State {
         (self.end, self.ended) = (None, None);
         for leaf in self.leaves.values_mut().filter(|leaf| matches!(leaf.phase, Phase::Over)) {
             leaf.failures = 0;
+            leaf.failed_with.clear();
             leaf.forgive();
             leaf.phase = Phase::Again { due: reopened.at, wait: Span::ZERO };
         }

@@ -3,8 +3,10 @@
 
 use policies::instant::Timestamp;
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::tokens::Tokens;
 
+use super::event::Terms;
 use super::state::{Phase, State};
 use crate::workflow::{Action, Limits, StepPath};
 
@@ -40,5 +42,13 @@ impl State {
             tally.began = [tally.began, leaf.began].into_iter().flatten().min();
         }
         tally
+    }
+}
+
+impl Terms {
+    /// How urgent an action of the run is: as its step says, or else as all of the run.
+    pub(super) fn priority_of(&self, action: &Action) -> Priority {
+        let own = if let Action::Agent(call) = action { call.talk.limits.priority } else { None };
+        own.unwrap_or(self.priority)
     }
 }

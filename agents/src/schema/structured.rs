@@ -136,12 +136,20 @@ impl Model for Structured {
         self.0.id()
     }
 
+    fn provider(&self) -> &'static str {
+        self.0.provider()
+    }
+
     fn price_key(&self) -> &str {
         self.0.price_key()
     }
 
     fn abilities(&self) -> Abilities {
         self.0.abilities().with(Ability::Schema)
+    }
+
+    fn takes_marks(&self) -> bool {
+        self.0.takes_marks()
     }
 
     fn shows_life(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What makes two requests equal. Invariant: requests of one key differ in nothing that a reply depends on
-//! but the seed, and how the reply is sent.
+//! but the seed; how the reply is sent and what its provider keeps are none of it.
 
-use crate::model::{ModelId, ModelRequest};
+use crate::model::{CacheMarks, ModelId, ModelRequest};
 
 /// Requests of one model that are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,7 +10,7 @@ pub(super) struct Key([u8; 32]);
 impl Key {
     /// The key of a request; none for one that cannot be written.
     pub(super) fn of(model: &ModelId, request: &ModelRequest) -> Option<Self> {
-        let plain = ModelRequest { seed: 0, stream: None, ..request.clone() };
+        let plain = ModelRequest { seed: 0, stream: None, cache: CacheMarks::default(), ..request.clone() };
         let mut hasher = blake3::Hasher::new();
         hasher.update(model.0.as_bytes());
         hasher.update(&[0]);

@@ -103,12 +103,20 @@ impl Model for Thrifty {
         self.model.id()
     }
 
+    fn provider(&self) -> &'static str {
+        self.model.provider()
+    }
+
     fn price_key(&self) -> &str {
         self.model.price_key()
     }
 
     fn abilities(&self) -> Abilities {
         self.model.abilities()
+    }
+
+    fn takes_marks(&self) -> bool {
+        self.model.takes_marks()
     }
 
     fn shows_life(&self) -> bool {

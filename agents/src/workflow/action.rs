@@ -116,6 +116,29 @@ pub struct PostDraft {
 }
 
 impl Action {
+    /// It without what was said before in its talk, which is recorded already.
+    #[must_use]
+    pub(crate) fn unsaid(&self) -> Self {
+        let Self::Agent(call) = self else { return self.clone() };
+        // The words are long, so they are not copied first.
+        let Talk { said: _, turns, breaches, let_in, bare, depth, ref limits, ref with } = *call.talk;
+        let (limits, with) = (limits.clone(), with.clone());
+        let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, limits, with });
+        let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, talk: _ } = call;
+        Self::Agent(AgentCall {
+            agent: agent.clone(),
+            prompt: prompt.clone(),
+            system: system.clone(),
+            prefill: prefill.clone(),
+            stop: stop.clone(),
+            output_max: *output_max,
+            temperature: *temperature,
+            seed: *seed,
+            graded: *graded,
+            talk,
+        })
+    }
+
     /// What may be done about it after a crash; nothing for a question, which
     /// touches no one but the person asked.
     #[must_use]

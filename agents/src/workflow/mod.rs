@@ -15,6 +15,7 @@ mod check;
 mod definition;
 mod engine;
 mod formula;
+mod history;
 mod json;
 mod kept;
 mod path;

@@ -40,7 +40,8 @@ impl fmt::Display for StepId {
 /// Where a step stands in a run, such as `posts[1]/draft#2/write`: `[n]` is
 /// an item of a map, counted from 0; `#n` an iteration of a loop, counted from 1. What follows an `@` is
 /// the talk of an agent step: `write@2` is its second turn, `write@1[0]` the first tool that the first
-/// turn asks for, and `write@1[0]@2` the second turn of an agent that is asked as a tool.
+/// turn asks for, `write@1[0]@2` the second turn of an agent that is asked as a tool, and `write@6~` the
+/// summary of what was said up to the sixth turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepPath(Arc<str>);
@@ -92,17 +93,23 @@ impl StepPath {
         }
     }
 
+    /// The summary of what was said up to the turn `number` of this step's talk.
+    #[must_use]
+    pub fn summary(&self, number: u32) -> Self {
+        Self(format!("{}@{number}~", self.0).into())
+    }
+
     /// The step of the workflow that this belongs to: itself, unless it is a part of a talk.
     #[must_use]
     pub fn step(&self) -> Self {
         self.0.split_once('@').map_or_else(|| self.clone(), |(step, _)| Self::from(step))
     }
 
-    /// Whether a model asked for it, or for the agent that asks for it. What becomes of it is told to
-    /// that model, whatever it is.
+    /// Whether a model asked for it, or for the agent that asks for it, or a talk can do without it. What
+    /// becomes of it is told, whatever it is, and fails no step.
     #[must_use]
     pub fn is_errand(&self) -> bool {
-        self.0.split_once('@').is_some_and(|(_, talk)| talk.contains('['))
+        self.0.split_once('@').is_some_and(|(_, talk)| talk.contains(['[', '~']))
     }
 
     /// The path as text; the root is empty.

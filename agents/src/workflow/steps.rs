@@ -178,6 +178,7 @@ impl<'a> Reader<'a, '_> {
             tokens_max: section.value("tokens_max", self.mistakes),
             cost_max: section.value("cost_max", self.mistakes),
             time_max: section.value("time_max", self.mistakes),
+            priority: section.read("priority", self.mistakes).map(toml::Spanned::into_inner),
         };
         Some(StepKind::Agent(AgentStep {
             agent: agent?,

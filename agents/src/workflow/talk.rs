@@ -3,7 +3,9 @@
 //! Invariant: a talk follows from what is recorded of its turns. Which tool may be used, with what, and what
 //! may be done about it after a crash is decided once, when the model's reply is recorded, and never again.
 
+use policies::history::HistoryPolicy;
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::span::Span;
 use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,8 @@ pub const ERROR: &str = "error";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Talk {
-    /// What was said after the prompt, the eldest first.
+    /// What was said after the prompt, the eldest first. It follows from what is recorded of the turns
+    /// before, so the journal's intents do without it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Message>,
     /// The turns before this one.
@@ -35,6 +38,12 @@ pub struct Talk {
     /// A person let what the guardrails of the input had held pass.
     #[serde(skip_serializing_if = "is_default")]
     pub let_in: bool,
+    /// The model of its agent's pool that spoke last in it: the talk goes on with that one if it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    /// It is asked for the sake of the talk, not by the workflow: without tools and guardrails.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bare: bool,
     /// How many agents are above this one that asked it as a tool.
     #[serde(skip_serializing_if = "is_default")]
     pub depth: u32,
@@ -50,7 +59,7 @@ impl Talk {
     }
 }
 
-/// What one agent step may take in all; without a bound, what its run and its agent may.
+/// What one agent step may take in all, without a bound what its run and its agent may; and how urgent it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -66,6 +75,9 @@ pub struct Limits {
     /// From its first call on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_max: Option<Span>,
+    /// How urgent its calls are, and those of whoever is asked in it; as its run is without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
 }
 
 impl Limits {
@@ -94,6 +106,12 @@ pub struct Turn {
     /// Whether that is about what it said, or about what it is to be asked.
     #[serde(skip_serializing_if = "is_default")]
     pub side: Side,
+    /// The model of its agent's pool that said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+    /// How much of the talk is heard in the next turn, as its agent has it now; all where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryPolicy>,
 }
 
 /// The two sides of an agent.
@@ -173,7 +191,7 @@ impl Turn {
     ///
     /// # Errors
     /// When what is recorded is no turn.
-    pub(super) fn of(output: &Value) -> Result<Option<Self>, String> {
+    pub(crate) fn of(output: &Value) -> Result<Option<Self>, String> {
         output.get(TURN).map(Self::deserialize).transpose().map_err(|error| error.to_string())
     }
 

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use policies::history::HistoryPolicy;
 use serde_json::{Value, json};
 
 use super::action::{Action, AgentCall, Approval, score};
 use super::advance::{EvalError, STEPS_MAX, Walk, fault};
 use super::definition::OnReject;
+use super::history::History;
 use super::path::StepPath;
 use super::talk::{Asked, Breach, ERROR, Errand, Judge, OnBreach, Side, TURN, TURNS_MAX, Talk, Turn};
 use crate::model::{Message, Role, ToolResult};
@@ -31,27 +33,58 @@ enum After {
 impl Walk<'_> {
     /// The output of a talk at `path`, once it has one.
     pub(super) fn talk(&mut self, path: &StepPath, first: &FirstCall<'_>) -> Result<Option<Arc<Value>>, EvalError> {
-        let mut talk = Talk::default();
+        let (mut talk, mut history) = (Talk::default(), History::default());
         for number in 1..=TURNS_MAX + 1 {
             let at = path.turn(number);
             let call = |run: &str| {
                 let call = first(run)?;
                 let Talk { limits, depth, let_in, .. } = *call.talk;
-                let talk = Box::new(Talk { limits, depth, let_in: let_in || talk.let_in, ..talk.clone() });
+                let (said, let_in) = (history.heard(), let_in || talk.let_in);
+                let talk = Box::new(Talk { said, limits, depth, let_in, ..talk.clone() });
                 Ok(Action::Agent(AgentCall { talk, ..call }))
             };
             let Some(output) = self.outcome(&at, call)? else { return Ok(None) };
             let turn = Turn::of(&output).map_err(|message| fault(&at, "outcome", message))?;
             let Some(turn) = turn else { return Ok(Some(output)) };
             self.count(&at, turn.calls.len() + turn.judges.len())?;
+            talk.with = turn.with.clone().or(talk.with);
             match self.after(path, number, &turn, &mut talk)? {
                 After::Waits => return Ok(None),
                 After::Stands => return Ok(Some(output)),
-                After::Goes(said) => talk.said.extend(said),
+                After::Goes(said) => history.add(said),
+            }
+            if let Some(policy) = &turn.history
+                && !self.fits(path, number, policy, first, &mut history)?
+            {
+                return Ok(None);
             }
             talk.turns = number;
         }
         Err(fault(path, "turns", format!("the talk comes to more than {TURNS_MAX} turns")))
+    }
+
+    /// Cuts what is heard of a talk after a turn down to its limit; false while a summary is awaited. One
+    /// that failed has the turns go without.
+    fn fits(
+        &mut self,
+        path: &StepPath,
+        number: u32,
+        policy: &HistoryPolicy,
+        first: &FirstCall<'_>,
+        history: &mut History,
+    ) -> Result<bool, EvalError> {
+        if let Some(turns) = history.excess(policy) {
+            let at = path.summary(number);
+            self.count(&at, 0)?;
+            let call = |run: &str| Ok(Action::Agent(history.summing_up(policy, turns, &first(run)?)));
+            let Some(output) = self.outcome(&at, call)? else { return Ok(false) };
+            let summary = output.get("text").and_then(Value::as_str).map(str::trim).unwrap_or_default();
+            if !summary.is_empty() {
+                history.sum_up(policy, turns, summary);
+            }
+        }
+        history.trim(policy);
+        Ok(true)
     }
 
     /// Counts what a turn comes to among the run's steps.

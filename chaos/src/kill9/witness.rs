@@ -81,15 +81,17 @@ impl Witness {
 
 fn called(entry: provider::Entry, prices: &PriceTable) -> Result<Vec<Seen>, Kill9Error> {
     Ok(match entry {
-        provider::Entry::Served { call, id, prompt_tokens, completion_tokens } => {
+        provider::Entry::Served { call, id, prompt_tokens, completion_tokens, .. } => {
             let usage = Usage { input: Tokens(prompt_tokens), output: Tokens(completion_tokens), ..Usage::default() };
             let cost = prices.actual(PRICE, &usage).map_err(|error| Kill9Error::Policy(error.to_string()))?;
             vec![Seen::Called { call, content: id, model: None }, Seen::Billed { call, cost }]
         }
         provider::Entry::Answered { call } => vec![Seen::Answered { call }],
-        provider::Entry::Refused { call, id } => {
+        provider::Entry::Refused { call, id, .. } => {
             vec![Seen::Called { call, content: id, model: None }, Seen::Failed { call }]
         }
+        // It was billed, and never answered.
+        provider::Entry::Halved { .. } => Vec::new(),
     })
 }
 
@@ -127,6 +129,7 @@ mod tests {
             id: "x".to_owned(),
             prompt_tokens: 1_000_000,
             completion_tokens: 1_000_000,
+            billed: 0,
         };
         let calls = vec![
             Line { at_us: began + 10_000, entry: served },

@@ -10,11 +10,12 @@ use actors::world::{World, WorldOptions};
 use anyhow::Context;
 use clap::Parser;
 
-use super::server::{Options, app};
+use super::server::{Options, Prices, app};
+use super::storm::Storm;
 use crate::ledger::Ledger;
 
-/// A model server that speaks chat completions, answers from a script, and
-/// writes each call that it serves into a ledger of its own.
+/// A model server that speaks chat completions and Anthropic's Messages, answers from a
+/// script, and writes each call that it serves, with its bill, into a ledger of its own.
 #[derive(Debug, Parser)]
 #[command(name = "callboard-provider", version)]
 pub struct ProviderArguments {
@@ -36,6 +37,16 @@ pub struct ProviderArguments {
     /// Answer every call with 401 that does not show the key that this file holds
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Refuse, stall and cut off calls by this seed: 15 of 100 get 429, 10 get 529, 8 half a
+    /// reply and silence, 10 half a reply and a broken connection
+    #[arg(long, value_name = "SEED")]
+    storm: Option<u64>,
+    /// Billionths of a dollar billed for each token read
+    #[arg(long, default_value_t = 0, value_name = "NANODOLLARS")]
+    input_price: u64,
+    /// Billionths of a dollar billed for each token written
+    #[arg(long, default_value_t = 0, value_name = "NANODOLLARS")]
+    output_price: u64,
 }
 
 /// Runs the command.
@@ -59,6 +70,8 @@ pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
         refuse_every: arguments.refuse_every,
         down_while: arguments.down_while.clone(),
         key_file: arguments.key_file.clone(),
+        storm: arguments.storm.map(Storm),
+        prices: Prices { input: arguments.input_price, output: arguments.output_price },
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

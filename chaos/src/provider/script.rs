@@ -103,8 +103,9 @@ struct Delta<'a> {
 pub fn reply(body: &[u8]) -> Reply {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
-    let content = |m: &Value| m["content"].as_str().unwrap_or_default().to_owned();
-    let read: usize = messages.iter().map(|m| content(m).len()).sum();
+    let content = |m: &Value| words(&m["content"]);
+    // What Anthropic's shape has of the system stands beside the messages.
+    let read = words(&request["system"]).len() + messages.iter().map(|m| content(m).len()).sum::<usize>();
     let last = messages.last().map(content).unwrap_or_default();
     let hash = fingerprint(body);
     let lower = last.to_lowercase();
@@ -120,6 +121,16 @@ pub fn reply(body: &[u8]) -> Reply {
         prompt_tokens: tokens(read),
         completion_tokens: tokens(text.len()),
         text,
+    }
+}
+
+/// A text, or the texts of blocks.
+fn words(content: &Value) -> String {
+    let block = |block: &Value| block["text"].as_str().unwrap_or_default().to_owned();
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => blocks.iter().map(block).collect(),
+        _ => String::new(),
     }
 }
 

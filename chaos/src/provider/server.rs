@@ -11,12 +11,17 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::anthropic;
 use super::script::{Reply, reply};
+use super::storm::{Storm, Weather};
 use crate::ledger::{self, Ledger, LedgerError};
+
+/// The status of a provider that has too much to do; it has no name of its own.
+const OVERLOADED: u16 = 529;
 
 /// How the server behaves.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +34,49 @@ pub struct Options {
     pub down_while: Option<PathBuf>,
     /// Every call is answered 401 that does not show the key that this file holds at that moment.
     pub key_file: Option<PathBuf>,
+    /// What becomes of calls beside that.
+    pub storm: Option<Storm>,
+    /// What tokens cost.
+    pub prices: Prices,
+}
+
+/// What tokens cost, in nano-dollars each.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prices {
+    /// Read.
+    pub input: u64,
+    /// Written.
+    pub output: u64,
+}
+
+/// How a caller wants to be spoken to.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Chat,
+    Messages,
+}
+
+impl Shape {
+    fn error(self, kind: &str, message: &str) -> axum::Json<Value> {
+        axum::Json(match self {
+            Self::Chat => json!({ "error": { "message": message, "type": kind, "param": null, "code": null }}),
+            Self::Messages => anthropic::error(kind, message),
+        })
+    }
+
+    fn whole(self, reply: &Reply) -> Value {
+        match self {
+            Self::Chat => reply.whole(),
+            Self::Messages => anthropic::whole(reply),
+        }
+    }
+
+    fn events(self, reply: &Reply) -> Vec<String> {
+        match self {
+            Self::Chat => reply.events(),
+            Self::Messages => anthropic::events(reply),
+        }
+    }
 }
 
 /// One line of the provider's ledger.
@@ -45,6 +93,9 @@ pub enum Entry {
         prompt_tokens: u64,
         /// Tokens written.
         completion_tokens: u64,
+        /// What it is billed at, in nano-dollars; all of it, however much of the reply arrives.
+        #[serde(default)]
+        billed: u64,
     },
     /// A reply is on its way, whole; whoever asked was still there.
     Answered {
@@ -57,6 +108,16 @@ pub enum Entry {
         call: u64,
         /// The request's name.
         id: String,
+        /// With which status.
+        #[serde(default)]
+        status: u16,
+    },
+    /// Half a reply is on its way, and no more will be.
+    Halved {
+        /// The server's number for the call.
+        call: u64,
+        /// Whether the connection breaks; silence follows else.
+        cut: bool,
     },
 }
 
@@ -82,10 +143,8 @@ struct Server {
 
 impl Server {
     /// What a call is answered that is not served.
-    fn refusal(&self, call: u64, headers: &HeaderMap) -> Option<Response> {
-        let error = |message: &str, kind: &str| {
-            axum::Json(json!({ "error": { "message": message, "type": kind, "param": null, "code": null }}))
-        };
+    fn refusal(&self, call: u64, weather: Weather, headers: &HeaderMap, shape: Shape) -> Option<Response> {
+        let error = |message: &str, kind: &str| shape.error(kind, message);
         if self.options.down_while.as_ref().is_some_and(|file| file.exists()) {
             let body = error("down for maintenance", "server_error");
             return Some((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
@@ -97,17 +156,54 @@ impl Server {
             return Some((StatusCode::UNAUTHORIZED, body).into_response());
         }
         let every = self.options.refuse_every;
-        (every > 0 && call.is_multiple_of(every)).then(|| {
+        if weather == Weather::Overloaded {
+            let status = StatusCode::from_u16(OVERLOADED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return Some((status, error("overloaded", "overloaded_error")).into_response());
+        }
+        (weather == Weather::Limited || (every > 0 && call.is_multiple_of(every))).then(|| {
             let body = error("slow down", "rate_limit_error");
             (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], body).into_response()
         })
+    }
+
+    async fn answer(&self, headers: &HeaderMap, body: &Bytes, shape: Shape) -> Result<Response, LedgerError> {
+        let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let weather = self.options.storm.map_or(Weather::Fine, |storm| storm.over(call));
+        let reply = reply(body);
+        if let Some(refusal) = self.refusal(call, weather, headers, shape) {
+            self.ledger.write(Entry::Refused { call, id: reply.id, status: refusal.status().as_u16() })?;
+            return Ok(refusal);
+        }
+        let Prices { input, output } = self.options.prices;
+        self.ledger.write(Entry::Served {
+            call,
+            id: reply.id.clone(),
+            prompt_tokens: reply.prompt_tokens,
+            completion_tokens: reply.completion_tokens,
+            billed: reply.prompt_tokens * input + reply.completion_tokens * output,
+        })?;
+        tokio::time::sleep(self.options.think).await;
+        // It is dropped at the sleep above when whoever asked has gone.
+        if matches!(weather, Weather::Stalled | Weather::Cut) {
+            let cut = weather == Weather::Cut;
+            self.ledger.write(Entry::Halved { call, cut })?;
+            return Ok(halved(shape.events(&reply), cut));
+        }
+        self.ledger.write(Entry::Answered { call })?;
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let is_streamed = request["stream"] == json!(true);
+        Ok(if is_streamed { streamed(shape.events(&reply)) } else { axum::Json(shape.whole(&reply)).into_response() })
     }
 }
 
 /// The server's routes.
 pub fn app(options: Options, ledger: Ledger) -> Router {
     let server = Arc::new(Server { options, ledger, calls: 0.into() });
-    Router::new().route("/v1/chat/completions", post(complete)).route("/v1/models", get(models)).with_state(server)
+    Router::new()
+        .route("/v1/chat/completions", post(complete))
+        .route("/v1/messages", post(message))
+        .route("/v1/models", get(models))
+        .with_state(server)
 }
 
 async fn models() -> axum::Json<Value> {
@@ -118,36 +214,37 @@ async fn models() -> axum::Json<Value> {
 }
 
 async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
-    let call = server.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-    let reply = reply(&body);
-    if let Some(refusal) = server.refusal(call, &headers) {
-        let written = server.ledger.write(Entry::Refused { call, id: reply.id });
-        return written.err().map_or(refusal, |error| unwritten(&error));
-    }
-    let served = Entry::Served {
-        call,
-        id: reply.id.clone(),
-        prompt_tokens: reply.prompt_tokens,
-        completion_tokens: reply.completion_tokens,
-    };
-    if let Err(error) = server.ledger.write(served) {
-        return unwritten(&error);
-    }
-    tokio::time::sleep(server.options.think).await;
-    // It is dropped at the sleep above when whoever asked has gone.
-    if let Err(error) = server.ledger.write(Entry::Answered { call }) {
-        return unwritten(&error);
-    }
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if request["stream"] == json!(true) { streamed(&reply) } else { axum::Json(reply.whole()).into_response() }
+    server.answer(&headers, &body, Shape::Chat).await.unwrap_or_else(|error| unwritten(&error))
+}
+
+async fn message(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
+    server.answer(&headers, &body, Shape::Messages).await.unwrap_or_else(|error| unwritten(&error))
 }
 
 fn unwritten(error: &LedgerError) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
 }
 
-fn streamed(reply: &Reply) -> Response {
-    let events = futures::stream::iter(reply.events()).map(Ok::<_, std::convert::Infallible>);
+/// What comes of an event of a stream: itself, or a broken connection.
+type Piece = Result<String, std::io::Error>;
+
+fn streamed(events: Vec<String>) -> Response {
+    events_of(futures::stream::iter(events).map(Ok))
+}
+
+/// The first half of a reply, and then a broken connection or silence.
+fn halved(mut events: Vec<String>, cut: bool) -> Response {
+    events.truncate(events.len() / 2);
+    let half = futures::stream::iter(events).map(Ok);
+    if cut {
+        let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "cut off on purpose");
+        events_of(half.chain(futures::stream::iter([Err(broken)])))
+    } else {
+        events_of(half.chain(futures::stream::pending()))
+    }
+}
+
+fn events_of(events: impl Stream<Item = Piece> + Send + 'static) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/event-stream")];
     (headers, Body::from_stream(events)).into_response()
 }

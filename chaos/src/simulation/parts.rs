@@ -138,6 +138,7 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         feed: None,
         alerts: None,
         live: None,
+        telemetry: None,
     })
 }
 

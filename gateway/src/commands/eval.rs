@@ -6,14 +6,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agents::evaluation::{
-    Answered, CASES_MAX, Case, CaseOutcome, Cases, Evaluation, FINISHED, Grade, Qualities, Score, stream,
-};
-use agents::record::Recorder;
+use agents::agent::{AgentSpec, AgentTerms};
+use agents::evaluation::{Answered, CASES_MAX, Case, CaseOutcome, Cases, Evaluation, Grade, Qualities, Score};
 use agents::run::{End, State, Status, Terms};
 use agents::workflow::{Workflow, check};
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream as many};
+use policies::choice::PoolPolicy;
 use policies::document::{self, Error};
 use serde_json::Value;
 use storage::journal::Version;
@@ -24,6 +23,7 @@ use super::{PRINCIPAL, config, faults, is_fancy, start, stop};
 use crate::cli::EvalArgs;
 use crate::config::Config;
 use crate::crash::CrashPoints;
+use crate::policy::Policies;
 use crate::system::{NewRun, System, run_id};
 use crate::terminal;
 
@@ -49,6 +49,9 @@ pub async fn run(arguments: &EvalArgs) -> anyhow::Result<()> {
     let agent = arguments.agent.strip_prefix(BRANCH).unwrap_or(&arguments.agent);
     // Before anything is fetched or opened, so that a fault costs nothing.
     let tasks = tasks(&config, agent, &arguments.cases)?;
+    if let Some(model) = &arguments.model {
+        in_pool(&config, agent, model)?;
+    }
     let system = start(&config, &crash, is_fancy(arguments.json)).await?;
     let outcome = tokio::select! {
         biased;
@@ -57,6 +60,20 @@ pub async fn run(arguments: &EvalArgs) -> anyhow::Result<()> {
     };
     stop(&system).await;
     outcome
+}
+
+/// Whether the agent has such a model in its pool.
+fn in_pool(config: &Config, agent: &str, model: &str) -> anyhow::Result<()> {
+    let tree = Policies::load(config).map_err(|found| anyhow::anyhow!(faults(&found)))?.tree;
+    let pool = tree.pool(agent);
+    anyhow::ensure!(!pool.is_empty(), "`{agent}` has no pool of models, so there is none to name; leave --model out");
+    let meant = || document::suggestion(model, pool.iter().map(String::as_str));
+    anyhow::ensure!(
+        pool.iter().any(|known| known == model),
+        "the pool of `{agent}` has no model `{model}`; {}",
+        meant()
+    );
+    Ok(())
 }
 
 fn tasks(config: &Config, agent: &str, paths: &[PathBuf]) -> anyhow::Result<Vec<Task>> {
@@ -122,13 +139,15 @@ async fn evaluate(system: &Arc<System>, agent: &str, tasks: &[Task], arguments: 
     let (journal, whose) = (system.journal().clone(), agent.to_owned());
     let before = system.world().blocking("evaluations", move || Qualities::read(&journal, &whose)).await??;
     let round = before.count;
-    let cases = many::iter(tasks).map(|task| answer(system, agent, task, round));
+    if let Some(model) = &arguments.model {
+        keep_to(system, agent, model);
+    }
+    let with = arguments.model.as_deref();
+    let cases = many::iter(tasks).map(|task| answer(system, agent, task, (round, with)));
     let cases: Vec<CaseOutcome> = cases.buffered(usize::from(arguments.parallel)).try_collect().await?;
-    let model = system.stage().agents.get(agent).map_or_else(String::new, |agent| agent.spec().model.id().to_string());
-    let evaluation = Evaluation { agent: agent.to_owned(), model, at: system.world().now(), cases };
-    let mut recorder = Recorder::new(system.world().clone(), system.journal().clone(), PRINCIPAL);
-    let event = recorder.event(FINISHED, None, &evaluation)?;
-    let kept = recorder.append(stream(agent), Some(Version(round)), vec![event]).await;
+    let evaluation =
+        Evaluation { agent: agent.to_owned(), model: model(system, agent, &cases), at: system.world().now(), cases };
+    let kept = system.record_evaluation(PRINCIPAL, &evaluation, round).await;
     kept.context("the evaluation could not be recorded; the same command does it again without new calls")?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
@@ -136,6 +155,28 @@ async fn evaluate(system: &Arc<System>, agent: &str, tasks: &[Task], arguments: 
         print!("{}", terminal::evaluation(&evaluation, before.last.as_ref()));
     }
     conclude(&evaluation, arguments.score_min)
+}
+
+/// Has an agent speak with one model of its pool, as long as this process runs.
+fn keep_to(system: &System, agent: &str, model: &str) {
+    let Some(agent) = system.stage().agents.get(agent) else { return };
+    let spec = AgentSpec::clone(&agent.spec());
+    let alone = |pool: &Arc<PoolPolicy>| {
+        Arc::new(PoolPolicy { models: vec![model.to_owned()], quality_min: None, ..PoolPolicy::clone(pool) })
+    };
+    let terms = AgentTerms { pool: spec.terms.pool.as_ref().map(alone), ..spec.terms.clone() };
+    agent.respecify(AgentSpec { terms, ..spec });
+}
+
+/// What the answers were given with: the models that gave them, or else the agent's own.
+fn model(system: &System, agent: &str, cases: &[CaseOutcome]) -> String {
+    let answers = cases.iter().filter_map(|case| case.answer.as_ref().ok());
+    let models: BTreeSet<&str> = answers.filter_map(|answer| answer.model.as_deref()).collect();
+    if models.is_empty() {
+        let spec = system.stage().agents.get(agent).map(|agent| agent.spec());
+        return spec.map_or_else(String::new, |spec| spec.model.id().to_string());
+    }
+    models.into_iter().collect::<Vec<_>>().join(" + ")
 }
 
 fn conclude(evaluation: &Evaluation, score_min: Option<f64>) -> anyhow::Result<()> {
@@ -147,12 +188,19 @@ fn conclude(evaluation: &Evaluation, score_min: Option<f64>) -> anyhow::Result<(
     Ok(())
 }
 
-/// Has a case answered, in the run that this round of the agent's evaluations has for it.
-async fn answer(system: &Arc<System>, agent: &str, task: &Task, round: u64) -> anyhow::Result<CaseOutcome> {
+/// Has a case answered, in the run that this round of the agent's evaluations, with this model of its pool,
+/// has for it.
+async fn answer(
+    system: &Arc<System>,
+    agent: &str,
+    task: &Task,
+    (round, with): (u64, Option<&str>),
+) -> anyhow::Result<CaseOutcome> {
     let inputs = task.case.inputs();
     let content = serde_json::to_string(&inputs)?;
-    let id =
-        run_id(PRINCIPAL, &format!("eval\0{agent}\0{round}\0{}\0{content}\0{}", task.name, task.workflow.version()));
+    let with = with.map(|model| format!("\0model/{model}")).unwrap_or_default();
+    let case = format!("eval\0{agent}\0{round}\0{}\0{content}\0{}{with}", task.name, task.workflow.version());
+    let id = run_id(PRINCIPAL, &case);
     if !system.knows(&id) {
         let workflow = Arc::clone(&task.workflow);
         let new = NewRun { id: id.clone(), workflow, inputs, principal: PRINCIPAL.to_owned(), terms: Terms::default() };
@@ -171,7 +219,7 @@ async fn answer(system: &Arc<System>, agent: &str, task: &Task, round: u64) -> a
     }
     let state = system.state(&id).await.map_err(anyhow::Error::msg)?;
     let answer = match &state.end {
-        Some(End::Finished { .. }) => answered(system, &id, &state, &task.case).await?,
+        Some(End::Finished { .. }) => answered(system, (&id, agent), &state, &task.case).await?,
         Some(End::Failed(failed)) => Err(failed.message.clone()),
         Some(End::Rejected(_) | End::Cancelled { .. }) => Err("its run was stopped".to_owned()),
         None => anyhow::bail!("the journal has stopped; the same command goes on from here"),
@@ -180,7 +228,12 @@ async fn answer(system: &Arc<System>, agent: &str, task: &Task, round: u64) -> a
 }
 
 /// What a finished run says of its case; or why that says nothing.
-async fn answered(system: &System, id: &str, state: &State, case: &Case) -> anyhow::Result<Result<Answered, String>> {
+async fn answered(
+    system: &System,
+    (id, agent): (&str, &str),
+    state: &State,
+    case: &Case,
+) -> anyhow::Result<Result<Answered, String>> {
     let Some(End::Finished { outputs }) = &state.end else { anyhow::bail!("run {id} is not finished") };
     let breaches = outputs.get("breaches").and_then(Value::as_array).into_iter().flatten();
     let breaches: Vec<String> = breaches.filter_map(Value::as_str).map(str::to_owned).collect();
@@ -198,6 +251,7 @@ async fn answered(system: &System, id: &str, state: &State, case: &Case) -> anyh
         breaches,
         grade,
         stand_in: answer.stand_in.clone(),
+        model: answer.model.as_ref().filter(|call| call.agent == agent).map(|call| call.model.clone()),
         usage: answer.usage,
         cost: answer.cost,
         took: answer.took,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use policies::document::{self, Error, Located, Mistakes, Section, Text};
 
 use super::address::{HttpAddress, Listen};
+use super::telemetry::TelemetryConfig;
 use super::tools::{KitConfig, McpConfig, Names};
 use super::{
     AgentConfig, AlertsConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig,
@@ -62,6 +63,9 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
         policies: section.or_default("policies", mistakes),
         alerts: section.table("alerts", mistakes).and_then(|section| alerts(section, mistakes)),
         chaos: section.table("chaos", mistakes).and_then(|section| chaos(section, mistakes)),
+        telemetry: section
+            .table("telemetry", mistakes)
+            .map_or_else(TelemetryConfig::default, |section| TelemetryConfig::read(section, mistakes)),
         written: built_in.written,
     };
     section.finish(mistakes);

@@ -28,6 +28,12 @@ pub(super) fn missing(config: &Config) -> Vec<Error> {
             }
         }
     }
+    let headers = config.telemetry.otlp.iter().flat_map(|otlp| &otlp.headers);
+    for (name, words) in headers {
+        if let Words::Secret(source) = words {
+            used.push((vec!["telemetry", "otlp", "headers", name], source));
+        }
+    }
     used.extend(config.chaos.as_ref().map(|chaos| (vec!["chaos", "token"], &chaos.token)));
     let fault = |(way, source): (Vec<&str>, &SecretSource)| {
         let why = source.look().err()?;
@@ -55,13 +61,16 @@ mod tests {
         let text = "[agents.writer.model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"b\"\nkey.env = \"CALLBOARD_NO_A\"\n\
                     [context]\nkind = \"qdrant\"\nurl = \"http://a\"\nkey = { env = \"CALLBOARD_NO_B\" }\n\
                     [publishers.board]\nkind = \"webhook\"\nurl = \"http://a\"\nkey = { file = \"/no/such/key\" }\n\
+                    [telemetry.otlp]\nurl = \"http://a\"\nheaders = { a = \"b\", c = { env = \"CALLBOARD_NO_D\" } }\n\
                     [chaos]\ntoken = { env = \"CALLBOARD_NO_C\" }\n";
         let written = |text: &str| Written::in_file(Path::new("c.toml"), text.to_owned());
         let told = document::lines(&config(written(text)).unwrap().secrets_missing());
-        for (line, wanted) in told.lines().zip(["c.toml:5:1: ", "c.toml:9:1: ", "c.toml:13:1: ", "c.toml:15:1: "]) {
+        for (line, wanted) in
+            told.lines().zip(["c.toml:5:1: ", "c.toml:9:1: ", "c.toml:13:1: ", "c.toml:16:", "c.toml:18:1: "])
+        {
             assert!(line.starts_with(wanted), "{told}");
         }
-        assert_eq!(told.lines().count(), 4, "{told}");
+        assert_eq!(told.lines().count(), 5, "{told}");
         assert!(told.contains("CALLBOARD_NO_A is not set; export it"), "{told}");
         let text =
             "[model]\nkind = \"openai\"\nurl = \"http://a/v1\"\nname = \"b\"\nkey = { env = \"CALLBOARD_NO_A\" }\n";

@@ -8,7 +8,9 @@ use agents::tool::mcp::{MCP_TOOL, McpTerms};
 use agents::tool::{AGENT_TOOL, Permissions, Toolbox};
 use agents::workflow::{EffectClass, OnBreach, Side, TURNS_MAX};
 use policies::document::{self, Located, Mistakes, Section, Text};
+use policies::history::{self, HistoryPolicy, How};
 use policies::pattern;
+use policies::price::Reuse;
 use policies::rules::PostRules;
 use policies::span::Span;
 use regex::RegexBuilder;
@@ -136,11 +138,21 @@ pub struct KitConfig {
     pub turns_max: u32,
     /// What its input and output must keep to.
     pub guardrails: Vec<Guardrail>,
+    /// How much of its own talk it hears again.
+    pub history: Option<HistoryPolicy>,
+    /// How often other calls are expected to begin as its own do.
+    pub reuse: Reuse,
 }
 
 impl Default for KitConfig {
     fn default() -> Self {
-        Self { tools: Permissions::default(), turns_max: TURNS_MAX_DEFAULT, guardrails: Vec::new() }
+        Self {
+            tools: Permissions::default(),
+            turns_max: TURNS_MAX_DEFAULT,
+            guardrails: Vec::new(),
+            history: None,
+            reuse: Reuse::default(),
+        }
     }
 }
 
@@ -158,8 +170,44 @@ impl KitConfig {
             tools: Permissions::new(tools.iter().map(|text| text.text)),
             turns_max: section.whole("turns_max", 1..=TURNS_MAX, mistakes).unwrap_or(TURNS_MAX_DEFAULT),
             guardrails: guardrails.into_iter().filter_map(|table| guardrail(table, names, mistakes)).collect(),
+            history: history(section, names, mistakes),
+            reuse: section.or_default("prompt_cache", mistakes),
         }
     }
+}
+
+/// How much of its talk an agent hears again.
+fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Option<HistoryPolicy> {
+    let read = section.read::<HistoryPolicy>("history", mistakes)?;
+    let (at, policy) = (read.span(), read.into_inner());
+    let least = history::TOKENS_MAX_LEAST;
+    if policy.tokens_max < least {
+        mistakes.add(
+            at.clone(),
+            format!("a history of {} tokens is none", policy.tokens_max),
+            format!("write {least} or more"),
+        );
+    }
+    if !(1..=TURNS_MAX).contains(&policy.keep_last) {
+        let message = format!("`keep_last` must be a whole number from 1 to {TURNS_MAX}");
+        mistakes.add(at.clone(), message, "4 is the default");
+    }
+    if policy.summary_max.0 == 0 || policy.summary_max.0.saturating_mul(2) > policy.tokens_max.0 {
+        let message =
+            format!("a summary of {} tokens does not fit a history of {}", policy.summary_max, policy.tokens_max);
+        mistakes.add(at.clone(), message, "write a summary_max of at most half of tokens_max");
+    }
+    match &policy.by {
+        Some(by) if !names.agents.contains(by) => {
+            let help = document::suggestion(by, names.agents.iter().map(String::as_str));
+            mistakes.add(at, format!("there is no agent `{by}` to summarise"), help);
+        }
+        Some(_) if policy.how == How::Trim => {
+            mistakes.add(at, "`by` names who summarises, and nobody does".to_owned(), "add how = \"summarise\"");
+        }
+        _ => {}
+    }
+    Some(policy)
 }
 
 /// Whether a pattern names any tool that there is, or that a server may have.
@@ -323,6 +371,14 @@ mod tests {
             (
                 "[[agents.writer.guard]]\nname = \"a\"\njudge = { agent = \"x\", criteria = \"y\" }\n",
                 "no agent `x` to judge",
+            ),
+            ("[agents.writer]\nhistory = { tokens_max = 100 }\n", "a history of 100 tokens is none"),
+            ("[agents.writer]\nhistory = { tokens_max = 700 }\n", "a summary of 400 tokens does not fit"),
+            ("[agents.writer]\nhistory = { tokens_max = 1000, keep_last = 0 }\n", "`keep_last` must be"),
+            ("[agents.writer]\nhistory = { tokens_max = 1000, by = \"reviewer\" }\n", "and nobody does"),
+            (
+                "[agents.writer]\nhistory = { tokens_max = 1000, how = \"summarise\", by = \"reviwer\" }\n",
+                "no agent `reviwer` to summarise; did you mean `reviewer`?",
             ),
             ("[fetch]\nallow = [\"http://a\"]\n", "names no hosts"),
         ] {

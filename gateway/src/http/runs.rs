@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policies::approval::ApprovalPolicy;
 use policies::money::Money;
+use policies::priority::Priority;
 use policies::span::ByteSize;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ struct Ask {
     /// The most that the run may spend, such as "$0.50".
     #[serde(default)]
     cost_max: Option<Money>,
+    /// `low`, `normal` or `high`.
+    #[serde(default)]
+    priority: Priority,
     /// `automatic` or `ask`.
     #[serde(default)]
     approval: ApprovalPolicy,
@@ -75,7 +79,7 @@ pub(super) async fn create(
         Some(key) => run_id(PRINCIPAL, &key),
         None => run_id(PRINCIPAL, &format!("{:032x}", system.world().chance("http/run").id())),
     };
-    let terms = Terms { cost_max: ask.cost_max, approval: ask.approval, ..Terms::default() };
+    let terms = Terms { cost_max: ask.cost_max, approval: ask.approval, priority: ask.priority, ..Terms::default() };
     let new = NewRun { id: id.clone(), workflow, inputs: ask.inputs, principal: PRINCIPAL.to_owned(), terms };
     let taken = system.accept(new).await.map_err(problem)?;
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::CREATED };

@@ -1,4 +1,4 @@
-//! Stand-ins, breakers and rates of workers, held against the configuration. Invariant: what is written
+//! Pools, stand-ins, breakers and rates of workers, held against the configuration. Invariant: what is written
 //! of a worker that makes no call through them is a fault, and so is a stand-in that cannot stand in.
 
 use policies::document::{self, Error};
@@ -28,8 +28,14 @@ pub(super) fn faults(config: &Config, tree: &TreePolicy, prices: Option<&PriceTa
             NodePolicy::Worker(worker) if agents(config).any(|agent| agent == name) => {
                 let stand_ins = worker.fallback.iter().enumerate();
                 found.extend(stand_ins.filter_map(|(place, one)| {
-                    let (message, help) = misfit(config, prices, name, one)?;
+                    let (message, help) = misfit(config, prices, (name, worker), one)?;
                     Some(written.fault(&["worker", name, "fallback", &place.to_string()], message, help))
+                }));
+                let pool = worker.pool.iter().flat_map(|pool| &pool.models).enumerate();
+                found.extend(pool.filter_map(|(place, model)| {
+                    let (message, help) = unknown(config, model, "", &format!("in the pool of `{name}`"))
+                        .or_else(|| unpriced(config, prices, model))?;
+                    Some(written.fault(&["worker", name, "pool", "models", &place.to_string()], message, help))
                 }));
             }
             NodePolicy::Worker(worker) => found.extend(idle(worker).map(|key| {
@@ -46,6 +52,7 @@ fn idle(worker: &WorkerPolicy) -> impl Iterator<Item = &'static str> {
     let written = [
         ("breaker", worker.breaker.is_some()),
         ("rate", worker.rate.is_some()),
+        ("pool", worker.pool.is_some()),
         ("fallback", !worker.fallback.is_empty()),
     ];
     written.into_iter().filter(|(_, is_written)| *is_written).map(|(key, _)| key)
@@ -60,11 +67,20 @@ fn elsewhere(config: &Config, name: &str, key: &str) -> String {
     } else {
         return "take it out".to_owned();
     };
-    if key == "fallback" { "take it out".to_owned() } else { format!("write it in guard.toml, under [{guard}]") }
+    if matches!(key, "fallback" | "pool") {
+        "take it out".to_owned()
+    } else {
+        format!("write it in guard.toml, under [{guard}]")
+    }
 }
 
 /// Why one cannot stand in for this agent, and what to do.
-fn misfit(config: &Config, prices: Option<&PriceTable>, agent: &str, stand_in: &StandIn) -> Option<(String, String)> {
+fn misfit(
+    config: &Config,
+    prices: Option<&PriceTable>,
+    (agent, worker): (&str, &WorkerPolicy),
+    stand_in: &StandIn,
+) -> Option<(String, String)> {
     let name = match stand_in {
         StandIn::Agent(name) => {
             // One that the tree does not have is told by its reader.
@@ -74,17 +90,32 @@ fn misfit(config: &Config, prices: Option<&PriceTable>, agent: &str, stand_in: &
         }
         StandIn::Model(name) => name,
     };
-    let Some(model) = config.named_model(name) else {
-        let meant = document::closest(name, config.model_names());
-        let meant = meant.map(|other| format!("did you mean `model/{other}`? If not, ")).unwrap_or_default();
-        let message = format!("there is no model `{name}` to stand in for `{agent}`");
-        return Some((message, format!("{meant}describe it as [models.{name}] in callboard.toml")));
-    };
-    if model.guard() == config.model_of(agent).guard() {
+    if let Some(fault) = unknown(config, name, "model/", &format!("to stand in for `{agent}`")) {
+        return Some(fault);
+    }
+    let is_its_own = config.named_model(name).is_some_and(|model| model.guard() == config.model_of(agent).guard());
+    if worker.pool.is_none() && is_its_own {
         let message = format!("`{name}` is the model of `{agent}` itself, so it cannot stand in for it");
         return Some((message, "name another".to_owned()));
     }
-    // What is described has its price looked for where it is described.
+    unpriced(config, prices, name)
+}
+
+/// Why there is no such model, and what to do; `before` is written before a model's name there.
+fn unknown(config: &Config, name: &str, before: &str, what_for: &str) -> Option<(String, String)> {
+    if config.named_model(name).is_some() {
+        return None;
+    }
+    let meant = document::closest(name, config.model_names());
+    let meant = meant.map(|other| format!("did you mean `{before}{other}`? If not, ")).unwrap_or_default();
+    let message = format!("there is no model `{name}` {what_for}");
+    Some((message, format!("{meant}describe it as [models.{name}] in callboard.toml")))
+}
+
+/// Why nobody knows what a model costs, and what to do. What is described has its price looked for where it
+/// is described.
+fn unpriced(config: &Config, prices: Option<&PriceTable>, name: &str) -> Option<(String, String)> {
+    let model = config.named_model(name)?;
     let is_local = matches!(model.model, ModelConfig::Local { .. });
     let has_price = prices.is_none_or(|prices| prices.models.contains_key(LOCAL));
     (is_local && !has_price).then(|| {
@@ -160,5 +191,19 @@ mod tests {
         let found = told("", None, "ledger", "fallback = [\"model/local\"]\nbreaker.failures = 3\n");
         assert!(found.contains("`ledger` is no agent, so its `breaker` holds nobody; take it out"), "{found}");
         assert!(found.contains("12: `ledger` is no agent, so its `fallback` holds nobody; take it out"), "{found}");
+    }
+
+    #[test]
+    fn a_model_of_a_pool_that_is_not_there_gets_a_suggestion() {
+        let list = "pool = { models = [\"claud\", \"local\"], choose = \"best\" }\n";
+        assert_eq!(
+            told(CLAUDE, None, "writer", list),
+            "20: there is no model `claud` in the pool of `writer`; did you mean `claude`? If not, describe it as \
+             [models.claud] in callboard.toml"
+        );
+        let own = "pool.models = [\"claude\"]\nfallback = [\"model/local\"]\n";
+        assert_eq!(told(CLAUDE, None, "writer", own), "", "with a pool, its own model may stand in for it");
+        let found = told("", None, "feed", "pool.models = [\"local\"]\n");
+        assert!(found.contains("`feed` is no agent, so its `pool` holds nobody; take it out"), "{found}");
     }
 }

@@ -15,6 +15,7 @@ mod order;
 mod parts;
 mod policy;
 mod prospects;
+mod ratings;
 mod reading;
 mod start;
 mod waking;
@@ -32,6 +33,7 @@ use actors::world::World;
 use agents::aggregator::Reports;
 use agents::conduct::Stage;
 use agents::run::Run;
+use agents::telemetry::Telemetry;
 use agents::workflow::{Known, Workflow, WorkflowVersion};
 use policies::breaker::BreakerState;
 use policies::document;
@@ -110,6 +112,7 @@ pub struct System {
     in_force: Arc<policy::InForce>,
     feed: Option<PathBuf>,
     live: Option<Live>,
+    telemetry: Option<Telemetry>,
     /// Cancelled when the committer has ended.
     committed: CancellationToken,
 }
@@ -210,6 +213,9 @@ impl System {
         let report = self.tree.shutdown().await;
         self.journal.close().await;
         self.committed.cancelled().await;
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.end().await;
+        }
         report
     }
 }

@@ -10,6 +10,7 @@ use agents::conduct::NamedModel;
 use agents::embed::Embedder;
 use agents::ledger::AlertHook;
 use agents::publisher::Publisher;
+use agents::telemetry::{self, Collector};
 use agents::tool::FetchPolicy;
 use agents::tool::mcp::McpServer;
 use storage::disk::Disk;
@@ -60,4 +61,6 @@ pub struct Parts {
     pub alerts: Option<AlertHook>,
     /// Faults on purpose, where they are configured.
     pub live: Option<Live>,
+    /// Where spans and histograms are sent; nowhere in a simulation.
+    pub telemetry: Option<(Collector, telemetry::Options)>,
 }

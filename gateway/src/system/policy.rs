@@ -164,18 +164,22 @@ pub(super) fn held_to(spec: &AgentSpec, name: &str, policies: &Policies) -> Agen
     AgentSpec { timeout, silence_max, terms: policies.terms(name), ..spec.clone() }
 }
 
-/// A model that nobody needed at the start was not loaded then, so it cannot stand in before the next one.
+/// A model that nobody needed at the start was not loaded then, so it cannot be used before the next one.
 fn refuse_strangers(changes: &mut [Change], tree: &TreePolicy, stage: &Stage) {
     for change in changes {
         let worker = match &change.effect {
             Effect::Starts { .. } => Some(change.key.as_str()),
-            _ => change.key.strip_prefix("worker.").and_then(|key| key.strip_suffix(".fallback")),
+            _ => change
+                .key
+                .strip_prefix("worker.")
+                .and_then(|key| key.strip_suffix(".fallback").or_else(|| key.strip_suffix(".pool.models"))),
         };
         let Some(worker) = worker else { continue };
-        let stranger = tree.fallback(worker).iter().find_map(|stand_in| match stand_in {
-            StandIn::Model(name) if !stage.models.contains_key(name) => Some(name),
-            StandIn::Model(_) | StandIn::Agent(_) => None,
+        let stand_ins = tree.fallback(worker).iter().filter_map(|stand_in| match stand_in {
+            StandIn::Model(name) => Some(name),
+            StandIn::Agent(_) => None,
         });
+        let stranger = tree.pool(worker).iter().chain(stand_ins).find(|name| !stage.models.contains_key(*name));
         if let Some(name) = stranger {
             let why = format!("the model `{name}` was not loaded at the start; stop the server and start it anew");
             change.effect = Effect::Refused { why };

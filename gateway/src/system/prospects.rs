@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use actors::guard::{Guard, Guards};
 use actors::world::World;
-use agents::agent::AgentHandle;
+use agents::agent::AgentSpec;
 use agents::conduct::{CONTEXT_GUARD, PUBLISHER_GUARD, Stage};
 use agents::ledger::LedgerHandle;
+use agents::model::Model;
 use policies::budget::{Accounts, ScopeId};
 use policies::money::Money;
 use policies::price::Bounds;
@@ -36,8 +37,6 @@ pub(super) struct Outlook {
 /// What an agent's calls are paid from.
 struct Purse {
     scopes: [ScopeId; 2],
-    /// The least that a call costs.
-    least: Money,
 }
 
 /// The ledger's sums, as they were read last.
@@ -52,14 +51,9 @@ impl Outlook {
     pub(super) fn new(world: &World, stage: &Arc<Stage>) -> Self {
         let publishers = stage.publishers.keys().map(|name| (name.clone(), format!("{PUBLISHER_GUARD}/{name}")));
         let context = [("context".to_owned(), CONTEXT_GUARD.to_owned())];
-        let purse = |(name, agent): (&String, &AgentHandle)| {
-            let spec = agent.spec();
-            let key = spec.model.price_key();
-            // What has no price is refused by the ledger, whoever restarts.
-            let least = Bounds { input: Tokens(1), output: Tokens(1), ..Bounds::default() };
-            let least = stage.prices.worst_case(key, &least).unwrap_or(Money::ZERO);
+        let purse = |name: &String| {
             let scopes = [ScopeId::Agent(name.clone()), ScopeId::Workspace(stage.workspace.clone())];
-            (name.clone(), Purse { scopes, least })
+            (name.clone(), Purse { scopes })
         };
         let sums = Arc::new(Sums::default());
         let reader = world.spawn("prospects", Arc::clone(&sums).keep(stage.ledger.clone()));
@@ -67,7 +61,7 @@ impl Outlook {
             guards: stage.guards.clone(),
             needs: publishers.chain(context).collect(),
             stage: Arc::clone(stage),
-            purses: stage.agents.iter().map(purse).collect(),
+            purses: stage.agents.keys().map(purse).collect(),
             sums,
             reader: AbortOnDropHandle::new(reader),
         }
@@ -95,10 +89,10 @@ impl Prospects for Outlook {
     }
 
     fn can_pay(&self, child: &str) -> bool {
-        let Some(purse) = self.purses.get(child) else { return true };
+        let (Some(purse), Some(agent)) = (self.purses.get(child), self.stage.agents.get(child)) else { return true };
         // For whoever asks next.
         self.look();
-        purse.is_enough(&self.sums.lock())
+        purse.is_enough(least(&self.stage, &agent.spec()), &self.sums.lock())
     }
 
     fn standing(&self, node: &str) -> Standing {
@@ -108,6 +102,18 @@ impl Prospects for Outlook {
         };
         Standing { breaker, budget_left: self.budget_left(node) }
     }
+}
+
+/// The least that a call of an agent costs, with its own model or the cheapest of its pool.
+fn least(stage: &Stage, spec: &AgentSpec) -> Money {
+    let least = |model: &Arc<dyn Model>| {
+        let least = Bounds { input: Tokens(1), output: Tokens(1), ..Bounds::default() };
+        // What has no price is refused by the ledger, whoever restarts.
+        stage.prices.worst_case(model.price_key(), &least).unwrap_or(Money::ZERO)
+    };
+    let pool = spec.terms.pool.iter().flat_map(|pool| &pool.models);
+    let pool = pool.filter_map(|name| stage.models.get(name)).map(|named| least(&named.model)).min();
+    pool.unwrap_or_else(|| least(&spec.model))
 }
 
 fn shown(guard: &Guard) -> BreakerView {
@@ -138,8 +144,8 @@ impl Outlook {
 }
 
 impl Purse {
-    fn is_enough(&self, accounts: &Accounts) -> bool {
-        self.scopes.iter().all(|scope| accounts.account(scope).left() >= self.least)
+    fn is_enough(&self, least: Money, accounts: &Accounts) -> bool {
+        self.scopes.iter().all(|scope| accounts.account(scope).left() >= least)
     }
 }
 
@@ -166,21 +172,21 @@ mod tests {
 
     use super::*;
 
-    fn purse(least: &str) -> Purse {
+    fn pays(least: &str, accounts: &Accounts) -> bool {
         let scopes = [ScopeId::Agent("writer".into()), ScopeId::Workspace("main".into())];
-        Purse { scopes, least: least.parse().unwrap() }
+        Purse { scopes }.is_enough(least.parse().unwrap(), accounts)
     }
 
     #[test]
     fn a_purse_is_empty_when_one_of_its_scopes_is() {
         let mut accounts = Accounts::default();
-        assert!(purse("$0.01").is_enough(&accounts), "nothing limits it");
+        assert!(pays("$0.01", &accounts), "nothing limits it");
         let limit = |limit: &str| Limits::total(limit.parse().unwrap());
         accounts.set_limits(&ScopeId::Workspace("main".into()), limit("$0.02"));
-        assert!(purse("$0.02").is_enough(&accounts) && !purse("$0.03").is_enough(&accounts));
+        assert!(pays("$0.02", &accounts) && !pays("$0.03", &accounts));
         accounts.set_limits(&ScopeId::Agent("writer".into()), limit("$0.00"));
-        assert!(!purse("$0.01").is_enough(&accounts));
+        assert!(!pays("$0.01", &accounts));
         accounts.set_limits(&ScopeId::Agent("reviewer".into()), limit("$0.00"));
-        assert!(purse("$0.00").is_enough(&accounts), "what costs nothing can always be paid");
+        assert!(pays("$0.00", &accounts), "what costs nothing can always be paid");
     }
 }

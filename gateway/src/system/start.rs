@@ -15,10 +15,12 @@ use agents::agent::AgentHandle;
 use agents::aggregator::{AggregatorArguments, Figures, Reports};
 use agents::conduct::Stage;
 use agents::context::{ContextArguments, ContextHandle};
+use agents::evaluation::Ratings;
 use agents::front::Front;
 use agents::ledger::{LedgerArguments, LedgerHandle};
 use agents::publisher::PublisherHandle;
 use agents::run::Run;
+use agents::telemetry::{SHELF, SHELF_VERSION, Source, Telemetry};
 use agents::tool::Toolbox;
 use agents::tool::mcp::McpHandle;
 use agents::workflow::Known;
@@ -34,7 +36,7 @@ use super::folds::Folds;
 use super::policy::{self, InForce, Settled};
 use super::prospects::Outlook;
 use super::waking::Waker;
-use super::{Parts, RUNS, System, TreeSlot, watchdog, watcher};
+use super::{Parts, RUNS, System, TreeSlot, ratings, watchdog, watcher};
 
 /// The shelf of the journal's stream index.
 pub(crate) const STREAMS: &str = "streams";
@@ -93,35 +95,13 @@ impl System {
         let committed = commit(&world, committer)?;
         let in_force = Arc::new(in_force(&mut parts, &journal).await?);
         let metrics = Metrics::new();
-        let spine = Spine::new(world.clone(), journal.clone(), Arc::clone(&snapshots), metrics.clone());
+        let spine = Spine::new(world.clone(), journal.clone(), snapshots, metrics.clone());
         spine.letters.catch_up().await?;
         let stage = Arc::new(stage(&parts, &spine));
+        ratings::read(&world, &journal, &stage).await;
         let figures = Figures::default();
         let reports = Reports::new(parts.shelves.open(figures.name(), figures.version())?);
-        let makings = Makings {
-            world: world.clone(),
-            ledger: LedgerArguments {
-                workspace: parts.workspace.clone(),
-                policy: in_force.budget(),
-                journal: journal.clone(),
-                recent: spine.recent.clone(),
-                snapshots: Arc::clone(&snapshots),
-                factors: stage.ledger.factors().clone(),
-                hook: parts.alerts.clone(),
-            },
-            context: ContextArguments {
-                journal: journal.clone(),
-                index: Arc::clone(&parts.index),
-                embedder: Arc::clone(&parts.embedder),
-            },
-            aggregator: AggregatorArguments {
-                journal: journal.clone(),
-                recent: spine.recent.clone(),
-                reports: reports.clone(),
-            },
-            publishers: parts.publishers.clone(),
-        };
-        let known = known(&stage);
+        let makings = makings(&parts, &spine, &stage, &in_force, &reports);
         let slot = TreeSlot::default();
         let runs = directory(&world, &stage, &slot, in_force.tree());
         let factories = factories::all(&stage, makings);
@@ -139,28 +119,54 @@ impl System {
         if let Some(live) = &parts.live {
             live.attach(journal.clone(), &tree);
         }
+        let telemetry = telemetry(&mut parts, &journal, &metrics)?;
         let Parts { feed, live, workspace, .. } = parts;
         let system = Self {
             world,
             journal,
             opened,
             tree,
+            known: known(&stage),
             stage,
             runs,
             outlook,
             reports,
             metrics,
-            known,
             announce: OnceLock::new(),
             folds: Folds::new(spine.recent.clone()),
             workspace,
             in_force,
             feed,
             live,
+            telemetry,
             committed,
         };
         waker.wake().await.map_err(StartError::Runs)?;
         Ok(system)
+    }
+}
+
+/// What the workers that are alone of their kind are started with.
+fn makings(parts: &Parts, spine: &Spine, stage: &Stage, in_force: &InForce, reports: &Reports) -> Makings {
+    let (journal, recent) = (&spine.journal, &spine.recent);
+    Makings {
+        world: spine.world.clone(),
+        ledger: LedgerArguments {
+            workspace: parts.workspace.clone(),
+            policy: in_force.budget(),
+            journal: journal.clone(),
+            recent: recent.clone(),
+            snapshots: Arc::clone(&spine.snapshots),
+            factors: stage.ledger.factors().clone(),
+            hook: parts.alerts.clone(),
+        },
+        context: ContextArguments {
+            journal: journal.clone(),
+            index: Arc::clone(&parts.index),
+            embedder: Arc::clone(&parts.embedder),
+        },
+        aggregator: AggregatorArguments { journal: journal.clone(), recent: recent.clone(), reports: reports.clone() },
+        publishers: parts.publishers.clone(),
     }
 }
 
@@ -205,6 +211,14 @@ fn commit(world: &World, committer: Committer) -> Result<CancellationToken, Star
     Ok(committed)
 }
 
+/// Spans and histograms on their way, where they go anywhere.
+fn telemetry(parts: &mut Parts, journal: &Journal, metrics: &Metrics) -> Result<Option<Telemetry>, StartError> {
+    let Some((collector, options)) = parts.telemetry.take() else { return Ok(None) };
+    let shelf = parts.shelves.open(SHELF, SHELF_VERSION)?;
+    let (world, journal, metrics) = (parts.world.clone(), journal.clone(), metrics.clone());
+    Ok(Some(Telemetry::start(Source { world, journal, metrics, shelf }, collector, options)))
+}
+
 /// What workflows may name.
 fn known(stage: &Stage) -> Known {
     let servers = stage.tools.servers();
@@ -227,6 +241,7 @@ fn stage(parts: &Parts, spine: &Spine) -> Stage {
         prices: parts.policies.prices.clone(),
         agents: agents.map(|spec| (spec.name.clone(), AgentHandle::new(spec))).collect(),
         models: parts.models.clone(),
+        ratings: Ratings::default(),
         tools,
         context: ContextHandle::new(),
         publishers: publishers.map(|(name, p)| (name.clone(), PublisherHandle::new(p.capabilities()))).collect(),

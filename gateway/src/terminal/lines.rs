@@ -90,7 +90,10 @@ fn said(event: &Event) -> Option<(Tone, String)> {
         }
         Event::Intended(intent) => {
             let again = if intent.attempt > 1 { format!(", attempt {}", intent.attempt) } else { String::new() };
-            (Tone::Quiet, format!("{} → {}{again}{}", intent.path, doer(&intent.request), stand_in(intent)))
+            (
+                Tone::Quiet,
+                format!("{} → {}{again}{}{}", intent.path, doer(&intent.request), stand_in(intent), choice(intent)),
+            )
         }
         Event::Resolved(resolved) => resolved_line(resolved),
         Event::ApprovalAsked(question) => (Tone::Plain, format!("{} waits for a person", question.path)),
@@ -155,6 +158,11 @@ fn doer(action: &Action) -> String {
 fn stand_in(intent: &Intended) -> String {
     let (Some(stand_in), Action::Agent(call)) = (&intent.stand_in, &intent.request) else { return String::new() };
     format!(": {} stands in for it, because {}", stand_in.name(&call.agent), stand_in.because)
+}
+
+/// Which model of its pool the agent speaks with, and why.
+fn choice(intent: &Intended) -> String {
+    intent.choice.as_ref().map(|choice| format!(" with {choice}")).unwrap_or_default()
 }
 
 fn why(hold: &Hold) -> String {

@@ -134,6 +134,7 @@ fn model() -> impl Strategy<Value = ModelPrice> {
             cache_read: base.cache_read,
             cache_write: base.cache_write,
             cache_write_1h: base.cache_write_1h,
+            cache_prefix_min: Tokens(0),
             request: Fee::flat(Money::from_nanos(request)),
             search: Money::from_nanos(search),
             cpu_second: Money::from_nanos(cpu_second),

@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::{AutoShutdown, DynamicPolicy, NodePolicy, SupervisorPolicy, TreePolicy, WorkerPolicy, kin, moved};
 use crate::{
+    choice::{Choose, POOL_MAX},
     document::{self, Error, Mistakes, Source},
     fallback::{self, STAND_INS_MAX, StandIn},
     reaction::Amendments,
@@ -48,6 +49,16 @@ struct Places {
 struct StandIns {
     #[serde(default)]
     fallback: Vec<Spanned<StandIn>>,
+    #[serde(default)]
+    pool: Models,
+}
+
+#[derive(Default, Deserialize)]
+struct Models {
+    #[serde(default)]
+    models: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    choose: Option<Spanned<Choose>>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +83,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<TreePolicy, Vec<Error>> {
         let parents = checker.adopt(&policy, &declared, &places);
         checker.reach(&policy, &declared, &parents);
         checker.cast(&policy, &places);
+        checker.pool(&places);
         policy
     });
     mistakes.conclude(policy)
@@ -169,6 +181,40 @@ impl Checker<'_, '_> {
                 } else if let Some(circle) = self::circle(policy, worker, name) {
                     let message = format!("the stand-ins go round in a circle: {}", circle.join(" → "));
                     self.report(&at, message, "take one of them out of its list");
+                }
+            }
+        }
+    }
+
+    /// Pools: each model is named once, and does not stand in for itself.
+    fn pool(&mut self, places: &Places) {
+        for (worker, written) in &places.worker {
+            let Some(pool) = &written.pool.models else { continue };
+            let models = pool.get_ref();
+            if models.is_empty() {
+                self.report(&pool.span(), format!("the pool of `{worker}` is empty"), "name a model, or take it out");
+            }
+            if let Some(one_more) = models.get(POOL_MAX) {
+                let message = format!("the pool of `{worker}` has more than {POOL_MAX} models");
+                self.report(&one_more.span(), message, "name fewer");
+            }
+            for (place, model) in models.iter().enumerate() {
+                if models.iter().take(place).any(|other| other.get_ref() == model.get_ref()) {
+                    let message = format!("`{}` is in the pool of `{worker}` twice", model.get_ref());
+                    self.report(&model.span(), message, "name it once");
+                }
+            }
+            if let Some(choose) = &written.pool.choose
+                && matches!(choose.get_ref(), Choose::Weights(weights) if weights.is_nothing())
+            {
+                let message = format!("the weights of the pool of `{worker}` weigh nothing");
+                self.report(&choose.span(), message, "give one of price, quality and latency more than 0");
+            }
+            for one in &written.fallback {
+                let StandIn::Model(name) = one.get_ref() else { continue };
+                if models.iter().any(|model| model.get_ref() == name) {
+                    let message = format!("`{name}` is in the pool of `{worker}`, so it cannot stand in for it");
+                    self.report(&one.span(), message, "name it in one of the two");
                 }
             }
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::choice::{Choose, PoolPolicy};
 use crate::{
     failure::FailureClass,
     intensity::Then,
@@ -66,6 +67,7 @@ fn every_field_of_a_worker_is_read() {
         on.bug = { action = "park" }
         breaker = { failures = 2 }
         rate = "60/min"
+        pool = { models = ["a"], choose = "best" }
         fallback = ["model/local"]
     "#;
     let tree = TreePolicy::read("tree.toml", text).unwrap();
@@ -83,6 +85,7 @@ fn every_field_of_a_worker_is_read() {
             .collect(),
         breaker: Some(BreakerPolicy { failures: 2, ..BreakerPolicy::default() }),
         rate: "60/min".parse().ok(),
+        pool: Some(PoolPolicy { models: vec!["a".to_owned()], choose: Choose::Best, quality_min: None }),
         fallback: vec!["model/local".parse().unwrap()],
     };
     assert_eq!(tree.worker("b"), Some(&expected));
@@ -321,4 +324,31 @@ fn a_mistake_in_a_mailbox_or_in_what_is_poison_is_found_where_it_stands() {
             "tree.toml:6:17: a message cannot be allowed 0 deaths; write a number from 1 to 1000",
         ],
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_pool_is_told_where_it_stands() {
+    let told = |pool: &str| {
+        let text = format!("root = \"a\"\n[supervisor.a]\nchildren = [\"b\"]\n[worker.b]\n{pool}\n");
+        TreePolicy::read("tree.toml", &text).map(drop).map_err(|errors| crate::document::lines(&errors)).err()
+    };
+    for (pool, wanted) in [
+        ("pool.models = []", "tree.toml:5:15: the pool of `b` is empty; name a model, or take it out"),
+        ("pool.models = [\"x\", \"y\", \"x\"]", "tree.toml:5:26: `x` is in the pool of `b` twice; name it once"),
+        (
+            "pool = { models = [\"x\"], choose = { price = 0 } }",
+            "tree.toml:5:35: the weights of the pool of `b` weigh nothing; give one of price, quality and latency more than 0",
+        ),
+        (
+            "pool.models = [\"x\"]\nfallback = [\"model/x\"]",
+            "tree.toml:6:13: `x` is in the pool of `b`, so it cannot stand in for it; name it in one of the two",
+        ),
+        (
+            "pool = { model = [\"x\"], models = [\"y\"] }",
+            "tree.toml:5:10: unknown field `model`; did you mean `models`?",
+        ),
+    ] {
+        assert_eq!(told(pool).as_deref(), Some(wanted), "{pool}");
+    }
+    assert_eq!(told("pool = { models = [\"x\", \"y\"], choose = { price = 1 } }"), None);
 }

@@ -6,10 +6,10 @@ use super::*;
 use crate::run::{Hold, Status};
 
 /// What one call of the cheap model may cost at most, and what of the dear one.
-const CHEAP: u64 = 30_000;
-const DEAR: u64 = 300_000;
+pub(super) const CHEAP: u64 = 30_000;
+pub(super) const DEAR: u64 = 300_000;
 
-fn run_limit(nanos: u64, at_end: AtEnd) -> BudgetPolicy {
+pub(super) fn run_limit(nanos: u64, at_end: AtEnd) -> BudgetPolicy {
     let run = Limits { at_end, ..Limits::total(Money::from_nanos(nanos)) };
     BudgetPolicy { run, ..BudgetPolicy::default() }
 }

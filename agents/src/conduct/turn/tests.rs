@@ -1,6 +1,8 @@
 //! The talk of an agent with its tools: what is recorded, bounded, told and made again, with scripted models.
 
 mod guardrails;
+mod history;
+mod pools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,8 +25,9 @@ use serde_json::{Value, json};
 use supervisor::Gate;
 
 use crate::agent::{AgentActor, AgentHandle, AgentSpec, AgentTerms, Kit};
-use crate::conduct::Stage;
+use crate::conduct::{NamedModel, Stage};
 use crate::context::ContextHandle;
+use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
 use crate::model::Model;
@@ -36,7 +39,8 @@ use crate::tool::{Permissions, Toolbox};
 use crate::workflow::{self, EffectClass, Known, StepPath};
 
 /// The price, in dollars for a million tokens either way: a thousand nano-dollars a token.
-const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.m]\ninput = '$1'\noutput = '$1'\n";
+const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.m]\ninput = '$1'\noutput = '$1'\n\
+                      [models.cheap]\ninput = '$1'\noutput = '$1'\n[models.dear]\ninput = '$10'\noutput = '$10'\n";
 
 struct House {
     ground: Ground,
@@ -66,6 +70,16 @@ impl House {
     }
 
     async fn with_servers(members: Vec<Member>, servers: Vec<McpHandle>) -> Self {
+        Self::of(members, servers, Vec::new(), AgentTerms::default()).await
+    }
+
+    /// One whose agents have these terms, and these models beside their own.
+    async fn of(
+        members: Vec<Member>,
+        servers: Vec<McpHandle>,
+        named: Vec<(&'static str, Scripted)>,
+        terms: AgentTerms,
+    ) -> Self {
         let ground = Ground::new(7);
         let page = |text| Page::Says("text/plain", text);
         let pages = [
@@ -73,7 +87,8 @@ impl House {
             ("https://shop.example/desk", page("the desk is green")),
         ];
         let names = [("shop.example", vec!["1.2.3.4"])];
-        let web = Arc::new(Web { names: names.into(), pages: pages.into(), ..Web::default() });
+        let pages = pages.into_iter().chain(long_pages(8)).collect();
+        let web = Arc::new(Web { names: names.into(), pages, ..Web::default() });
         let (ledger, _) = ground.ledger(Latest::new(BudgetPolicy::default()).watch(), None).await;
         let spine = Spine::new(ground.world.clone(), ground.journal.clone(), ground.snapshots.clone(), Metrics::new());
         let names: Vec<&str> = members.iter().map(|(name, ..)| *name).collect();
@@ -83,9 +98,15 @@ impl House {
         for (name, script, kit) in members {
             let model = Arc::new(script);
             models.insert(name, Arc::clone(&model));
-            let agent = AgentHandle::new(spec(name, model, kit));
+            let agent = AgentHandle::new(AgentSpec { terms: terms.clone(), ..spec(name, model, kit) });
             fixture::start(agent.front(), AgentActor::new(ground.world.clone()), agent.spec()).await;
             agents.insert(name.to_owned(), agent);
+        }
+        let mut others = BTreeMap::new();
+        for (name, script) in named {
+            let model = Arc::new(script);
+            models.insert(name, Arc::clone(&model));
+            others.insert(name.to_owned(), NamedModel { model, guard: format!("model/{name}") });
         }
         let stage = Arc::new(Stage {
             spine,
@@ -94,7 +115,8 @@ impl House {
             guards: Guards::new(ground.world.clone(), policies::guard::Guards::builtin().unwrap()),
             prices: policies::document::read::<PriceTable>("prices.toml", PRICES).unwrap(),
             agents,
-            models: BTreeMap::new(),
+            models: others,
+            ratings: Ratings::default(),
             tools,
             context: ContextHandle::new(),
             publishers: BTreeMap::new(),
@@ -187,6 +209,16 @@ fn spec(name: &str, model: Arc<Scripted>, kit: Kit) -> AgentSpec {
         terms: AgentTerms::default(),
         kit,
     }
+}
+
+/// Long pages `p1`, `p2` and so on, each of which leads to the next.
+fn long_pages(count: usize) -> impl Iterator<Item = (&'static str, Page)> {
+    let page = move |number: usize| {
+        let leads = if number < count { format!("go to p{}.", number + 1) } else { "this is the end".to_owned() };
+        let text = format!("{leads} {}", "lamps and desks ".repeat(60));
+        (&*format!("https://shop.example/p{number}").leak(), Page::Says("text/plain", text.leak()))
+    };
+    (1..=count).map(page)
 }
 
 /// Reads two pages side by side, then writes.

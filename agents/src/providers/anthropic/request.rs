@@ -20,9 +20,12 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
     set("stream", json!(asked.stream));
     let mut messages: Vec<Value> = asked.messages.iter().filter_map(turn).collect();
     if let Some(ttl) = request.cache.messages {
-        mark(messages.last_mut().and_then(|last| last["content"].as_array_mut()?.last_mut()), ttl);
+        mark(end_of(messages.last_mut()), ttl);
     }
-    set("messages", json!(messages));
+    if let Some(ttl) = request.cache.earlier {
+        let latest = messages.iter().rposition(|said| said["role"] == "assistant");
+        mark(end_of(latest.and_then(|at| messages.get_mut(at.checked_sub(1)?))), ttl);
+    }
     let system = asked.system();
     let mut system: Vec<Value> =
         (!system.is_empty()).then(|| json!({ "type": "text", "text": system })).into_iter().collect();
@@ -47,13 +50,21 @@ pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
         set("temperature", temperature);
     }
     if let Some(thinking) = request.thinking {
-        set("thinking", thoughts(thinking));
+        // A budget is refused where the turn that tools have answered does not begin with a thought of its own.
+        let is_free = !matches!(thinking, Thinking::Budget(_)) || begins_with_a_thought(&messages);
+        set("thinking", thoughts(if is_free { thinking } else { Thinking::Off }));
     }
+    set("messages", json!(messages));
     let output = output(request.thinking, request.output_schema.as_ref());
     if !output.is_empty() {
         set("output_config", Value::Object(output));
     }
     Value::Object(body)
+}
+
+/// The last block of a turn.
+fn end_of(turn: Option<&mut Value>) -> Option<&mut Value> {
+    turn?["content"].as_array_mut()?.last_mut()
 }
 
 fn mark(block: Option<&mut Value>, ttl: CacheTtl) {
@@ -73,6 +84,13 @@ fn choice(choice: &ToolChoice) -> Value {
         ToolChoice::None => json!({ "type": "none" }),
         ToolChoice::Named(name) => json!({ "type": "tool", "name": name }),
     }
+}
+
+/// Whether the model's turn that tools have just answered, if there is one, begins with what it thought.
+fn begins_with_a_thought(messages: &[Value]) -> bool {
+    let [.., turn, answers] = messages else { return true };
+    let first = |message: &Value| message["content"][0]["type"].as_str().unwrap_or_default().to_owned();
+    first(answers) != "tool_result" || matches!(first(turn).as_str(), "thinking" | "redacted_thinking")
 }
 
 fn thoughts(thinking: Thinking) -> Value {

@@ -85,7 +85,7 @@ fn choice(choice: &ToolChoice) -> Value {
 fn turns(message: &Message) -> Vec<Value> {
     match message.role {
         Role::System => vec![json!({ "role": "system", "content": message.text() })],
-        Role::Assistant => vec![of_model(message)],
+        Role::Assistant => of_model(message).into_iter().collect(),
         Role::User => {
             let results = message.content.iter().filter_map(|block| match block {
                 Block::ToolResult(result) => Some(result),
@@ -110,8 +110,9 @@ fn turns(message: &Message) -> Vec<Value> {
     }
 }
 
-/// A turn of the model. What it thought stays out: no server of this kind takes it back.
-fn of_model(message: &Message) -> Value {
+/// A turn of the model; none for one that says nothing. What it thought stays out: no server of this kind
+/// takes it back.
+fn of_model(message: &Message) -> Option<Value> {
     let calls = message.content.iter().filter_map(|block| match block {
         Block::ToolCall(call) => {
             let function = json!({ "name": call.name, "arguments": written(&call.arguments) });
@@ -121,11 +122,11 @@ fn of_model(message: &Message) -> Value {
     });
     let calls: Vec<Value> = calls.collect();
     let text = message.text();
-    if calls.is_empty() {
-        return json!({ "role": "assistant", "content": text });
-    }
     let content = (!text.is_empty()).then_some(text);
-    json!({ "role": "assistant", "content": content, "tool_calls": calls })
+    if calls.is_empty() {
+        return content.map(|content| json!({ "role": "assistant", "content": content }));
+    }
+    Some(json!({ "role": "assistant", "content": content, "tool_calls": calls }))
 }
 
 fn picture(image: &Image) -> Value {

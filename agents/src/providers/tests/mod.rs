@@ -7,6 +7,7 @@ mod cassette;
 mod edges;
 mod errors;
 mod keys;
+mod moving;
 mod network;
 mod replies;
 mod stalls;
@@ -76,6 +77,13 @@ async fn agent(world: &World, model: Remote, silence_max: Option<Duration>) -> A
     agent
 }
 
+/// What an adapter sends of a request.
+fn sent(adapter: &str, request: &ModelRequest) -> serde_json::Value {
+    let model = remote(options(adapter), transport::unplugged());
+    let messages = ids::fitted(opening::opened(model.options.prefill, request));
+    model.wire.body(&wire::Asked { options: &model.options, request, messages: &messages, stream: true })
+}
+
 fn asking() -> ModelRequest {
     let messages = vec![Message::system("Be brief."), Message::user("Announce the lamp.")];
     ModelRequest { temperature: 0.4, seed: 6, ..ModelRequest::asking(messages, Tokens(200)) }
@@ -122,7 +130,8 @@ fn asked(scene: &str) -> ModelRequest {
         }
         "thinking" => ModelRequest { thinking: Some(Thinking::Effort(Effort::Low)), ..asking() },
         "cache" => {
-            let marks = CacheMarks { system: Some(CacheTtl::Hour), messages: Some(CacheTtl::FiveMinutes) };
+            let (system, messages) = (Some(CacheTtl::Hour), Some(CacheTtl::FiveMinutes));
+            let marks = CacheMarks { system, messages, ..CacheMarks::default() };
             ModelRequest { cache: marks, ..asking() }
         }
         _ => asking(),

@@ -110,10 +110,7 @@ async fn what_a_provider_cannot_do_is_refused_before_it_is_asked() {
 
 /// What an adapter sends of a conversation.
 fn body(adapter: &str, messages: Vec<Message>) -> serde_json::Value {
-    let model = remote(options(adapter), transport::unplugged());
-    let request = ModelRequest { messages: messages.clone(), ..asking() };
-    let asked = wire::Asked { options: &model.options, request: &request, messages: &messages, stream: true };
-    model.wire.body(&asked)
+    sent(adapter, &ModelRequest { messages, ..asking() })
 }
 
 #[tokio::test(start_paused = true)]

@@ -342,8 +342,14 @@ fn a_decision_depends_on_the_ledger_that_granted_it() {
     let ledger = (StreamId::from("ledger/main"), Version(3));
     let mut command = Command::new(Act::Accept(order(&steps(1), Terms::default())));
     let answer = Answer::Reserved { amount: PRICE, scopes: Vec::new(), at: None, condition: Some(ledger.clone()) };
-    let grant =
-        |due: Due| Grant { path: due.path, attempt: due.attempt, answer: answer.clone(), stand_in: None, call: None };
+    let grant = |due: Due| Grant {
+        path: due.path,
+        attempt: due.attempt,
+        answer: answer.clone(),
+        stand_in: None,
+        choice: None,
+        call: None,
+    };
     command.grants = Run::after(&State::default(), &command).into_iter().map(grant).collect();
     let granted = Run::decide(&State::default(), command.clone()).unwrap();
     assert_eq!(granted.preconditions, [ledger]);

@@ -74,6 +74,7 @@ impl Host {
                 attempt: due.attempt,
                 answer: answer.clone(),
                 stand_in: None,
+                choice: None,
                 call: None,
             };
             command.grants = due.into_iter().map(grant).collect();
@@ -130,6 +131,7 @@ impl Host {
             retry: self.retry,
             death,
             poison: self.poison,
+            replied: None,
         })))
     }
 

@@ -174,6 +174,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             scopes: Vec::new(),
             granted: None,
             stand_in: None,
+            choice: None,
             call: None,
         }))
     };
@@ -190,6 +191,7 @@ fn what_a_run_has_made_is_what_its_events_say() {
             took: Span::ZERO,
             then: Then::Done,
             death: None,
+            replied: None,
         }))
     };
     let ok = || EffectOutcome::ok(json!({}));

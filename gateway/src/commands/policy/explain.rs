@@ -1,6 +1,7 @@
 //! `callboard policy explain`: every setting in force and where it comes from. Invariant: it asks no
 //! server, and shows what the files say now.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use agents::conduct::PUBLISHER_GUARD;
@@ -30,6 +31,9 @@ struct Chapter {
     what: String,
     file: String,
     settings: Vec<Setting>,
+    /// What they come to, in a sentence, where that is not plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
 }
 
 /// One thing that can be explained.
@@ -67,7 +71,9 @@ fn subjects(config: &Config, tree: &TreePolicy, name: &str) -> Result<Vec<Subjec
         found.push(Subject::Node(node.to_owned()));
         if agents(config).any(|agent| agent == node) {
             found.push(Subject::Guard(config.model_of(node).guard()));
-            found.extend(stand_ins(config, tree.fallback(node)).map(Subject::Guard));
+            found.extend(others(config, tree, node).map(Subject::Guard));
+            let mut seen = BTreeSet::new();
+            found.retain(|subject| seen.insert(format!("{subject:?}")));
             found.push(Subject::Limit(ScopeId::Agent(node.to_owned())));
         }
         if publishers(config).any(|publisher| publisher == node) {
@@ -98,12 +104,14 @@ fn subjects(config: &Config, tree: &TreePolicy, name: &str) -> Result<Vec<Subjec
     Ok(found)
 }
 
-/// The guards of the models that stand in.
-fn stand_ins(config: &Config, fallback: &[StandIn]) -> impl Iterator<Item = String> {
-    fallback.iter().filter_map(|stand_in| match stand_in {
-        StandIn::Model(name) => config.named_model(name).map(|model| model.guard()),
+/// The guards of the models of an agent's pool, and of those that stand in.
+fn others(config: &Config, tree: &TreePolicy, agent: &str) -> impl Iterator<Item = String> {
+    let stand_ins = tree.fallback(agent).iter().filter_map(|stand_in| match stand_in {
+        StandIn::Model(name) => Some(name),
         StandIn::Agent(_) => None,
-    })
+    });
+    let models = tree.pool(agent).iter().chain(stand_ins);
+    models.filter_map(|name| config.named_model(name).map(|model| model.guard()))
 }
 
 /// The node of that name, which may be written behind the names of its supervisors.
@@ -117,7 +125,10 @@ fn node<'n>(tree: &TreePolicy, name: &'n str) -> Option<&'n str> {
 }
 
 fn chapter(subject: &Subject, tree: &TreePolicy, documents: &Documents) -> Result<Chapter, Vec<Error>> {
-    let of = |what: String, document: &Document, settings| Chapter { what, file: document.label.clone(), settings };
+    let of = |what: String, document: &Document, settings| {
+        let file = document.label.clone();
+        Chapter { what, file, settings, rule: None }
+    };
     match subject {
         Subject::Node(name) => {
             let kind = match tree.node(name) {
@@ -126,7 +137,9 @@ fn chapter(subject: &Subject, tree: &TreePolicy, documents: &Documents) -> Resul
                 Some(NodePolicy::Worker(_)) | None => "worker",
             };
             let settings = explain::node(documents.tree.source(), name)?.unwrap_or_default();
-            Ok(of(format!("{kind} {name}"), &documents.tree, settings))
+            let pool = tree.worker(name).and_then(|worker| worker.pool.as_ref());
+            let rule = pool.map(|pool| format!("speaks with one model for each call: {pool}"));
+            Ok(Chapter { rule, ..of(format!("{kind} {name}"), &documents.tree, settings) })
         }
         Subject::Guard(name) => {
             let settings = explain::guard(documents.guard.source(), name)?;
@@ -149,7 +162,8 @@ fn table(chapter: &Chapter) -> String {
         format!("  {:keys$}  {:values$}  {from}\n", setting.key, value(setting))
     };
     let lines: String = chapter.settings.iter().map(line).collect();
-    format!("{}\n{lines}", chapter.what)
+    let rule = chapter.rule.as_ref().map(|rule| format!("  {rule}\n")).unwrap_or_default();
+    format!("{}\n{lines}{rule}", chapter.what)
 }
 
 #[cfg(test)]
@@ -196,6 +210,19 @@ mod tests {
         let tree = tree.replace("mailbox = 1024\n", "");
         let said = said("ledger", false, Some(&tree));
         assert!(has(&said, ["mailbox.bound", "77", &format!("tree.toml:{}", tree.lines().count())]), "{said}");
+    }
+
+    #[test]
+    fn how_an_agent_chooses_its_model_is_told_in_a_sentence() {
+        let pool = "[worker.writer]\npool = { models = [\"local\"], choose = { price = 2, quality = 1 }, quality_min = 0.6 }\n";
+        let tree = policies::tree::BUILTIN.replace("[worker.writer]\n", pool);
+        let said = said("agents.writer", false, Some(&tree));
+        let rule = "  speaks with one model for each call: of local, the one with the best score of price × 2 + quality × 1; \
+                    of equals the first named; not one that evaluation found worse than 0.6; not one that is out or cannot \
+                    do what is asked; a talk keeps to its model while that can go on\n";
+        assert!(said.contains(rule), "{said}");
+        assert!(said.contains("pool.choose.price") && said.contains("pool.quality_min"), "{said}");
+        assert_eq!(said.matches("guard model/local").count(), 1, "{said}");
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! The traces of all runs that move. Invariant: a run that is not kept is folded again from its stream, so
+//! that what is told of it does not depend on how long this process has run.
+
+use std::collections::BTreeMap;
+
+use actors::entity::Entity;
+use actors::world::World;
+use storage::journal::{Event, Journal, StreamId, Version};
+
+use super::span::Span;
+use super::trace::RunTrace;
+use crate::run::Run;
+
+/// What the streams of runs begin with.
+const RUN: &str = "run/";
+/// Runs that are kept, the eldest forgotten first.
+const RUNS_MAX: usize = 256;
+/// Events read in one go where a run is folded again.
+const PAGE_MAX: usize = 256;
+
+pub(super) struct Traces {
+    world: World,
+    journal: Journal,
+    with_content: bool,
+    runs: BTreeMap<StreamId, (u64, RunTrace)>,
+    /// Counts events, to tell which run was quiet for longest.
+    turn: u64,
+}
+
+impl Traces {
+    pub(super) fn new(world: World, journal: Journal, with_content: bool) -> Self {
+        Self { world, journal, with_content, runs: BTreeMap::new(), turn: 0 }
+    }
+
+    /// What ended with an event of the journal.
+    ///
+    /// # Errors
+    /// Why the event or what came before it cannot be read, in a sentence; nothing is told of it then.
+    pub(super) async fn take(&mut self, event: &Event) -> Result<Vec<Span>, String> {
+        if !event.stream.as_str().starts_with(RUN) {
+            return Ok(Vec::new());
+        }
+        let happened = Run::decode(&event.kind, event.schema, &event.payload)?;
+        let mut run = match self.runs.remove(&event.stream) {
+            Some((_, run)) => run,
+            None => match RunTrace::begin(&happened, event.trace.0) {
+                Some(run) => run,
+                None => self.again(&event.stream, event.version).await?,
+            },
+        };
+        let spans = run.fold(&happened, self.with_content);
+        if !run.is_over() {
+            self.turn += 1;
+            self.runs.insert(event.stream.clone(), (self.turn, run));
+            self.forget();
+        }
+        Ok(spans)
+    }
+
+    /// A run as it was before a version.
+    async fn again(&self, stream: &StreamId, before: Version) -> Result<RunTrace, String> {
+        let (mut run, mut after): (Option<RunTrace>, _) = (None, Version::NONE);
+        loop {
+            let (journal, of) = (self.journal.clone(), stream.clone());
+            let read = move || journal.read_stream(&of, after, PAGE_MAX);
+            let page = self.world.blocking("telemetry.run", read).await.map_err(|lost| lost.to_string())?;
+            let page = page.map_err(|error| error.to_string())?;
+            let is_last = page.len() < PAGE_MAX;
+            for event in page.into_iter().take_while(|event| event.version < before) {
+                let happened = Run::decode(&event.kind, event.schema, &event.payload)?;
+                after = event.version;
+                match &mut run {
+                    None => run = RunTrace::begin(&happened, event.trace.0),
+                    // Told before.
+                    Some(run) => drop(run.fold(&happened, false)),
+                }
+            }
+            if is_last || after.0 + 1 >= before.0 {
+                return run.ok_or_else(|| format!("{stream} was never accepted"));
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        while self.runs.len() > RUNS_MAX {
+            let eldest = self.runs.iter().min_by_key(|(_, (turn, _))| *turn).map(|(stream, _)| stream.clone());
+            eldest.and_then(|stream| self.runs.remove(&stream));
+        }
+    }
+}
