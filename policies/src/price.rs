@@ -88,6 +88,8 @@ pub struct Bounds {
     pub cpu: Span,
     /// Web searches.
     pub searches: u64,
+    /// Requests beyond the first.
+    pub repeats: u64,
     /// Whether it may write to the one-hour cache: only a call that asks for it does.
     pub hour_cache: bool,
 }
@@ -189,6 +191,11 @@ impl ModelPrice {
         Money::from_ratio(nanos, NANOS_PER_SECOND)
     }
 
+    /// What so many requests cost at the most beside what is in them.
+    fn fees(&self, repeats: u64) -> Money {
+        Money::from_nanos(self.request.most().nanos().saturating_mul(repeats.saturating_add(1)))
+    }
+
     fn searches(&self, count: u64) -> Money {
         Money::from_nanos(self.search.nanos().saturating_mul(count))
     }
@@ -196,12 +203,12 @@ impl ModelPrice {
     /// The most that a request may cost that stays within these bounds: every
     /// token at the dearest rate that may apply to it.
     pub fn worst_case(&self, bounds: &Bounds) -> Money {
-        let Bounds { input, output, cpu, searches, hour_cache } = *bounds;
+        let Bounds { input, output, cpu, searches, repeats, hour_cache } = *bounds;
         let dearest_input = self.rates(input).map(|rate| rate.dearest_input(hour_cache)).max();
         let dearest_output = self.rates(input).map(|rate| rate.output).max();
         let tokens = [(dearest_input, input), (dearest_output, output)];
         let tokens = money::cost(tokens.map(|(rate, count)| (rate.unwrap_or_default(), count)));
-        [tokens, self.cpu(cpu), self.request.most(), self.searches(searches)].into_iter().sum()
+        [tokens, self.cpu(cpu), self.fees(repeats), self.searches(searches)].into_iter().sum()
     }
 
     /// What a request cost that used so much: what the provider says, or else
@@ -218,7 +225,7 @@ impl ModelPrice {
             (rate.cache_write_1h, usage.cache_write_1h),
             (rate.output, usage.output),
         ]);
-        [tokens, self.cpu(usage.cpu), self.request.most(), self.searches(usage.searches)].into_iter().sum()
+        [tokens, self.cpu(usage.cpu), self.fees(usage.repeats), self.searches(usage.searches)].into_iter().sum()
     }
 }
 

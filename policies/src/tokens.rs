@@ -58,6 +58,9 @@ pub struct Usage {
     /// Web searches that the provider bills.
     #[serde(skip_serializing_if = "is_zero")]
     pub searches: u64,
+    /// Requests beyond the first that the call has led to; each may have its fee.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeats: u64,
     /// Processor time of a local model, summed over cores; zero for a remote one.
     pub cpu: Span,
     /// What the provider itself says that it costs, which counts over any
@@ -110,6 +113,7 @@ impl Add for Usage {
             cache_write_1h: self.cache_write_1h + other.cache_write_1h,
             reasoning: self.reasoning + other.reasoning,
             searches: self.searches.saturating_add(other.searches),
+            repeats: self.repeats.saturating_add(other.repeats),
             cpu: Span(Duration::saturating_add(self.cpu.0, other.cpu.0)),
             cost_told: self.told_with(&other),
         }
@@ -136,12 +140,13 @@ mod tests {
             cache_write_1h: Tokens(5),
             reasoning: Tokens(1),
             searches: 6,
+            repeats: 2,
             cpu: Span::from_millis(5),
             cost_told: Some(Money::from_nanos(7)),
         };
         let two: Usage = [one, one].into_iter().sum();
         assert_eq!(two.input_total(), Tokens(26));
-        assert_eq!((two.output, two.reasoning, two.searches), (Tokens(4), Tokens(2), 12));
+        assert_eq!((two.output, two.reasoning, two.searches, two.repeats), (Tokens(4), Tokens(2), 12, 4));
         assert_eq!((two.cpu, two.cost_told), (Span::from_millis(10), Some(Money::from_nanos(14))));
         assert_eq!(Tokens(u64::MAX) + Tokens(1), Tokens(u64::MAX));
     }

@@ -66,6 +66,7 @@ impl Structured {
         loop {
             let reply = self.0.call(request.clone(), progress).await.map_err(|error| after(usage, error))?;
             usage = usage + reply.usage;
+            usage.repeats = repairs;
             let unusable = |why: String| {
                 let message = format!("the reply of {} is not the JSON that was asked for: {why}", self.id());
                 Err(ModelError::used(FailureClass::Rejected, message, usage))
@@ -109,7 +110,7 @@ fn after(used: Usage, mut error: ModelError) -> ModelError {
     if !used.is_nothing() {
         error.billed = match error.billed {
             Billed::No => Billed::Used(Box::new(used)),
-            Billed::Used(more) => Billed::Used(Box::new(used + *more)),
+            Billed::Used(more) => Billed::Used(Box::new(Usage { repeats: used.repeats + 1, ..used + *more })),
             Billed::Unknown => Billed::Unknown,
         };
     }
@@ -178,6 +179,7 @@ impl Model for Structured {
             input: self.count(request),
             output: Tokens(bounds.output.0.saturating_mul(calls)),
             searches: bounds.searches.saturating_mul(calls),
+            repeats: self.repairs_max(),
             ..bounds
         }
     }

@@ -158,10 +158,11 @@ async fn a_reply_that_fits_comes_as_bare_json() {
 async fn a_reply_that_does_not_fit_is_put_right_and_all_of_it_is_counted() {
     let (reply, calls) = call(vec![Answer::say("no json"), Answer::say("{}"), Answer::say(GOOD)], false).await;
     let reply = reply.unwrap();
-    assert_eq!((calls, reply.usage.output), (3, Tokens(2 + 1 + 1)));
+    assert_eq!((calls, reply.usage.output, reply.usage.repeats), (3, Tokens(2 + 1 + 1), 2));
     let model = Structured::around(Arc::new(Shared(Arc::new(Scripted::new("m")), false)));
     let bounds = model.bounds(&asking());
     assert!(reply.usage.input <= bounds.input && bounds.output == Tokens(60), "{bounds:?}");
+    assert_eq!(bounds.repeats, 2, "each request may have its fee");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,14 +180,15 @@ async fn it_is_asked_so_often_and_no_more() {
 async fn an_error_on_the_way_does_not_hide_what_was_used_before() {
     let used = Usage { output: Tokens(5), ..Usage::default() };
     let failing = |billed| Answer::Fail(ModelError { billed, ..ModelError::free(FailureClass::ProviderDown, "503") });
-    for (billed, output) in [(Billed::No, Some(1)), (Billed::Used(Box::new(used)), Some(6)), (Billed::Unknown, None)] {
+    let cases = [(Billed::No, Some((1, 0))), (Billed::Used(Box::new(used)), Some((6, 1))), (Billed::Unknown, None)];
+    for (billed, wanted) in cases {
         let (error, _) = call(vec![Answer::say("no"), failing(billed)], false).await;
         let told = match error.unwrap_err().billed {
-            Billed::Used(usage) => Some(usage.output.0),
+            Billed::Used(usage) => Some((usage.output.0, usage.repeats)),
             Billed::Unknown => None,
-            Billed::No => Some(0),
+            Billed::No => Some((0, 0)),
         };
-        assert_eq!(told, output);
+        assert_eq!(told, wanted);
     }
 }
 

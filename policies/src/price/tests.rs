@@ -101,6 +101,9 @@ fn a_fee_that_varies_is_reserved_and_charged_at_its_top_unless_told() {
     assert_eq!((price.request.least().nanos(), price.request.most().nanos()), (6_000_000, 14_000_000));
     assert_eq!(price.worst_case(&Bounds::default()), price.request.most());
     assert_eq!(price.actual(&Usage::default()), price.request.most());
+    let thrice = Money::from_nanos(3 * price.request.most().nanos());
+    assert_eq!(price.worst_case(&Bounds { repeats: 2, ..Bounds::default() }), thrice);
+    assert_eq!(price.actual(&Usage { repeats: 2, ..Usage::default() }), thrice);
     let told = Usage { cost_told: Some(price.request.least()), ..Usage::default() };
     assert_eq!(price.actual(&told), price.request.least());
     assert_eq!(serde_json::to_string(&price.request).unwrap(), r#"{"least":6000000,"most":14000000}"#);
@@ -147,17 +150,19 @@ proptest! {
     #[test]
     fn the_worst_case_covers_every_call_within_it(
         model in model(), counts in prop::array::uniform5(0..30_000_u64), cpu in 0..100_000_u64, searches in 0..9_u64,
+        repeats in 0..3_u64,
         hour_cache: bool, spare in (0..30_000_u64, 0..30_000_u64, 0..100_000_u64, 0..3_u64),
     ) {
         let [input, cache_read, cache_write, cache_write_1h, output] = counts.map(Tokens);
         let cache_write_1h = if hour_cache { cache_write_1h } else { Tokens(0) };
         let cpu = Span::from_millis(cpu);
-        let usage = Usage { input, cache_read, cache_write, cache_write_1h, output, searches, cpu, ..Usage::default() };
+        let usage = Usage { input, cache_read, cache_write, cache_write_1h, output, searches, repeats, cpu, ..Usage::default() };
         let worst = model.worst_case(&Bounds {
             input: usage.input_total() + Tokens(spare.0),
             output: output + Tokens(spare.1),
             cpu: Span(cpu.0 + Span::from_millis(spare.2).0),
             searches: searches + spare.3,
+            repeats: repeats + spare.3,
             hour_cache,
         });
         prop_assert!(model.actual(&usage) <= worst);
