@@ -92,6 +92,13 @@ impl Account {
             assert_eq!(self.settled(), self.billed, "{name}: {self:?}");
         }
     }
+
+    /// The same for what has one name: the requests are alike, so each is billed alike.
+    fn judge_each(&self, name: &str) {
+        let Self { served, billed, whole, charged, unknown, reserved, .. } = self;
+        assert_eq!(charged * served, billed * whole, "{name}: a reply is not charged at its bill: {self:?}");
+        assert!(reserved * served >= billed * unknown, "{name}: a worst case is less than a bill: {self:?}");
+    }
 }
 
 impl fmt::Display for Account {
@@ -270,16 +277,31 @@ fn storm(talk: &Talk, seed: u64, workspace: &str) -> Storm {
 }
 
 impl Storm {
-    /// The provider's bill was within this many nano-dollars at every instant of its book; how much it came to.
-    fn within(&self, budget: u64) -> u64 {
-        let mut billed = 0;
-        for line in self.provider.book() {
-            if let Entry::Served { billed: more, .. } = line.entry {
-                billed += more;
-                assert!(billed <= budget, "{billed} of {budget} at {}", line.at_us);
+    /// What the provider billed, and what our journal had spent and reserved, was within this many
+    /// nano-dollars at every instant; what the two came to.
+    fn within(&self, budget: u64) -> (u64, u64) {
+        let bills = self.provider.book().into_iter().map(|line| match line.entry {
+            Entry::Served { billed, .. } => billed,
+            _ => 0,
+        });
+        let billed = bills.sum();
+        assert!(billed <= budget, "{billed} of {budget} were billed");
+        let (mut open, mut committed) = (BTreeMap::new(), 0);
+        for event in self.desk.events() {
+            match event {
+                Event::Intended(intent) => {
+                    committed += intent.reserved.nanos();
+                    open.insert((intent.key.clone(), intent.attempt), intent.reserved.nanos());
+                }
+                Event::Resolved(outcome) => {
+                    let reserved = open.remove(&(outcome.key.clone(), outcome.attempt)).unwrap_or(0);
+                    committed = committed - reserved + outcome.cost.nanos();
+                }
+                _ => {}
             }
+            assert!(committed <= budget, "{committed} of {budget} were spent and reserved");
         }
-        billed
+        (billed, committed)
     }
 }
 
@@ -292,10 +314,11 @@ fn after_a_storm_the_bill_and_our_ledger_agree_call_by_call() {
         assert_eq!(storm.refused, 0, "the budget covers it all");
         for (name, account) in &books.accounts {
             account.judge(name);
+            account.judge_each(name);
         }
         assert_eq!((books.nameless.settled(), books.nameless.served), (0, 0), "every call came to its answer");
         let sum = books.sum();
-        assert_eq!(storm.within(5_000_000_000), sum.billed);
+        assert_eq!(storm.within(5_000_000_000), (sum.billed, sum.settled()));
         // It was a storm.
         assert!(books.statuses[&429] > 0 && books.statuses[&529] > 0, "{:?}", books.statuses);
         assert!(books.cuts > 0 && books.stalls > 0 && storm.kills >= 4, "{} {}", books.cuts, books.stalls);
@@ -313,9 +336,12 @@ fn in_a_storm_the_bill_is_within_the_budget_at_every_instant_and_the_budget_bite
         let storm = storm(&talk, seed, workspace);
         let books = Books::of(&storm.provider, &storm.desk.events());
         books.show(&format!("{}, seed {seed}, {} kills, {workspace} at most", talk.kind, storm.kills));
-        let (billed, sum) = (storm.within(nanos), books.sum());
+        let ((billed, spent), sum) = (storm.within(nanos), books.sum());
         assert!(storm.refused > 0, "it is not enough for all");
-        assert!(billed > 0 && billed <= sum.settled() && sum.settled() <= nanos, "{billed} {}", sum.settled());
+        assert!(billed > 0 && billed <= spent && spent == sum.settled(), "{billed} {spent} {}", sum.settled());
         sum.judge("all");
+        for (name, account) in &books.accounts {
+            account.judge_each(name);
+        }
     }
 }

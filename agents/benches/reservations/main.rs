@@ -115,8 +115,8 @@ async fn ask(handle: &LedgerHandle, number: u64, nth: u64, now: Timestamp) -> bo
     let run = format!("run-{:08}", (number * 31 + nth) % 2_000);
     let hold = HoldId { key: format!("{run}/s/{number:04}:{nth:032x}").into(), attempt: 1 };
     let scopes = vec![ScopeId::Run(run), ScopeId::Agent("writer".to_owned()), ScopeId::Workspace("main".to_owned())];
-    let reserve = Reserve { hold: hold.clone(), scopes, amount: Money::from_nanos(10), now };
-    let is_granted = handle.reserve(reserve).await.is_ok();
-    handle.release(hold);
-    is_granted
+    let reserve = Reserve { hold, scopes, amount: Money::from_nanos(10), now };
+    let Ok(grant) = handle.reserve(reserve).await else { return false };
+    handle.release(grant.granted());
+    true
 }

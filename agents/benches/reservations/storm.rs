@@ -14,7 +14,7 @@ use storage::journal::{Seq, Version};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::ledger::{Book, Entry, Grant, HoldId, Reserve, What};
+use super::ledger::{Book, Entry, Grant, Granted, HoldId, Reserve, What};
 
 const WORKSPACE: &str = "main";
 const AGENTS: u64 = 8;
@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
 
 enum Ask {
     Reserve { reserve: Reserve, reply: oneshot::Sender<Option<Grant>> },
-    Release(HoldId),
+    Release(Granted),
     Intend { grant: Grant, reply: oneshot::Sender<bool> },
     Resolve { hold: HoldId, cost: Money },
 }
@@ -151,7 +151,7 @@ async fn client(number: u64, share: u64, mut chance: Chance, asks: mpsc::Sender<
             0..=1 => vanished += 1,
             2..=9 => {
                 given_up += 1;
-                let _ = asks.send(Ask::Release(grant.hold)).await;
+                let _ = asks.send(Ask::Release(grant.granted())).await;
             }
             _ => {
                 let (reply, answer) = oneshot::channel();
@@ -260,9 +260,9 @@ impl Owner {
                 // A client that is gone is one that vanished.
                 let _ = reply.send(granted);
             }
-            Ask::Release(hold) => {
-                self.audit.iter_mut().for_each(|audit| audit.release(&hold));
-                self.book.release(hold, Seq(self.events));
+            Ask::Release(granted) => {
+                self.audit.iter_mut().for_each(|audit| audit.release(&granted.hold));
+                self.book.release(granted, Seq(self.events));
             }
             Ask::Intend { grant, reply } => {
                 // As the journal refuses what a dead ledger granted.

@@ -236,7 +236,7 @@ async fn perform(
 /// earlier call, and so did what hung; what failed quickly says nothing.
 fn says_how_long(outcome: &Result<ModelReply, ModelError>) -> bool {
     match outcome {
-        Ok(reply) => reply.usage.input_total().0 + reply.usage.output.0 > 0,
+        Ok(reply) => (reply.usage.input_total() + reply.usage.output).0 > 0,
         Err(error) => error.class == FailureClass::Hung,
     }
 }

@@ -17,7 +17,7 @@ use super::casting::{Cast, Casting};
 use super::host::Conductor;
 use super::limits;
 use crate::front::FrontError;
-use crate::ledger::{HoldId, LedgerHandle, Reserve, ReserveError, Stood};
+use crate::ledger::{Granted, HoldId, LedgerHandle, Reserve, ReserveError, Stood};
 use crate::run::{Act, Answer, Attempt, Command, Due, Failures, Grant, ModelCall, Run, RunId, State};
 use crate::workflow::Action;
 
@@ -84,19 +84,19 @@ enum Granting {
 /// A hold of the ledger, released unless it is kept.
 struct Hold {
     ledger: LedgerHandle,
-    id: Option<HoldId>,
+    granted: Option<Granted>,
 }
 
 impl Hold {
     fn keep(mut self) {
-        self.id = None;
+        self.granted = None;
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.ledger.release(id);
+        if let Some(granted) = self.granted.take() {
+            self.ledger.release(granted);
         }
     }
 }
@@ -215,10 +215,10 @@ impl Conductor {
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
         let scopes = self.stage.scopes(run, &call.agent);
         prepared.call = Some(call);
-        let reserve = Reserve { hold: hold.clone(), scopes: scopes.clone(), amount, now };
+        let reserve = Reserve { hold, scopes: scopes.clone(), amount, now };
         match self.stage.ledger.reserve(reserve).await {
             Ok(grant) => {
-                prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), id: Some(hold) });
+                prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), granted: Some(grant.granted()) });
                 let condition: Option<(StreamId, Version)> = Some((grant.stream, grant.generation));
                 let (amount, at) = (grant.reserved, Some(grant.at));
                 Granting::Answered(Answer::Reserved { amount, scopes, at, condition }, Some(Box::new(prepared)))

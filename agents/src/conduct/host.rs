@@ -197,7 +197,7 @@ impl Conductor {
     /// Tells the run, again and again while the journal has no room or a
     /// neighbour's generation changed: an outcome that is not told is an outcome
     /// lost. Ends with this life.
-    pub(super) async fn tell(&self, context: &Context<Run>, act: Act) {
+    pub(super) async fn tell(&self, context: &Context<Run>, mut act: Act) {
         loop {
             let told = context.report(Origin::system(), Command::new(act.clone())).await;
             match told {
@@ -210,6 +210,8 @@ impl Conductor {
                     tracing::error!(run = context.id(), %letter, "the run is held by a dead letter");
                     tokio::time::sleep(TELL_DEAD_AGAIN).await;
                 }
+                // Its cost is recorded all the same: told nothing, it would be paid for once more.
+                Err(AskError::TooLarge(reason)) if act.is_done() => act = act.too_large(reason),
                 // It has its outcome, or has ended meanwhile: there is nobody to tell any more.
                 Err(AskError::Refused(Refusal::Resolved { .. } | Refusal::Ended(_))) => return,
                 Err(error) => {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::book::{Book, FOLD_VERSION};
 use super::entry::{ALERTED, Alerted, Entry, OPENED, Reader};
-use super::{AlertHook, Factors, Grant, HoldId, Reserve, Stood, alerts_stream, stream};
+use super::{AlertHook, Factors, Grant, Granted, Reserve, Stood, alerts_stream, stream};
 use crate::front::Reply;
 use crate::record::Recorder;
 use crate::tether::Tether;
@@ -60,7 +60,7 @@ pub enum LedgerMsg {
         reply: Reply<()>,
     },
     /// This was granted and will not be used.
-    Release(HoldId),
+    Release(Granted),
     /// What are the sums?
     Accounts(Reply<Accounts>),
     /// The journal has these events; only the ledger's own tail says so.
@@ -195,7 +195,7 @@ impl Actor for LedgerActor {
                 book.reopen(scope, stood);
                 reply.send(());
             }
-            LedgerMsg::Release(hold) => open.book.release(hold, open.arguments.journal.head()),
+            LedgerMsg::Release(granted) => open.book.release(granted, open.arguments.journal.head()),
             LedgerMsg::Accounts(reply) => reply.send(open.book.accounts(self.world.now()).clone()),
             LedgerMsg::Tail { entries, folded } => {
                 let reached = open.book.at();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use storage::journal::{Seq, StreamId, Version};
 
 use super::entry::{BookError, Entry, What};
-use super::{Factors, Grant, HoldId, Reserve, Stood, stream};
+use super::{Factors, Grant, Granted, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
 pub(super) const FOLD_VERSION: u32 = 3;
@@ -36,6 +36,8 @@ struct Call {
 struct Hold {
     reservation: Reservation,
     generation: Version,
+    /// Of the newest of its grants.
+    number: u64,
     since: Duration,
 }
 
@@ -60,8 +62,10 @@ pub struct Book {
     calls: HashMap<HoldId, Call, RandomState>,
     /// How many of them are holds.
     holds: usize,
+    /// The grants of this generation so far.
+    grants: u64,
     /// Holds that go once the fold is there, unless it brings their intents.
-    leaving: BTreeSet<(Seq, HoldId)>,
+    leaving: BTreeSet<(Seq, Granted)>,
     /// Runs that have ended with intents still open.
     ended: BTreeSet<ScopeId>,
     /// Alerts that are to be written; none while the book is behind the journal.
@@ -106,6 +110,7 @@ impl Book {
             rules: Rules { policy, own: BTreeMap::new() },
             calls: HashMap::default(),
             holds: 0,
+            grants: 0,
             factors: Factors::default(),
             leaving: BTreeSet::new(),
             ended: BTreeSet::new(),
@@ -231,6 +236,7 @@ impl Book {
     /// [`Refusal`], and nothing is held.
     pub fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
         let Reserve { hold, scopes, amount, now: asked } = reserve;
+        self.grants += 1;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
         }
@@ -239,7 +245,8 @@ impl Book {
         match self.accounts.reserve(accounts, amount, now.max(asked)) {
             Ok(reservation) => {
                 let at = reservation.at();
-                let kept = Hold { reservation, generation: self.generation, since: elapsed };
+                let (generation, number) = (self.generation, self.grants);
+                let kept = Hold { reservation, generation, number, since: elapsed };
                 self.calls.entry(hold.clone()).or_default().hold = Some(kept);
                 self.holds += 1;
                 Ok(self.grant(hold, scopes, amount, at))
@@ -253,14 +260,19 @@ impl Book {
     }
 
     fn grant(&self, hold: HoldId, scopes: Vec<ScopeId>, reserved: Money, at: Timestamp) -> Grant {
-        Grant { hold, scopes, reserved, at, stream: self.stream.clone(), generation: self.generation }
+        let (stream, generation, number) = (self.stream.clone(), self.generation, self.grants);
+        Grant { hold, scopes, reserved, at, stream, generation, number }
     }
 
-    /// When the same was granted already by this generation.
-    fn repeated(&self, hold: &HoldId, scopes: &[ScopeId], amount: Money) -> Option<Timestamp> {
-        let held = self.calls.get(hold)?.hold.as_ref().filter(|held| held.generation == self.generation)?;
+    /// When the same was granted already by this generation; it belongs to the newest grant from now on, so
+    /// that an older one that is given back late takes nothing from it.
+    fn repeated(&mut self, hold: &HoldId, scopes: &[ScopeId], amount: Money) -> Option<Timestamp> {
+        let held = self.calls.get_mut(hold)?.hold.as_mut().filter(|held| held.generation == self.generation)?;
         let is_same = held.reservation.amount() == amount && self.accounts.are(held.reservation.accounts(), scopes);
-        is_same.then(|| held.reservation.at())
+        is_same.then(|| {
+            held.number = self.grants;
+            held.reservation.at()
+        })
     }
 
     fn accounts_of(&mut self, scopes: &[ScopeId]) -> AccountSet {
@@ -270,15 +282,18 @@ impl Book {
 
     /// Gives a hold back, once the fold has reached `head`: should its intent be
     /// in the journal all the same, that takes its place first.
-    pub fn release(&mut self, id: HoldId, head: Seq) {
-        self.leaving.insert((head, id));
+    pub fn release(&mut self, granted: Granted, head: Seq) {
+        self.leaving.insert((head, granted));
         self.let_go();
     }
 
     fn let_go(&mut self) {
-        while let Some((_, id)) = self.leaving.first().filter(|(head, _)| *head <= self.at).cloned() {
-            self.free(&id);
-            self.leaving.pop_first();
+        while self.leaving.first().is_some_and(|(head, _)| *head <= self.at) {
+            let Some((_, Granted { hold, generation, number })) = self.leaving.pop_first() else { return };
+            let held = self.calls.get(&hold).and_then(|call| call.hold.as_ref());
+            if held.is_some_and(|held| (held.generation, held.number) == (generation, number)) {
+                self.free(&hold);
+            }
         }
     }
 
@@ -289,7 +304,9 @@ impl Book {
         if call.intent.is_none() {
             self.calls.remove(id);
         }
+        let accounts = hold.reservation.accounts().clone();
         self.accounts.release(hold.reservation);
+        self.close_ended(&accounts);
     }
 
     /// When the oldest hold was made.
@@ -421,11 +438,17 @@ impl Book {
             tracing::warn!(key = &*id.key, %overrun, "a call cost more than its worst case");
         }
         self.look(&settled.accounts);
-        if !self.ended.is_empty() {
-            for scope in self.accounts.scopes(&settled.accounts) {
-                if self.ended.contains(&scope) {
-                    self.ended(scope);
-                }
+        self.close_ended(&settled.accounts);
+    }
+
+    /// Runs that had ended with something open in their accounts may owe nothing now.
+    fn close_ended(&mut self, accounts: &AccountSet) {
+        if self.ended.is_empty() {
+            return;
+        }
+        for scope in self.accounts.scopes(accounts) {
+            if self.ended.contains(&scope) {
+                self.ended(scope);
             }
         }
     }

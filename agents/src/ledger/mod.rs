@@ -67,6 +67,16 @@ pub struct Reserve {
     pub now: Timestamp,
 }
 
+/// One grant among all: the same attempt may be granted again, and each grant is given back for itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Granted {
+    /// For which attempt.
+    pub hold: HoldId,
+    pub(super) generation: Version,
+    /// Which of its generation's.
+    pub(super) number: u64,
+}
+
 /// Leave to spend, if the intent that says so is written at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -83,6 +93,16 @@ pub struct Grant {
     pub stream: StreamId,
     /// … at this version.
     pub generation: Version,
+    /// Which of that generation's grants it is.
+    pub number: u64,
+}
+
+impl Grant {
+    /// What it is given back by.
+    #[must_use]
+    pub fn granted(&self) -> Granted {
+        Granted { hold: self.hold.clone(), generation: self.generation, number: self.number }
+    }
 }
 
 /// Where a failed run stood when it ended.
@@ -140,7 +160,7 @@ impl LedgerHandle {
     }
 
     /// Holds the amount in every scope, or in none. Asking again for the same
-    /// hold gives the same grant.
+    /// hold holds nothing more, and the newest of its grants is the one that counts.
     ///
     /// # Errors
     /// [`ReserveError`]; nothing is held then.
@@ -168,11 +188,12 @@ impl LedgerHandle {
         self.front.ask(|reply| LedgerMsg::Reopen { scope, stood, reply }).await
     }
 
-    /// Gives a grant back whose intent was certainly not written.
-    pub fn release(&self, hold: HoldId) {
+    /// Gives a grant back whose intent was certainly not written. Where the same attempt was granted once
+    /// more since, that grant stands.
+    pub fn release(&self, granted: Granted) {
         // A ledger that is down holds nothing.
         if let Some(ledger) = self.front.slot().current() {
-            let _ = ledger.cast(LedgerMsg::Release(hold));
+            let _ = ledger.cast(LedgerMsg::Release(granted));
         }
     }
 

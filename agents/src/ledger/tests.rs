@@ -47,7 +47,7 @@ async fn start(ground: &Ground, policy: &BudgetPolicy) -> (LedgerHandle, ActorRe
 }
 
 async fn intend(ground: &mut Ground, grant: &Grant) -> Result<(), AppendError> {
-    let Grant { hold, scopes, reserved, at, stream, generation } = grant.clone();
+    let Grant { hold, scopes, reserved, at, stream, generation, .. } = grant.clone();
     let intent = fixture::intended("write", &hold.key, hold.attempt, reserved, scopes);
     let intent = Intended { granted: Some(at), ..intent };
     ground.run("x", &Event::Intended(std::sync::Arc::new(intent)), Some((stream, generation))).await.map(|_| ())
@@ -90,8 +90,8 @@ async fn a_refusal_names_the_scope_and_holds_nothing() {
     let ReserveError::Refused(refusal) = ledger.reserve(ask("k", "a", 51)).await.unwrap_err() else { panic!() };
     assert_eq!((refusal.scope, refusal.asked.nanos(), refusal.left.nanos()), (ScopeId::Run("a".to_owned()), 51, 50));
     assert_eq!(workspace(&ledger).await, (0, 0));
-    ledger.reserve(ask("k", "a", 50)).await.unwrap();
-    ledger.release(hold("k"));
+    let grant = ledger.reserve(ask("k", "a", 50)).await.unwrap();
+    ledger.release(grant.granted());
     assert_eq!(workspace(&ledger).await, (0, 0));
 }
 
@@ -211,12 +211,38 @@ async fn a_run_keeps_to_its_own_limit_even_before_it_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_granted_again_stands_when_the_first_grant_is_given_back() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let first = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    let again = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    ledger.release(first.granted());
+    assert!(ledger.reserve(ask("l", "a", 40)).await.is_err(), "it is held still");
+    intend(&mut ground, &again).await.unwrap();
+    settle().await;
+    assert_eq!(workspace(&ledger).await, (0, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_run_that_ended_goes_with_the_last_hold_in_it() {
+    let mut ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    ground.append("run/a", "run.finished", &json!({ "finished": { "at": 0, "outputs": {} } }), None).await.unwrap();
+    settle().await;
+    assert!(ledger.accounts().await.unwrap().iter().any(|(scope, _)| *scope == ScopeId::Run("a".to_owned())));
+    ledger.release(grant.granted());
+    settle().await;
+    assert!(ledger.accounts().await.unwrap().iter().all(|(scope, _)| *scope != ScopeId::Run("a".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hold_given_back_by_mistake_still_counts_once_its_intent_is_seen() {
     let mut ground = Ground::new(1);
     let (ledger, _) = start(&ground, &policy(100, 50)).await;
     let grant = ledger.reserve(ask("k", "a", 40)).await.unwrap();
     intend(&mut ground, &grant).await.unwrap();
-    ledger.release(grant.hold);
+    ledger.release(grant.granted());
     assert!(ledger.reserve(ask("l", "a", 40)).await.is_err());
     settle().await;
     assert_eq!(workspace(&ledger).await, (0, 40));
@@ -303,7 +329,7 @@ async fn law_holds(steps: Vec<Step>) {
                 }
             }
             Step::Release(at) if !granted.is_empty() => {
-                ledger.release(granted.swap_remove(at.index(granted.len())).hold)
+                ledger.release(granted.swap_remove(at.index(granted.len())).granted())
             }
             Step::Resolve(at, share) if !intended.is_empty() => {
                 let grant = intended.swap_remove(at.index(intended.len()));

@@ -16,6 +16,7 @@ use super::tally::Tally;
 use crate::workflow::{Action, EffectClass, InputError, StepPath, Workflow, WorkflowVersion};
 use policies::budget::{Refusal as BudgetRefusal, ScopeId};
 use policies::choice::Chosen;
+use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::poison::PoisonPolicy;
@@ -127,6 +128,18 @@ pub enum Act {
 }
 
 impl Act {
+    /// Whether it says that something was done.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Outcome(outcome) if matches!(outcome.outcome, EffectOutcome::Ok { .. }))
+    }
+
+    /// What is told instead of an outcome that cannot be recorded for its size: what it cost and used stays.
+    pub(crate) fn too_large(self, message: String) -> Self {
+        let Self::Outcome(outcome) = self else { return self };
+        let failed = EffectOutcome::Failed { class: FailureClass::Rejected, message, retry_after: None };
+        Self::Outcome(Box::new(Outcome { outcome: failed, ..*outcome }))
+    }
+
     /// It in a few words, by which it is known when it comes again.
     pub(super) fn gist(&self) -> String {
         match self {

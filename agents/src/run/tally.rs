@@ -38,7 +38,7 @@ impl State {
         for (_, leaf) in own.filter(|(path, _)| path.step() == *step) {
             let reserved = if let Phase::Open(intent) = &leaf.phase { intent.reserved } else { Money::ZERO };
             tally.cost = tally.cost.saturating_add(leaf.cost).saturating_add(reserved);
-            tally.tokens = Tokens(tally.tokens.0 + leaf.usage.input_total().0 + leaf.usage.output.0);
+            tally.tokens = tally.tokens + leaf.usage.input_total() + leaf.usage.output;
             tally.began = [tally.began, leaf.began].into_iter().flatten().min();
         }
         tally

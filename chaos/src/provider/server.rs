@@ -149,9 +149,11 @@ impl Server {
             let body = error("down for maintenance", "server_error");
             return Some((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
         }
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = shown("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let keys = [bearer, shown("x-api-key")];
         let taken = self.options.key_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-        if taken.is_some_and(|key| shown != Some(&format!("Bearer {}", key.trim()))) {
+        if taken.is_some_and(|key| !keys.contains(&Some(key.trim()))) {
             let body = error("incorrect key", "invalid_api_key");
             return Some((StatusCode::UNAUTHORIZED, body).into_response());
         }
