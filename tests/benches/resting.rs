@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench stops where it fails")]
 
 mod ground;
+mod idle;
 
 use std::path::Path;
 use std::process::Command;
@@ -65,8 +66,8 @@ fn main() {
 
 /// Accepts the runs and waits until all rest; returns what the heap grew by from the warm-up's end.
 async fn fill(folder: &Path, runs: usize) -> u64 {
-    let system = ground::start(folder).await;
-    let workflow = ground::workflow(&system, STEPS, true);
+    let system = ground::start(folder, |_| {}).await;
+    let workflow = idle::workflow(&system, STEPS, true);
     let accept = |from: usize, to: usize| {
         let (system, workflow) = (&system, &workflow);
         async move {
@@ -112,7 +113,7 @@ fn open(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     ground::runtime().block_on(async {
         let started = Instant::now();
-        let system = ground::start(folder).await;
+        let system = ground::start(folder, |_| {}).await;
         let took = started.elapsed();
         println!("{} {}", resident_bytes(), took.as_micros());
         system.shutdown().await;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench stops where it fails")]
 
 mod ground;
+mod idle;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,8 +28,8 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (mut ours, mut floors, mut most) = (Vec::new(), Vec::new(), 0);
     ground::runtime().block_on(async {
-        let system = ground::start(folder.path()).await;
-        let workflow = ground::workflow(&system, STEPS, false);
+        let system = ground::start(folder.path(), |_| {}).await;
+        let workflow = idle::workflow(&system, STEPS, false);
         for nth in 0..runs {
             let before = system.journal().syncs();
             let started = Instant::now();

@@ -30,8 +30,9 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// A system on this folder. The parts are the simulation's, but for clock, disk and views.
-pub(crate) async fn start(folder: &Path) -> Arc<System> {
+/// A system on this folder. The parts are the simulation's, but for clock, disk and views, and what is
+/// changed of them.
+pub(crate) async fn start(folder: &Path, change: impl FnOnce(&mut Parts)) -> Arc<System> {
     let world = World::real(WorldOptions::default()).unwrap();
     let shelves = SledShelves::open(folder.join("views"), VIEWS_CACHE_BYTES).unwrap();
     let mut parts: Parts = parts(&world, &SimDisk::new()).unwrap();
@@ -42,21 +43,8 @@ pub(crate) async fn start(folder: &Path) -> Arc<System> {
             runs.rest_after = REST_AFTER;
         }
     }
+    change(&mut parts);
     Arc::new(System::start(parts).await.unwrap())
-}
-
-/// So many searches of an empty store, and a question at the end if there is to be one.
-pub(crate) fn workflow(system: &System, steps: usize, asks: bool) -> Arc<Workflow> {
-    let mut text = "name = \"idle\"\ndescription = \"Does nothing.\"\n".to_owned();
-    for step in 0..steps {
-        text.push_str(&format!(
-            "[[steps]]\nid = \"s{step}\"\nkind = \"tool\"\ntool = \"context.search\"\nwith = {{ query = \"'nothing'\" }}\n"
-        ));
-    }
-    if asks {
-        text.push_str("[[steps]]\nid = \"ask\"\nkind = \"approve\"\nwhat = \"Go on?\"\n");
-    }
-    system.workflow("idle.toml", &text).unwrap()
 }
 
 pub(crate) async fn accept(system: &System, workflow: &Arc<Workflow>, nth: usize) -> String {
