@@ -1,6 +1,8 @@
 //! What the tests of this crate stand on: a world, a simulated disk with a
 //! journal on it that can be cut off and opened again, and actors in their fronts.
 
+pub(crate) mod batches;
+
 use std::sync::Arc;
 
 use actors::guard::{Guards, Permit};

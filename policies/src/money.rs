@@ -9,6 +9,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::share::Share;
 use crate::tokens::Tokens;
 
 pub(crate) use or_table::MoneyOr;
@@ -149,6 +150,11 @@ impl PricePerMillion {
     #[must_use]
     pub const fn twice(self) -> Self {
         Self(self.0.saturating_add(self.0))
+    }
+
+    /// A share of the price, rounded up.
+    pub(crate) fn at(self, share: Share) -> Self {
+        Self(share.of(self.0))
     }
 
     /// In nano-dollars for a million tokens.

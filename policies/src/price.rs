@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     document,
     money::{self, Money, PricePerMillion},
+    share::Share,
     span::Span,
     tokens::{Tokens, Usage},
 };
@@ -46,6 +47,8 @@ pub struct ModelPrice {
     pub cache_write_1h: PricePerMillion,
     /// The shortest beginning of a request that the provider keeps, where it is marked.
     pub cache_prefix_min: Tokens,
+    /// What tokens cost by batch, as a share of these prices, where the provider takes batches.
+    pub batch: Option<Share>,
     /// For each request, tokens aside.
     pub request: Fee,
     /// For each web search.
@@ -104,6 +107,7 @@ struct Written {
     cache_write_1h: Option<PricePerMillion>,
     #[serde(default = "prefix_min")]
     cache_prefix_min: Tokens,
+    batch: Option<Share>,
     #[serde(default)]
     request: Fee,
     #[serde(default)]
@@ -127,6 +131,7 @@ impl From<Written> for ModelPrice {
             cache_write: written.cache_write.unwrap_or(written.input),
             cache_write_1h: written.cache_write_1h.unwrap_or_else(|| written.input.twice()),
             cache_prefix_min: written.cache_prefix_min,
+            batch: written.batch,
             request: written.request,
             search: written.search,
             cpu_second: written.cpu_second,
@@ -160,6 +165,18 @@ impl From<WrittenTier> for Tier {
 }
 
 impl Tier {
+    /// The same at a share of its prices, each rounded up.
+    fn at(&self, share: Share) -> Self {
+        Self {
+            over: self.over,
+            input: self.input.at(share),
+            output: self.output.at(share),
+            cache_read: self.cache_read.at(share),
+            cache_write: self.cache_write.at(share),
+            cache_write_1h: self.cache_write_1h.at(share),
+        }
+    }
+
     /// The most that an input token may cost.
     fn dearest_input(&self, hour_cache: bool) -> PricePerMillion {
         let dearest = self.input.max(self.cache_read).max(self.cache_write);
@@ -198,6 +215,22 @@ impl ModelPrice {
 
     fn searches(&self, count: u64) -> Money {
         Money::from_nanos(self.search.nanos().saturating_mul(count))
+    }
+
+    /// The prices by batch; none where the table has none.
+    pub fn by_batch(&self) -> Option<Self> {
+        let share = self.batch?;
+        let base = self.base().at(share);
+        Some(Self {
+            input: base.input,
+            output: base.output,
+            cache_read: base.cache_read,
+            cache_write: base.cache_write,
+            cache_write_1h: base.cache_write_1h,
+            batch: None,
+            tiers: self.tiers.iter().map(|tier| tier.at(share)).collect(),
+            ..self.clone()
+        })
     }
 
     /// The most that a request may cost that stays within these bounds: every

@@ -145,6 +145,12 @@ impl Stage {
         cast.map_or(Casting::Wait(None), |cast| Casting::Take(Box::new(Cast { never, ..cast })))
     }
 
+    /// The agent that a call asks, with its own model, whatever its breaker says.
+    pub(super) fn cast_own(&self, call: &AgentCall) -> Option<Cast> {
+        let speaker = self.own(self.agents.get(&call.agent)?);
+        Some(Cast::of(self.line(&speaker.spec), Some(Box::new(speaker))))
+    }
+
     /// What the call of each of the same chain may cost at most; none for one that cannot make it now.
     pub(super) fn worst_of_chain(&self, cast: &Cast, action: &Action, failures: &Failures) -> Vec<Option<Money>> {
         let Action::Agent(call) = action else { return Vec::new() };
@@ -160,7 +166,7 @@ impl Stage {
     /// # Errors
     /// When its model has no price.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
-        self.worst_of_request(&speaker.request(call, &self.prices), speaker)
+        self.worst_by(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
     }
 
     pub(super) fn worst_of_request(
@@ -168,6 +174,10 @@ impl Stage {
         request: &ModelRequest,
         speaker: &Speaker,
     ) -> Result<(ModelCall, Money), NoPrice> {
+        self.worst_by(request, speaker, false)
+    }
+
+    fn worst_by(&self, request: &ModelRequest, speaker: &Speaker, waits: bool) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
         let bounds = voice.model.bounds(request);
         let model = voice.model.id().0;
@@ -175,9 +185,14 @@ impl Stage {
         // Where one call may lead to several requests, its bill says nothing of how one is counted.
         let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
         let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
-        let worst = self.prices.worst_case(voice.model.price_key(), &bounds)?;
+        let price = self.prices.price(voice.model.price_key())?;
+        let by_batch = price.by_batch().filter(|_| waits);
+        let (batch, worst) = match by_batch {
+            Some(price) => (true, price.worst_case(&bounds)),
+            None => (false, price.worst_case(&bounds)),
+        };
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
-        Ok((ModelCall { model, agent, counted, provider }, worst))
+        Ok((ModelCall { model, agent, counted, provider, batch }, worst))
     }
 
     /// Whether an action is one that this guard stands around, and nobody else does it.

@@ -6,6 +6,7 @@
 //! to be (a place with the guard, a hold of the ledger) goes back.
 
 mod admit;
+mod batch;
 mod caching;
 mod casting;
 mod host;

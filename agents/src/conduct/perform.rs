@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::CONTEXT;
 use super::admit::{Admitted, Prepared};
+use super::batch::by_batch;
 use super::casting::{Cast, Speaker};
 use super::host::Conductor;
 use crate::agent::{Job, JobOutcome, Voice};
@@ -72,7 +73,8 @@ impl Conductor {
     pub(super) fn perform(&self, context: &Context<Run>, intent: Intended, prepared: Prepared) {
         let (this, host) = (self.clone(), context.clone());
         self.task(context, "run.perform", async move {
-            let _under_way = this.gate.begin(intent.path.to_string());
+            // A batch goes on by itself, so neither a stop nor a drain waits for it.
+            let _under_way = (!by_batch(&intent)).then(|| this.gate.begin(intent.path.to_string()));
             let started = host.world().elapsed();
             let (admitted, cast, fault) = prepared.intended();
             let ended = match fault {
@@ -148,6 +150,10 @@ impl Conductor {
         if let Some(outcome) = self.held_back(speaker, call) {
             return Ended { outcome, ..Ended::ok(Value::Null) };
         }
+        if by_batch(intent) {
+            drop(admitted);
+            return self.ask_by_batch(intent, call, speaker, false).await;
+        }
         let Speaker { agent, spec, voice, borrows, .. } = &**speaker;
         let job = Job {
             run: run.to_owned(),
@@ -160,8 +166,8 @@ impl Conductor {
         let (progress, world) = (Progress::default(), &self.stage.spine.world);
         let began = world.elapsed();
         let ended = match agent.perform(job, permit, place, progress.clone()).await {
-            JobOutcome::Done(Ok(reply)) => self.answered(speaker, call, reply, &progress),
-            JobOutcome::Done(Err(error)) => self.refused(voice, error, intent.reserved),
+            JobOutcome::Done(Ok(reply)) => self.answered(speaker, call, reply, (&progress, false)),
+            JobOutcome::Done(Err(error)) => self.refused(voice, error, intent),
             JobOutcome::NotSent(reason) => self.unanswered(&spec.name, &reason, Money::ZERO),
             JobOutcome::Lost => {
                 let reason =
@@ -198,30 +204,38 @@ impl Conductor {
         ended
     }
 
-    fn answered(&self, speaker: &Speaker, call: &AgentCall, reply: ModelReply, progress: &Progress) -> Ended {
+    pub(super) fn answered(
+        &self,
+        speaker: &Speaker,
+        call: &AgentCall,
+        reply: ModelReply,
+        (progress, batch): (&Progress, bool),
+    ) -> Ended {
         let first_chunk = progress.first_chunk().map(Span::from);
         let replied = Some(Replied { finish: reply.finish, model: reply.model.clone(), first_chunk });
-        let cost = self.cost(&speaker.voice, &reply.usage);
+        let cost = self.cost(&speaker.voice, &reply.usage, batch);
         let outcome = self.outcome(speaker, call, &reply);
         Ended { outcome, cost, usage: reply.usage, remote_id: reply.remote_id, death: None, replied }
     }
 
     /// A model's failure: free, at what it used, or charged at what was reserved.
-    fn refused(&self, voice: &Voice, error: ModelError, reserved: Money) -> Ended {
+    pub(super) fn refused(&self, voice: &Voice, error: ModelError, intent: &Intended) -> Ended {
         let (cost, usage) = match error.billed {
             Billed::No => (Money::ZERO, Usage::default()),
-            Billed::Used(usage) => (self.cost(voice, &usage), *usage),
-            Billed::Unknown => (reserved, Usage::default()),
+            Billed::Used(usage) => (self.cost(voice, &usage, by_batch(intent)), *usage),
+            Billed::Unknown => (intent.reserved, Usage::default()),
         };
         let retry_after = error.retry_after.map(Span::from);
         let outcome = EffectOutcome::Failed { class: error.class, message: error.message, retry_after };
         Ended { outcome, cost, usage, ..Ended::ok(Value::Null) }
     }
 
-    fn cost(&self, voice: &Voice, usage: &Usage) -> Money {
+    fn cost(&self, voice: &Voice, usage: &Usage, batch: bool) -> Money {
         // The price was there when the worst case was reserved, and no call is
         // made without it.
-        self.stage.prices.actual(voice.model.price_key(), usage).unwrap_or(Money::ZERO)
+        let Ok(price) = self.stage.prices.price(voice.model.price_key()) else { return Money::ZERO };
+        let by_batch = if batch { price.by_batch() } else { None };
+        by_batch.as_ref().unwrap_or(price).actual(usage)
     }
 
     async fn publish(&self, intent: &Intended, draft: &PostDraft, admitted: Admitted) -> Ended {

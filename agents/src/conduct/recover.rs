@@ -1,6 +1,6 @@
 //! What a new life of a run finds open, and what becomes of it.
 //!
-//! Invariant: a model call is charged at its worst case and made again under a
+//! Invariant: a model call by batch is looked for at its provider; any other is charged at its worst case and made again under a
 //! new reservation; a read or an idempotent tool is simply made again; a post is
 //! asked for at its platform, and held for a person when nobody can tell.
 
@@ -8,6 +8,7 @@ use actors::durable::Context;
 use policies::money::Money;
 use policies::priority::Priority;
 
+use super::batch::by_batch;
 use super::host::Conductor;
 use super::perform::{Ended, landed, post};
 use crate::run::{Attempt, Failures, Intended, Run, State};
@@ -24,6 +25,10 @@ impl Conductor {
             match (&intent.request, intent.class) {
                 (Action::Publish(draft), EffectClass::Reconcile) => {
                     self.reconcile(context, intent.clone(), draft.clone());
+                }
+                (Action::Agent(_), _) if by_batch(intent) => {
+                    let request = state.request(&intent.key, &intent.request).into_owned();
+                    self.take_up(context, Intended { request, ..intent.clone() });
                 }
                 _ => lost.push(Attempt { key: intent.key.clone(), number: intent.attempt }),
             }

@@ -402,6 +402,7 @@ async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept
             agent: "writer".to_owned(),
             counted: Tokens(100),
             provider: String::new(),
+            batch: false,
         });
         let intent = fixture::intended("write", &key, 1, grant.reserved, grant.scopes.clone());
         let intent = Intended { granted: Some(grant.at), call: counted, ..intent };

@@ -3,6 +3,7 @@
 //! and every error says how it is to be handled and whether it may have cost
 //! money.
 
+mod batch;
 mod conversation;
 mod error;
 mod progress;
@@ -17,10 +18,12 @@ use std::fmt;
 
 use async_trait::async_trait;
 use policies::calibration::Counting;
+use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 
+pub use batch::BatchCall;
 pub use conversation::{Block, Image, Message, Part, Role, Signature, ToolCall, ToolResult};
 pub use error::{Billed, ModelError};
 pub use progress::Progress;
@@ -95,4 +98,18 @@ pub trait Model: Send + Sync {
     /// [`ModelError`], classified. A request that asks for what the model cannot do is refused, and
     /// nothing is sent.
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError>;
+
+    /// Whether it can be asked by batch too: for less, and answered within a day.
+    fn batches(&self) -> bool {
+        false
+    }
+
+    /// Makes the call by a batch, and waits for its end. A batch outlives whoever waits for it, so nothing is
+    /// cancelled; see [`BatchCall::may_be_there`].
+    ///
+    /// # Errors
+    /// As [`Model::call`]; certainly free where the batch did not come to this call.
+    async fn call_by_batch(&self, _: ModelRequest, _: BatchCall) -> Result<ModelReply, ModelError> {
+        Err(ModelError::free(FailureClass::Rejected, format!("{} takes no batches", self.id())))
+    }
 }

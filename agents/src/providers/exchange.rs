@@ -6,7 +6,8 @@ use actors::transport::{self, Body};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use policies::failure::FailureClass;
 use policies::span::ByteSize;
 use policies::tokens::{Tokens, Usage};
@@ -30,22 +31,33 @@ const FAULT_BYTES_MAX: ByteSize = ByteSize(64 << 10);
 const DONE: &str = "[DONE]";
 const X_API_KEY: &str = "x-api-key";
 
+/// A request before it has its key.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) url: Uri,
+    pub(super) body: Bytes,
+    /// What is wanted back.
+    pub(super) accept: &'static str,
+    /// What the body is.
+    pub(super) content_type: &'static str,
+}
+
+/// The type of most bodies.
+pub(super) const JSON: &str = "application/json";
+
 impl Remote {
     pub(super) async fn exchange(&self, request: &ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         let stream = request.stream.unwrap_or(self.options.stream);
         let messages = fitted(opened(self.options.prefill, request));
         let asked = Asked { options: &self.options, request, messages: &messages, stream };
+        let accept = if stream { "text/event-stream" } else { JSON };
         let body = Bytes::from(self.wire.body(&asked).to_string());
-        let (head, body) = self.answer(&body, stream, progress).await?.into_parts();
+        let outgoing = Outgoing { method: Method::POST, url: self.url.clone(), body, accept, content_type: JSON };
+        let (head, body) = self.answer(&outgoing, progress).await?.into_parts();
         let now = self.world.now();
         let mut news = self.wire.rates(&head.headers, now);
         if !head.status.is_success() {
-            // An unreadable body takes nothing from what the status says.
-            let body = transport::collect(body, FAULT_BYTES_MAX).await.unwrap_or_default();
-            let mut error = self.wire.faults().refused(&self.url, head.status, &head.headers, &body);
-            if error.class.is_retryable() {
-                error.retry_after = retry_after(&head.headers, now).or_else(|| reset_of_refused(&news));
-            }
+            let error = self.refused(&head, body).await;
             news.retry_after = error.retry_after.filter(|_| error.class == FailureClass::RateLimited);
             progress.news(news);
             return Err(error);
@@ -64,8 +76,21 @@ impl Remote {
         Ok(self.reply(completion, request))
     }
 
+    /// What an answer means whose status is not 2xx.
+    pub(super) async fn refused(&self, head: &Parts, body: Body) -> ModelError {
+        let now = self.world.now();
+        // An unreadable body takes nothing from what the status says.
+        let body = transport::collect(body, FAULT_BYTES_MAX).await.unwrap_or_default();
+        let mut error = self.wire.faults().refused(&self.url, head.status, &head.headers, &body);
+        if error.class.is_retryable() {
+            let limits = self.wire.rates(&head.headers, now);
+            error.retry_after = retry_after(&head.headers, now).or_else(|| reset_of_refused(&limits));
+        }
+        error
+    }
+
     /// The answer's head, by a key that the provider takes, if there is one.
-    async fn answer(&self, body: &Bytes, stream: bool, progress: &Progress) -> Result<Response<Body>, ModelError> {
+    pub(super) async fn answer(&self, outgoing: &Outgoing, progress: &Progress) -> Result<Response<Body>, ModelError> {
         let key = match &self.options.key {
             None => None,
             Some(key) => Some(key.current().await.map_err(|error| {
@@ -73,34 +98,35 @@ impl Remote {
                 ModelError::free(FailureClass::Rejected, message)
             })?),
         };
-        let response = self.send(body, key.as_ref(), stream, progress).await?;
+        let response = self.send(outgoing, key.as_ref(), progress).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let (Some(keys), Some(refused)) = (&self.options.key, &key)
             && let Some(other) = keys.instead_of(refused).await
         {
-            return self.send(body, Some(&other), stream, progress).await;
+            return self.send(outgoing, Some(&other), progress).await;
         }
         Ok(response)
     }
 
     async fn send(
         &self,
-        body: &Bytes,
+        outgoing: &Outgoing,
         key: Option<&Secret>,
-        stream: bool,
         progress: &Progress,
     ) -> Result<Response<Body>, ModelError> {
-        let request = self.http_request(body, key, stream).map_err(|error| {
-            ModelError::free(FailureClass::Bug, format!("the request to {} could not be written: {error}", self.url))
+        let url = &outgoing.url;
+        let request = self.http_request(outgoing, key).map_err(|error| {
+            ModelError::free(FailureClass::Bug, format!("the request to {url} could not be written: {error}"))
         })?;
-        let response = self.transport.send(request).await.map_err(|error| fault::unreached(&self.url, &error))?;
+        let response = self.transport.send(request).await.map_err(|error| fault::unreached(url, &error))?;
         progress.tick(0);
         Ok(response)
     }
 
-    fn http_request(&self, body: &Bytes, key: Option<&Secret>, stream: bool) -> Result<Request<Bytes>, http::Error> {
-        let accept = if stream { "text/event-stream" } else { "application/json" };
-        let mut http = Request::post(self.url.clone()).header(CONTENT_TYPE, "application/json").header(ACCEPT, accept);
+    fn http_request(&self, outgoing: &Outgoing, key: Option<&Secret>) -> Result<Request<Bytes>, http::Error> {
+        let Outgoing { method, url, body, accept, content_type } = outgoing;
+        let mut http = Request::builder().method(method).uri(url).header(ACCEPT, *accept);
+        http = http.header(CONTENT_TYPE, *content_type);
         for (name, value) in self.wire.headers() {
             http = http.header(name, HeaderValue::from_static(value));
         }
@@ -155,7 +181,7 @@ impl Remote {
         Ok(step)
     }
 
-    fn broken(&self, broken: Broken) -> ModelError {
+    pub(super) fn broken(&self, broken: Broken) -> ModelError {
         match broken {
             Broken::Nonsense(reason) => fault::broken(&self.url, &reason),
             Broken::Told(told) => self.wire.faults().told(&self.url, &told),
@@ -163,7 +189,7 @@ impl Remote {
     }
 
     /// The reply to `request`.
-    fn reply(&self, completion: Completion, request: &ModelRequest) -> ModelReply {
+    pub(super) fn reply(&self, completion: Completion, request: &ModelRequest) -> ModelReply {
         let Completion { id, model, mut content, finish, usage } = completion;
         let usage = usage.unwrap_or_else(|| self.at_most(&content, request));
         let is_said = matches!(finish, Finish::Stop | Finish::Length | Finish::ContextFull);

@@ -3,6 +3,7 @@
 //! is not certainly free is reported as such, and no key is shown to anybody but its provider.
 
 mod anthropic;
+mod batch;
 mod chat;
 mod exchange;
 mod fault;
@@ -23,6 +24,7 @@ use actors::transport::Transport;
 use actors::world::World;
 use async_trait::async_trait;
 use http::Uri;
+use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
 use serde::Deserialize;
@@ -33,7 +35,9 @@ pub use opening::Prefill;
 pub use responses::Dialect as ResponsesDialect;
 
 use crate::key::Key;
-use crate::model::{Abilities, Ability, CacheTtl, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
+use crate::model::{
+    Abilities, Ability, BatchCall, CacheTtl, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
+};
 use wire::Wire;
 
 /// How a provider talks.
@@ -174,6 +178,21 @@ impl Model for Remote {
             Api::Chat(_) | Api::Responses(ResponsesDialect::OpenAi) | Api::Anthropic(_) => &[],
         };
         Abilities::all_but(api.iter().chain(&self.options.without))
+    }
+
+    fn batches(&self) -> bool {
+        self.shape().is_some()
+    }
+
+    async fn call_by_batch(&self, request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
+        request.check(&self.abilities(), &self.options.model)?;
+        match self.shape() {
+            Some(shape) => self.batched(shape, &request, &call).await,
+            None => {
+                let message = format!("{} takes no batches", self.options.model);
+                Err(ModelError::free(FailureClass::Rejected, message))
+            }
+        }
     }
 
     fn takes_marks(&self) -> bool {

@@ -149,6 +149,9 @@ pub struct ModelCall {
     /// Whose model it is, in the words of OpenTelemetry's conventions; empty where that was not noted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub provider: String,
+    /// Whether it is made by a batch, for the price that those have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
 }
 
 /// Who carries an effect out instead of the one that its request names.

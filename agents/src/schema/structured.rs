@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::{Misfit, Schema};
 use crate::model::{
-    Abilities, Ability, Billed, Block, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest,
-    OutputSchema, Progress, Role,
+    Abilities, Ability, BatchCall, Billed, Block, Finish, Message, Model, ModelError, ModelId, ModelReply,
+    ModelRequest, OutputSchema, Progress, Role,
 };
 
 /// How often a reply that does not fit is sent back to be put right.
@@ -147,6 +147,14 @@ impl Model for Structured {
 
     fn abilities(&self) -> Abilities {
         self.0.abilities().with(Ability::Schema)
+    }
+
+    fn batches(&self) -> bool {
+        self.0.batches()
+    }
+
+    async fn call_by_batch(&self, request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
+        self.0.call_by_batch(request, call).await
     }
 
     fn takes_marks(&self) -> bool {

@@ -61,6 +61,7 @@ fn asked(path: &str, attempt: u32, seconds: i64) -> Event {
         agent: "writer".to_owned(),
         counted: Tokens(7),
         provider: "anthropic".to_owned(),
+        batch: false,
     };
     let intent = fixture::intended(path, path, attempt, Money::ZERO, Vec::new());
     Event::Intended(Arc::new(Intended { at: at(seconds), call: Some(call), ..intent }))

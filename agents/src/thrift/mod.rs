@@ -27,7 +27,7 @@ use policies::tokens::{Tokens, Usage};
 use self::flights::{Flights, Joined, Wait};
 use self::key::Key;
 pub use self::replies::{REPLIES_VERSION, Replies};
-use crate::model::{Abilities, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
+use crate::model::{Abilities, BatchCall, Finish, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 
 /// How often a request joins another that then fails, before it is made on its own.
 const JOINS_MAX: u32 = 3;
@@ -113,6 +113,14 @@ impl Model for Thrifty {
 
     fn abilities(&self) -> Abilities {
         self.model.abilities()
+    }
+
+    fn batches(&self) -> bool {
+        self.model.batches()
+    }
+
+    async fn call_by_batch(&self, request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
+        self.model.call_by_batch(request, call).await
     }
 
     fn takes_marks(&self) -> bool {

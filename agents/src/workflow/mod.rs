@@ -40,7 +40,7 @@ pub use formula::Formula;
 pub use path::{StepId, StepPath};
 pub use settled::Settled;
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
-pub use talk::{Asked, Breach, ERROR, Errand, Judge, Limits, OnBreach, Side, TURNS_MAX, Talk, Turn};
+pub use talk::{Asked, Breach, ERROR, Errand, Judge, Latency, Limits, OnBreach, Side, TURNS_MAX, Talk, Turn};
 pub use text::sentences;
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ impl<'a> Reader<'a, '_> {
             cost_max: section.value("cost_max", self.mistakes),
             time_max: section.value("time_max", self.mistakes),
             priority: section.read("priority", self.mistakes).map(toml::Spanned::into_inner),
+            latency: section.or_default("latency", self.mistakes),
         };
         Some(StepKind::Agent(AgentStep {
             agent: agent?,

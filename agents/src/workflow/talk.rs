@@ -78,6 +78,20 @@ pub struct Limits {
     /// How urgent its calls are, and those of whoever is asked in it; as its run is without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// How soon its models have to answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub latency: Latency,
+}
+
+/// How soon a model has to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Latency {
+    /// As soon as it can.
+    #[default]
+    Now,
+    /// Within a day, for less, where its provider takes batches.
+    Batch,
 }
 
 impl Limits {

@@ -92,7 +92,7 @@ fn said(event: &Event) -> Option<(Tone, String)> {
             let again = if intent.attempt > 1 { format!(", attempt {}", intent.attempt) } else { String::new() };
             (
                 Tone::Quiet,
-                format!("{} → {}{again}{}{}", intent.path, doer(&intent.request), stand_in(intent), choice(intent)),
+                format!("{} → {}{again}{}{}", intent.path, doer(&intent.request), how(intent), choice(intent)),
             )
         }
         Event::Resolved(resolved) => resolved_line(resolved),
@@ -154,8 +154,11 @@ fn doer(action: &Action) -> String {
     }
 }
 
-/// Who does it instead, and why.
-fn stand_in(intent: &Intended) -> String {
+/// That it waits for a batch, or who does it instead, and why.
+fn how(intent: &Intended) -> String {
+    if let Some(call) = intent.call.as_ref().filter(|call| call.batch) {
+        return format!(", waits for a batch at {}", call.model);
+    }
     let (Some(stand_in), Action::Agent(call)) = (&intent.stand_in, &intent.request) else { return String::new() };
     format!(": {} stands in for it, because {}", stand_in.name(&call.agent), stand_in.because)
 }

@@ -138,6 +138,7 @@ fn model() -> impl Strategy<Value = ModelPrice> {
             cache_write: base.cache_write,
             cache_write_1h: base.cache_write_1h,
             cache_prefix_min: Tokens(0),
+            batch: None,
             request: Fee::flat(Money::from_nanos(request)),
             search: Money::from_nanos(search),
             cpu_second: Money::from_nanos(cpu_second),
@@ -167,4 +168,19 @@ proptest! {
         });
         prop_assert!(model.actual(&usage) <= worst);
     }
+}
+
+#[test]
+fn a_batch_costs_its_share_of_the_tokens_and_all_of_the_fees() {
+    let table = PriceTable::builtin().unwrap();
+    let haiku = table.price("claude-haiku-5-5").unwrap();
+    let by_batch = haiku.by_batch().unwrap();
+    let usage = Usage { input: Tokens(200_000), output: Tokens(1000), ..Usage::default() };
+    assert_eq!(by_batch.actual(&usage).nanos() * 2, haiku.actual(&usage).nanos(), "tiers too");
+    let fee = Fee::flat(Money::from_nanos(7));
+    let dear = ModelPrice { request: fee, search: Money::from_nanos(5), ..haiku.clone() };
+    let searching = Usage { searches: 2, ..Usage::default() };
+    assert_eq!(dear.by_batch().unwrap().actual(&searching), Money::from_nanos(17));
+    assert_eq!(by_batch.by_batch(), None);
+    assert_eq!(table.price("sonar-pro").unwrap().by_batch(), None);
 }

@@ -1,5 +1,6 @@
 //! The talk of an agent with its tools: what is recorded, bounded, told and made again, with scripted models.
 
+mod batch;
 mod guardrails;
 mod history;
 mod pools;
@@ -39,7 +40,7 @@ use crate::tool::{Permissions, Toolbox};
 use crate::workflow::{self, EffectClass, Known, StepPath};
 
 /// The price, in dollars for a million tokens either way: a thousand nano-dollars a token.
-const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.m]\ninput = '$1'\noutput = '$1'\n\
+const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.m]\ninput = '$1'\noutput = '$1'\nbatch = '50%'\n\
                       [models.cheap]\ninput = '$1'\noutput = '$1'\n[models.dear]\ninput = '$10'\noutput = '$10'\n";
 
 struct House {

@@ -3,6 +3,7 @@
 //! The exchanges are in `agents/cassettes`, a folder for each adapter: what must have been sent, the answer
 //! with the pieces that it came in, and the reply or the error that it is.
 
+mod batches;
 mod cassette;
 mod edges;
 mod errors;

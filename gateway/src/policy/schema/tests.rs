@@ -283,6 +283,8 @@ fn the_other_files_are_taken_or_refused_by_both() {
         (Callboard, "[agents.writer]\nprompt_cache = { within_1h = 20 }\n".to_owned(), true),
         (Callboard, "[agents.writer]\nprompt_cache = { within_5m = -1 }\n".to_owned(), false),
         (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\ncache_prefix_min = 2048\n"), true),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\nbatch = '50%'\n"), true),
+        (Prices, prices("[models.a]\ninput = '$1'\noutput = '$1'\nbatch = '0%'\n"), false),
         (Callboard, "[agents.writer]\nhistory = { tokens_max = 100 }\n".to_owned(), false),
         (Callboard, "[agents.writer]\nhistory = { how = 'trim' }\n".to_owned(), false),
         (Callboard, "[agents.writer]\nhistory = { tokens_max = 800, keep_last = 0 }\n".to_owned(), false),
