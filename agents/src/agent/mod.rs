@@ -140,7 +140,7 @@ pub struct Job {
     pub key: String,
     /// What is asked.
     pub request: ModelRequest,
-    /// The stand-in for the agent's own model, where there is one.
+    /// What it is asked of, with the bounds that were reserved for; none for the agent's own, as that is now.
     pub instead: Option<Voice>,
 }
 

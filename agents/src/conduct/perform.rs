@@ -154,13 +154,14 @@ impl Conductor {
             drop(admitted);
             return self.ask_by_batch(intent, call, speaker, false).await;
         }
-        let Speaker { agent, spec, voice, borrows, .. } = &**speaker;
+        let Speaker { agent, spec, voice, .. } = &**speaker;
         let job = Job {
             run: run.to_owned(),
             path: intent.path.to_string(),
             key: intent.key.as_str().to_owned(),
             request: speaker.request(call, &self.stage.prices),
-            instead: borrows.then(|| voice.clone()),
+            // Its own too: what was reserved for is what is called, whatever was reloaded meanwhile.
+            instead: Some(voice.clone()),
         };
         let Admitted { permit, place } = admitted;
         let (progress, world) = (Progress::default(), &self.stage.spine.world);

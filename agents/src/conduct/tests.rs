@@ -291,13 +291,13 @@ async fn what_is_reserved_and_charged_is_the_stand_ins_price_under_the_steps_key
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_of_no_use_fails_the_step_at_what_it_used() {
-    /// So many MiB are more than the journal takes at once.
-    const TOO_LARGE: &str = "too large";
+    /// 24 MiB of it are more than the 16 MiB that the journal takes of one event.
+    const TOO_LARGE: &str = "too much";
     let usage = Usage { input: Tokens(10), output: Tokens(5), ..Usage::default() };
     for (next, cost) in [
         (Ok(ModelReply::saying("Never.", usage, Finish::Refusal)), 15_000),
         (Ok(ModelReply::saying("", usage, Finish::ContentFilter)), 15_000),
-        (Ok(ModelReply::saying(TOO_LARGE.repeat(1 << 20), usage, Finish::Stop)), 15_000),
+        (Ok(ModelReply::saying(TOO_LARGE.repeat(3 << 20), usage, Finish::Stop)), 15_000),
         (Err(ModelError::used(FailureClass::Rejected, "no JSON", usage)), 15_000),
         (Err(ModelError::free(FailureClass::Rejected, "no such model")), 0),
         (Err(ModelError::unknown(FailureClass::Rejected, "it broke off")), 30_000),
