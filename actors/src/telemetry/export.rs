@@ -44,6 +44,8 @@ pub enum Fate {
     Refused,
     /// It was too old when the collector would have had it.
     TooOld,
+    /// The journal's event that may have ended one cannot be read.
+    Unreadable,
 }
 
 impl Exports {
@@ -70,6 +72,7 @@ impl Metrics {
             Fate::Sent => "sent",
             Fate::Refused => "refused",
             Fate::TooOld => "too_old",
+            Fate::Unreadable => "unreadable",
         };
         self.0.exports.spans.get_or_create(&ByFate { fate }).inc_by(count as u64);
     }

@@ -55,6 +55,10 @@ pub(super) enum Refusal {
     Later(String),
     /// It never will.
     Never(String),
+    /// Not as a whole; it may take a part of it.
+    Whole(String),
+    /// It has no such place.
+    Nowhere(String),
 }
 
 impl Collector {
@@ -136,7 +140,9 @@ fn later(error: &transport::TransportError) -> Refusal {
 fn judge(status: StatusCode) -> Result<(), Refusal> {
     match status.as_u16() {
         200..=299 => Ok(()),
-        400 | 413 | 415 | 422 => Err(Refusal::Never(format!("answered {status}"))),
+        400 | 413 | 422 => Err(Refusal::Whole(format!("answered {status}"))),
+        404 | 405 | 501 => Err(Refusal::Nowhere(format!("answered {status}"))),
+        415 => Err(Refusal::Never(format!("answered {status}"))),
         _ => Err(Refusal::Later(format!("answered {status}"))),
     }
 }

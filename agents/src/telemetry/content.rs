@@ -6,13 +6,13 @@ use actors::telemetry::convention::{
 };
 use serde_json::{Value, json};
 
-use super::span::Span;
-use crate::model::{Block, Message, Role};
+use super::span::{Span, TEXT_BYTES_MAX, clip};
+use crate::model::Block;
 use crate::run::EffectOutcome;
-use crate::workflow::{Action, AgentCall};
+use crate::workflow::{Action, AgentCall, Turn};
 
-/// The most of one attribute, in bytes.
-const TEXT_BYTES_MAX: usize = 32 << 10;
+/// Words so short are never cut.
+const WORD_BYTES: usize = 32;
 
 /// Adds what was asked and what was answered.
 pub(super) fn add(span: &mut Span, request: &Action, outcome: &EffectOutcome) {
@@ -20,43 +20,42 @@ pub(super) fn add(span: &mut Span, request: &Action, outcome: &EffectOutcome) {
     match request {
         Action::Agent(call) => asked(span, call, output),
         Action::Tool(call) => {
-            span.text(TOOL_ARGUMENTS, bounded(json!(call.with).to_string()));
+            span.text(TOOL_ARGUMENTS, bounded(&json!(call.with)));
             if let Some(output) = output {
-                span.text(TOOL_RESULT, bounded(output.to_string()));
+                span.text(TOOL_RESULT, bounded(output));
             }
         }
         Action::Publish(post) => {
-            span.text(TOOL_ARGUMENTS, bounded(json!({ "title": post.title, "text": post.text }).to_string()));
+            span.text(TOOL_ARGUMENTS, bounded(&json!({ "title": post.title, "text": post.text })));
         }
         Action::Approve(_) => {}
     }
 }
 
+/// A later turn hears what was said before it too. That is in the spans of those turns and their tools already,
+/// so it is not told again with each turn.
 fn asked(span: &mut Span, call: &AgentCall, output: Option<&Value>) {
     if let Some(system) = &call.system {
-        span.text(SYSTEM_INSTRUCTIONS, bounded(json!([part(system)]).to_string()));
+        span.text(SYSTEM_INSTRUCTIONS, bounded(&json!([part(system)])));
     }
-    let prompt = json!({ "role": "user", "parts": [part(&call.prompt)] });
-    let said: Vec<Value> = [prompt].into_iter().chain(call.talk.said.iter().map(turn)).collect();
-    span.text(INPUT_MESSAGES, bounded(json!(said).to_string()));
-    if let Some(text) = output.and_then(|output| output.get("text")).and_then(Value::as_str) {
-        let answer = json!([{ "role": "assistant", "parts": [part(text)] }]);
-        span.text(OUTPUT_MESSAGES, bounded(answer.to_string()));
+    span.text(INPUT_MESSAGES, bounded(&json!([{ "role": "user", "parts": [part(&call.prompt)] }])));
+    if let Some(parts) = output.and_then(answered) {
+        span.text(OUTPUT_MESSAGES, bounded(&json!([{ "role": "assistant", "parts": parts }])));
     }
+}
+
+/// What a model said: as its turn has it where the talk goes on, as its text where that is all.
+fn answered(output: &Value) -> Option<Vec<Value>> {
+    let turn = Turn::of(output).ok().flatten().unwrap_or_default();
+    let parts: Vec<Value> = turn.content.iter().filter_map(told).collect();
+    if parts.is_empty() {
+        return output.get("text").and_then(Value::as_str).map(|text| vec![part(text)]);
+    }
+    Some(parts)
 }
 
 fn part(text: &str) -> Value {
     json!({ "type": "text", "content": text })
-}
-
-fn turn(message: &Message) -> Value {
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    let parts: Vec<Value> = message.content.iter().filter_map(told).collect();
-    json!({ "role": role, "parts": parts })
 }
 
 fn told(block: &Block) -> Option<Value> {
@@ -65,18 +64,30 @@ fn told(block: &Block) -> Option<Value> {
         Block::ToolCall(call) => {
             Some(json!({ "type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments }))
         }
-        Block::ToolResult(result) => {
-            Some(json!({ "type": "tool_call_response", "id": result.id, "response": result.words() }))
-        }
-        // What was thought is its provider's, and pictures are too large.
+        // What was thought is its provider's, pictures are too large, and results are in the spans of their tools.
         _ => None,
     }
 }
 
-fn bounded(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-        text.push('…');
+/// A value as JSON of [`TEXT_BYTES_MAX`] at most: what is in it is cut, and not its encoding.
+fn bounded(value: &Value) -> String {
+    let (mut text, mut most) = (value.to_string(), TEXT_BYTES_MAX);
+    while text.len() > TEXT_BYTES_MAX && most > 0 {
+        most /= 2;
+        text = shortened(value, most).to_string();
     }
     text
+}
+
+/// A value with at most so many bytes in each text and so many items in each list.
+fn shortened(value: &Value, most: usize) -> Value {
+    match value {
+        Value::String(text) => Value::String(clip(text, most.max(WORD_BYTES))),
+        Value::Array(items) => items.iter().take(most).map(|item| shortened(item, most)).collect(),
+        Value::Object(fields) => {
+            let short = |(name, field): (&String, &Value)| (clip(name, most.max(WORD_BYTES)), shortened(field, most));
+            Value::Object(fields.iter().take(most).map(short).collect())
+        }
+        other => other.clone(),
+    }
 }

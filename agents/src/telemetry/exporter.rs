@@ -1,7 +1,7 @@
 //! The loop that follows the journal and sends. Invariant: it owns all that it knows; how far the collector has
 //! everything is noted only after the collector said so.
 
-use std::time::Duration;
+use std::collections::VecDeque;
 
 use actors::telemetry::{Fate, Signal};
 use policies::instant::Timestamp;
@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::collector::{Collector, Refusal};
 use super::otlp::{self, Envelope};
+use super::pace::{Pace, REST_MAX};
 use super::queue::{BATCH_MAX, Queue, Waiting};
-use super::traces::Traces;
+use super::traces::{Traces, Unread};
 use super::{Options, Source};
 
-/// The longest wait between two tries of a collector that does not answer.
-const REST_MAX: Duration = Duration::from_secs(60);
+/// How often an event is tried whose run cannot be read, [`REST_MAX`] apart, before it is passed over.
+const TRIES_MAX: u32 = 60;
 
 pub(super) struct Exporter {
     source: Source,
@@ -25,15 +26,19 @@ pub(super) struct Exporter {
     options: Options,
     envelope: Option<Envelope>,
     tail: Tail,
+    /// What the tail gave last and has not been looked at.
+    unread: VecDeque<Event>,
+    /// When to read on; later after a read that failed.
+    read_at: Instant,
+    /// How often the first of the unread was tried in vain.
+    tries: u32,
     traces: Traces,
     queue: Queue,
     since: Timestamp,
     /// How far the shelf says that everything is settled.
     noted: Seq,
-    /// When to send next.
-    due: Instant,
-    /// How long the collector has been given to come back; none while it answers.
-    rest: Option<Duration>,
+    spans: Pace,
+    histograms: Pace,
     /// Whether the journal can be read on.
     reads: bool,
 }
@@ -42,7 +47,16 @@ pub(super) struct Exporter {
 enum Woken {
     End,
     Due,
-    Read(Result<Vec<Event>, ReadError>),
+    Read(Result<(), ReadError>),
+}
+
+/// Waits until there is something unread. Nothing is lost when the future is dropped.
+async fn fill(read_at: Instant, unread: &mut VecDeque<Event>, tail: &mut Tail) -> Result<(), ReadError> {
+    tokio::time::sleep_until(read_at).await;
+    if unread.is_empty() {
+        unread.extend(tail.next().await?);
+    }
+    Ok(())
 }
 
 impl Exporter {
@@ -55,12 +69,15 @@ impl Exporter {
         Self {
             envelope: envelope.inspect_err(|error| tracing::error!(%error, "telemetry cannot be written")).ok(),
             tail: source.journal.tail(noted.next()),
+            unread: VecDeque::new(),
+            read_at: Instant::now(),
+            tries: 0,
             traces: Traces::new(source.world.clone(), source.journal.clone(), options.content),
             queue: Queue::new(options.queue_max, noted),
             since: source.world.now(),
             noted,
-            due: Instant::now() + options.interval,
-            rest: None,
+            spans: Pace::new(Signal::Traces, options.interval),
+            histograms: Pace::new(Signal::Metrics, options.interval),
             reads: true,
             source,
             collector,
@@ -73,11 +90,14 @@ impl Exporter {
     pub(super) async fn run(mut self, ending: CancellationToken) {
         self.note(true);
         while self.reads {
+            let due = self.spans.due().min(self.histograms.due());
             let woken = tokio::select! {
                 biased;
                 () = ending.cancelled() => Woken::End,
-                () = tokio::time::sleep_until(self.due) => Woken::Due,
-                read = self.tail.next(), if self.queue.has_room() => Woken::Read(read),
+                () = tokio::time::sleep_until(due) => Woken::Due,
+                read = fill(self.read_at, &mut self.unread, &mut self.tail), if self.queue.has_room() => {
+                    Woken::Read(read)
+                }
             };
             match woken {
                 Woken::End => break,
@@ -88,71 +108,104 @@ impl Exporter {
         self.drain().await;
     }
 
-    async fn take(&mut self, read: Result<Vec<Event>, ReadError>) {
-        let events = match read {
-            Ok(events) => events,
-            Err(ReadError::Closed) => {
-                self.reads = false;
-                return;
-            }
+    async fn take(&mut self, read: Result<(), ReadError>) {
+        match read {
+            Ok(()) => self.look().await,
+            Err(ReadError::Closed) => self.reads = false,
             Err(error) => {
                 tracing::warn!(%error, "telemetry cannot read the journal; it tries again");
-                tokio::time::sleep(REST_MAX).await;
-                return;
+                self.read_at = Instant::now() + REST_MAX;
             }
-        };
-        for event in &events {
-            match self.traces.take(event).await {
+        }
+    }
+
+    /// Looks at what was read, as far as there is room for what it tells.
+    async fn look(&mut self) {
+        while self.queue.has_room()
+            && let Some(event) = self.unread.pop_front()
+        {
+            match self.traces.take(&event).await {
                 Ok(spans) => {
                     for span in spans {
                         // A text of a map with texts as keys can always be written.
                         if let Ok(json) = otlp::span(&span, self.options.content) {
-                            self.queue.push(Waiting { seq: event.seq, ended: span.end, json });
+                            // What is told late, of a step that a person has settled, is no older than that.
+                            let ended = span.end.max(event.time);
+                            self.queue.push(Waiting { seq: event.seq, ended, json });
                         }
                     }
                 }
-                Err(reason) => tracing::warn!(seq = event.seq.0, reason, "telemetry passes over an event"),
+                Err(Unread::Later(reason)) if self.tries < TRIES_MAX => {
+                    tracing::warn!(seq = event.seq.0, reason, "telemetry cannot read a run; it tries again");
+                    self.tries += 1;
+                    self.read_at = Instant::now() + REST_MAX;
+                    self.unread.push_front(event);
+                    break;
+                }
+                Err(reason) => {
+                    tracing::warn!(seq = event.seq.0, %reason, "telemetry passes over an event");
+                    self.source.metrics.spans_ended(Fate::Unreadable, 1);
+                }
             }
+            self.tries = 0;
             self.queue.look_at(event.seq);
         }
         self.source.metrics.spans_wait(self.queue.len());
-        if self.queue.len() >= BATCH_MAX && self.rest.is_none() {
-            self.due = Instant::now();
+        let is_much = self.queue.len() >= BATCH_MAX || !self.queue.has_room();
+        if is_much && !self.spans.rests() {
+            self.spans.hurry();
         }
     }
 
-    /// Sends what waits and what is measured, and says when to do so next.
+    /// Sends what is due.
     async fn send(&mut self) {
-        let answers = self.send_spans().await;
-        if answers && self.queue.len() >= BATCH_MAX {
-            self.due = Instant::now();
-        } else {
-            if answers {
-                self.send_metrics().await;
-            }
-            self.due = Instant::now() + self.rest.unwrap_or(self.options.interval);
+        let now = Instant::now();
+        if self.spans.due() <= now {
+            self.send_spans().await;
+        }
+        if self.histograms.due() <= now {
+            self.send_histograms().await;
         }
         self.note(false);
     }
 
-    /// Sends one batch; whether the collector answers.
+    /// Sends one batch; whether another can be sent after it.
     async fn send_spans(&mut self) -> bool {
         let age = i64::try_from(self.options.age_max.as_micros()).unwrap_or(i64::MAX);
         let horizon = Timestamp::from_micros(self.source.world.now().micros().saturating_sub(age));
         self.drop_spans(self.queue.ended_before(horizon), Fate::TooOld);
         let batch = self.queue.batch();
-        let (Some(envelope), false) = (&self.envelope, batch.is_empty()) else { return true };
+        let (Some(envelope), false) = (&self.envelope, batch.is_empty()) else {
+            self.spans.skip();
+            return false;
+        };
         let (count, body) = (batch.len(), envelope.traces(&batch));
         let answer = self.collector.traces(body).await;
-        let fate = match &answer {
-            Ok(()) => Some(Fate::Sent),
-            Err(Refusal::Never(_)) => Some(Fate::Refused),
-            Err(Refusal::Later(_)) => None,
+        let answers = match &answer {
+            Ok(()) => {
+                self.drop_spans(count, Fate::Sent);
+                self.queue.widen();
+                true
+            }
+            Err(Refusal::Whole(reason)) if count > 1 => {
+                tracing::debug!(reason, count, "the collector refuses a batch; it is sent in parts");
+                self.queue.halve(count);
+                self.source.metrics.telemetry_sent(Signal::Traces, "refused");
+                self.spans.back();
+                self.spans.hurry();
+                return true;
+            }
+            Err(Refusal::Never(_) | Refusal::Whole(_)) => {
+                self.drop_spans(count, Fate::Refused);
+                true
+            }
+            Err(Refusal::Later(_) | Refusal::Nowhere(_)) => false,
         };
-        if let Some(fate) = fate {
-            self.drop_spans(count, fate);
+        self.source.metrics.telemetry_sent(Signal::Traces, self.spans.answered(&answer));
+        if answers && self.queue.has_batch() {
+            self.spans.hurry();
         }
-        self.judge(Signal::Traces, answer)
+        answers
     }
 
     fn drop_spans(&mut self, count: usize, fate: Fate) {
@@ -163,56 +216,48 @@ impl Exporter {
         }
     }
 
-    /// Sends the histograms; whether the collector answers. They are sums, so the next ones make up for any
-    /// that were lost.
-    async fn send_metrics(&mut self) -> bool {
+    /// Sends the histograms. They are sums, so the next ones make up for any that were lost.
+    async fn send_histograms(&mut self) {
         let (measured, now) = (self.source.metrics.calls_measured(), self.source.world.now());
-        let Some(envelope) = &self.envelope else { return true };
-        let Ok(Some(body)) = envelope.metrics(&measured, self.since, now) else { return true };
+        let body = self.envelope.as_ref().filter(|_| !self.histograms.is_over());
+        let body = body.and_then(|envelope| envelope.metrics(&measured, self.since, now).ok().flatten());
+        let Some(body) = body else { return self.histograms.skip() };
         let answer = self.collector.metrics(body).await;
-        self.judge(Signal::Metrics, answer)
-    }
-
-    /// Counts an answer and says once that the collector is away, and once that it is back.
-    fn judge(&mut self, signal: Signal, answer: Result<(), Refusal>) -> bool {
-        let (outcome, answers) = match &answer {
-            Ok(()) => ("ok", true),
-            Err(Refusal::Never(reason)) => {
-                tracing::warn!(?signal, reason, "the collector refuses telemetry, which is dropped");
-                ("refused", true)
+        let outcome = match &answer {
+            // Where spans are taken the address is right, and there is nothing to wait for.
+            Err(Refusal::Nowhere(reason)) if self.spans.was_taken() => {
+                self.histograms.end(reason);
+                self.histograms.skip();
+                "refused"
             }
-            Err(Refusal::Later(reason)) => {
-                if self.rest.is_none() {
-                    tracing::warn!(reason, "the collector takes no telemetry; it is kept and sent later");
-                }
-                let rest = self.rest.map_or(self.options.interval, |rest| rest.saturating_mul(2));
-                self.rest = Some(rest.min(REST_MAX.max(self.options.interval)));
-                ("unavailable", false)
-            }
+            answer => self.histograms.answered(answer),
         };
-        self.source.metrics.telemetry_sent(signal, outcome);
-        if answers && self.rest.take().is_some() {
-            tracing::info!("the collector takes telemetry again");
-        }
-        answers
+        self.source.metrics.telemetry_sent(Signal::Metrics, outcome);
     }
 
     /// What was written before the journal ended, and all that waits, as long as the collector answers.
     async fn drain(&mut self) {
         let head = self.source.journal.head();
-        while self.reads && self.tail.position() <= head && self.queue.has_room() {
-            let read = self.tail.next().await;
-            self.take(read).await;
-        }
-        let mut answers = true;
-        while answers && self.queue.len() > 0 {
-            answers = self.send_spans().await;
+        loop {
+            while self.is_behind(head) {
+                let read = fill(self.read_at, &mut self.unread, &mut self.tail).await;
+                self.take(read).await;
+            }
+            if !self.send_spans().await {
+                break;
+            }
             self.note(false);
         }
-        if answers {
-            self.send_metrics().await;
+        if !self.spans.rests() {
+            self.send_histograms().await;
         }
         self.note(false);
+    }
+
+    /// Whether something up to `head` can be looked at now.
+    fn is_behind(&self, head: Seq) -> bool {
+        let is_unread = !self.unread.is_empty() || self.tail.position() <= head;
+        self.reads && is_unread && self.queue.has_room() && self.read_at <= Instant::now()
     }
 
     /// Notes how far everything is settled.

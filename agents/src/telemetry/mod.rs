@@ -19,6 +19,7 @@ mod collector;
 mod content;
 mod exporter;
 mod otlp;
+mod pace;
 mod queue;
 mod span;
 mod trace;
@@ -46,14 +47,17 @@ pub const SHELF_VERSION: u32 = 1;
 /// The longest that an end waits for the collector to take what is left; the rest is sent after the next start.
 pub const FLUSH_MAX: Duration = Duration::from_secs(5);
 
+/// The longest that may lie between two sendings.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How telemetry is sent.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Between two sendings.
+    /// Between two sendings; [`INTERVAL_MAX`] where it is longer.
     pub interval: Duration,
     /// The most spans that wait in memory; the others wait in the journal.
     pub queue_max: usize,
-    /// A span that ended longer ago is dropped.
+    /// A span that could be told longer ago is dropped.
     pub age_max: Duration,
     /// Whether what people and models said is in it.
     pub content: bool,

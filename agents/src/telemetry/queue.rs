@@ -13,9 +13,13 @@ pub(super) const BATCH_MAX: usize = 512;
 /// … and the most bytes, where one span is not more.
 const BATCH_BYTES_MAX: usize = 2 << 20;
 
+/// How many more the next batch may have after one that was taken.
+const BATCH_STEP: usize = 32;
+
 /// A span as it is sent, and the event that it ended with.
 pub(super) struct Waiting {
     pub(super) seq: Seq,
+    /// Since when it can be told.
     pub(super) ended: Timestamp,
     pub(super) json: String,
 }
@@ -24,13 +28,15 @@ pub(super) struct Queue {
     spans_max: usize,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    /// The most spans of the next batch.
+    batch_max: usize,
     /// The last event that was looked at.
     looked_at: Seq,
 }
 
 impl Queue {
     pub(super) fn new(spans_max: usize, looked_at: Seq) -> Self {
-        Self { spans_max: spans_max.max(1), waiting: VecDeque::new(), bytes: 0, looked_at }
+        Self { spans_max: spans_max.max(1), waiting: VecDeque::new(), bytes: 0, batch_max: BATCH_MAX, looked_at }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -63,7 +69,22 @@ impl Queue {
             bytes += span.json.len();
             bytes <= BATCH_BYTES_MAX || bytes == span.json.len()
         };
-        self.waiting.iter().take(BATCH_MAX).take_while(fits).map(|span| span.json.as_str()).collect()
+        self.waiting.iter().take(self.batch_max).take_while(fits).map(|span| span.json.as_str()).collect()
+    }
+
+    /// Whether as many wait as are sent at once.
+    pub(super) fn has_batch(&self) -> bool {
+        self.waiting.len() >= self.batch_max
+    }
+
+    /// So many at once were too much, or one of them was bad.
+    pub(super) fn halve(&mut self, count: usize) {
+        self.batch_max = (count / 2).max(1);
+    }
+
+    /// A batch was taken.
+    pub(super) fn widen(&mut self) {
+        self.batch_max = (self.batch_max + BATCH_STEP).min(BATCH_MAX);
     }
 
     /// The first so many are settled, one way or another.

@@ -4,6 +4,12 @@
 use actors::telemetry::convention;
 use policies::instant::Timestamp;
 
+/// The most of one text, in bytes.
+pub(super) const TEXT_BYTES_MAX: usize = 32 << 10;
+/// The most of a name that a server has given, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 256;
+const CUT: char = '…';
+
 /// Something that began and ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Span {
@@ -53,6 +59,15 @@ impl SpanId {
         hasher.finalize_xof().fill(&mut first);
         Self(u64::from_be_bytes(first).max(1))
     }
+}
+
+/// A text of `bytes_max` at most, with a mark where it was cut.
+pub(super) fn clip(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(CUT.len_utf8()));
+    text.get(..end).unwrap_or_default().chars().chain([CUT]).collect()
 }
 
 impl Span {

@@ -1,41 +1,38 @@
-//! What a collector is told of runs, and what becomes of it when the collector does not listen.
+//! What is told of runs.
+
+mod sending;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
-use actors::transport::{self, TransportError, TransportErrorKind, scripted};
-use bytes::Bytes;
-use http::{Request, Response};
 use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::tokens::{Tokens, Usage};
 use serde_json::{Value, json};
-use storage::views::Shelves;
-use storage::views::memory::MemoryShelves;
 
 use super::span::{self, Span};
 use super::trace::RunTrace;
 use super::traces::Traces;
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::key::Key;
 use crate::model::Finish;
 use crate::run::{
     Accepted, EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Replied, Resolved, RunId, Terms,
     Then,
 };
-use crate::secret::Secret;
 use crate::workflow::{Action, EffectClass, StepPath, ToolCall, Workflow};
 
 const TRACE: u128 = 0xabc;
-const SECRET: &str = "planted-otlp-7d21";
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }
 
 fn accepted(seconds: i64) -> Event {
+    accepted_as("r", seconds)
+}
+
+fn accepted_as(run: &str, seconds: i64) -> Event {
     let workflow = Workflow {
         name: "announce".to_owned(),
         description: String::new(),
@@ -46,7 +43,7 @@ fn accepted(seconds: i64) -> Event {
     };
     Event::Accepted(Arc::new(Accepted {
         at: at(seconds),
-        id: RunId::new("r"),
+        id: RunId::new(run),
         version: workflow.version(),
         workflow: Arc::new(workflow),
         inputs: Default::default(),
@@ -107,11 +104,15 @@ fn finished(seconds: i64) -> Event {
     Event::Finished(Finished { at: at(seconds), outputs: Default::default() })
 }
 
-/// An agent that is refused once, uses a tool, and answers.
 fn events() -> Vec<Event> {
+    events_of("r")
+}
+
+/// An agent that is refused once, uses a tool, and answers.
+fn events_of(run: &str) -> Vec<Event> {
     let turn = json!({ "text": "a private thought", "turn": { "calls": [] } });
     vec![
-        accepted(1),
+        accepted_as(run, 1),
         asked("write", 1, 2),
         failed("write", 1, 3, Then::Retry { at: at(4) }),
         asked("write", 2, 4),
@@ -281,193 +282,53 @@ async fn a_process_that_begins_in_the_middle_tells_what_one_that_saw_it_all_tell
     }
 }
 
-/// What a collector was sent.
-type Seen = Arc<Mutex<Vec<Request<Bytes>>>>;
-
-/// A collector that answers with these statuses, one after the other, and then with the last; 0 is no answer.
-fn collector(statuses: &'static [u16]) -> (Collector, Seen) {
-    let seen = Seen::default();
-    let other_side = Arc::clone(&seen);
-    let transport = scripted(move |request: Request<Bytes>| {
-        let mut seen = other_side.lock().unwrap();
-        let status = statuses[seen.len().min(statuses.len() - 1)];
-        seen.push(request);
-        async move {
-            match status {
-                0 => {
-                    let message = "refused".to_owned();
-                    Err(TransportError { kind: TransportErrorKind::Connect, sent: false, message })
-                }
-                1 => std::future::pending().await,
-                status => Ok(Response::builder().status(status).body(transport::body("<nonsense")).unwrap()),
-            }
-        }
+#[test]
+fn what_is_too_long_is_cut_and_stays_readable_as_what_it_is() {
+    let long = "\"\n".repeat(40 << 10);
+    let output = json!({ "text": long, "list": vec![1.5; 40 << 10] });
+    let mut answer = told("write", 1, 3, output.clone());
+    if let Event::Resolved(outcome) = &mut answer {
+        outcome.remote_id = Some(long.clone());
+        outcome.replied.as_mut().unwrap().model = Some(long.clone());
+    }
+    let found = told("tool", 1, 5, output);
+    let failure = Event::Failed(Failed {
+        at: at(6),
+        path: StepPath::from("write"),
+        class: FailureClass::Rejected,
+        message: long.clone(),
+        refusal: None,
     });
-    let headers = [("x-key".to_owned(), Header::Secret(Key::fixed(Secret::new(SECRET))))];
-    (Collector::new("http://otlp:4318/", headers, Duration::from_secs(10), transport).unwrap(), seen)
-}
-
-fn spans_of(seen: &Seen) -> Vec<Value> {
-    let seen = seen.lock().unwrap();
-    let traces = seen.iter().filter(|request| request.uri().path() == "/v1/traces");
-    let body = |request: &Request<Bytes>| -> Value { serde_json::from_slice(request.body()).unwrap() };
-    let spans = |body: Value| body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone();
-    traces.map(body).flat_map(spans).collect()
-}
-
-struct Station {
-    ground: Ground,
-    shelf: Arc<dyn Shelf>,
-    metrics: Metrics,
-}
-
-impl Station {
-    fn new() -> Self {
-        let shelf = MemoryShelves::new().open(SHELF, SHELF_VERSION).unwrap();
-        Self { ground: Ground::new(1), shelf, metrics: Metrics::new() }
+    let mut run = RunTrace::begin(&accepted(1), TRACE).unwrap();
+    let events = [asked("write", 1, 2), answer, tool("tool", 4), found, failure];
+    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event, true)).collect();
+    let text = |span: &Span, name: &str| match attribute(span, name) {
+        Some(span::Value::Text(text)) => text.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    for (operation, name) in [("chat", "gen_ai.output.messages"), ("execute_tool", "gen_ai.tool.call.result")] {
+        let span = spans.iter().find(|span| span.name.starts_with(operation)).unwrap();
+        let text = text(span, name);
+        assert!((1 << 10..=32 << 10).contains(&text.len()), "{name}: {}", text.len());
+        serde_json::from_str::<Value>(&text).unwrap();
     }
-
-    fn start(&self, collector: Collector, options: Options) -> Telemetry {
-        let source = Source {
-            world: self.ground.world.clone(),
-            journal: self.ground.journal.clone(),
-            metrics: self.metrics.clone(),
-            shelf: Arc::clone(&self.shelf),
-        };
-        Telemetry::start(source, collector, options)
-    }
-
-    async fn play(&mut self, run: &str) {
-        for event in events() {
-            self.ground.run(run, &event, None).await.unwrap();
-        }
-    }
-
-    fn counts(&self, line: &str) {
-        let text = self.metrics.encode();
-        assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
-    }
-}
-
-/// Old enough for none to be too old: the events are of 1970, the world is not.
-fn options() -> Options {
-    Options { age_max: Duration::MAX, ..Options::default() }
-}
-
-async fn a_while() {
-    tokio::time::sleep(Duration::from_secs(600)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_said_is_told_only_where_that_was_asked_for_and_a_secret_never() {
-    for content in [false, true] {
-        let mut station = Station::new();
-        let (collector, seen) = collector(&[200]);
-        let telemetry = station.start(collector, Options { content, ..options() });
-        a_while().await;
-        station.play("r").await;
-        a_while().await;
-        telemetry.end().await;
-        assert_eq!(spans_of(&seen).len(), 6);
-        let told = format!("{:?}", spans_of(&seen));
-        for private in ["answer", "note", "question", "thing"] {
-            assert_eq!(told.contains(&format!("a private {private}")), content, "{private}");
-        }
-        assert_eq!(told.contains("gen_ai.input.messages"), content);
-        assert!(!told.contains(SECRET));
-        let seen = seen.lock().unwrap();
-        assert_eq!(seen[0].headers()["x-key"], SECRET);
-        assert!(!format!("{:?}", seen[0].headers()).contains(SECRET), "nor in what is logged of a request");
-        assert!(!station.metrics.encode().contains(SECRET));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_collector_that_is_away_loses_nothing_and_one_span_is_sent_once() {
-    for away in [&[0, 0, 503, 429, 401, 200][..], &[1, 1, 200]] {
-        let mut station = Station::new();
-        let (collector, seen) = collector(away);
-        // Two runs do not fit into what waits in memory.
-        let telemetry = station.start(collector, Options { queue_max: 4, ..options() });
-        for run in ["r", "s", "t"] {
-            station.play(run).await;
-        }
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        assert!(spans_of(&seen).is_empty());
-        a_while().await;
-        a_while().await;
-        telemetry.end().await;
-        let spans = spans_of(&seen);
-        let ids: BTreeSet<String> = spans.iter().map(|span| span["spanId"].to_string()).collect();
-        // Each run's events carry the id `r`, so its spans are told from those of the others by their trace only.
-        assert_eq!(ids.len(), 6);
-        station.counts("callboard_telemetry_spans_total{fate=\"sent\"} 18");
-        station.counts("callboard_telemetry_spans_waiting 0");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_restart_goes_on_where_the_collector_had_everything() {
-    let mut station = Station::new();
-    station.play("before").await;
-    let (first, seen) = collector(&[200]);
-    let telemetry = station.start(first, options());
-    for event in &events()[..6] {
-        station.ground.run("r", event, None).await.unwrap();
-    }
-    a_while().await;
-    telemetry.end().await;
-    assert_eq!(spans_of(&seen).len(), 2, "nothing of what was before the first time");
-    for event in &events()[6..] {
-        station.ground.run("r", event, None).await.unwrap();
-    }
-    let (second, later) = collector(&[200]);
-    let telemetry = station.start(second, options());
-    a_while().await;
-    telemetry.end().await;
-    let spans: Vec<Value> = [spans_of(&seen), spans_of(&later)].concat();
-    let ids: BTreeSet<String> = spans.iter().map(|span| span["spanId"].to_string()).collect();
-    assert_eq!((spans.len(), ids.len()), (6, 6));
-    let roots = spans.iter().filter(|span| span.get("parentSpanId").is_none()).count();
-    assert_eq!(roots, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_refused_and_what_is_too_old_is_dropped_and_counted() {
-    let mut station = Station::new();
-    let (refusing, seen) = collector(&[400]);
-    let telemetry = station.start(refusing, options());
-    station.play("r").await;
-    a_while().await;
-    telemetry.end().await;
-    assert_eq!(spans_of(&seen).len(), 6, "it is sent once");
-    station.counts("callboard_telemetry_spans_total{fate=\"refused\"} 6");
-    let (other, seen) = collector(&[200]);
-    let telemetry = station.start(other, Options::default());
-    station.play("s").await;
-    a_while().await;
-    telemetry.end().await;
-    assert!(spans_of(&seen).is_empty());
-    station.counts("callboard_telemetry_spans_total{fate=\"too_old\"} 6");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_end_waits_a_bounded_time_for_a_collector_that_does_not_answer() {
-    let mut station = Station::new();
-    let (silent, _) = collector(&[1]);
-    let telemetry = station.start(silent, options());
-    station.play("r").await;
-    let began = tokio::time::Instant::now();
-    telemetry.end().await;
-    assert_eq!(began.elapsed(), FLUSH_MAX, "on a clock that is paused");
+    let chat = spans.iter().find(|span| span.is_call).unwrap();
+    assert!(["gen_ai.response.id", "gen_ai.response.model"].iter().all(|name| text(chat, name).len() <= 256));
+    let words = spans.last().unwrap().failure.as_ref().unwrap().words.as_ref().unwrap();
+    assert_eq!((words.len() <= 32 << 10, words.starts_with(&long[..1000])), (true, true));
 }
 
 #[test]
-fn an_address_that_cannot_be_posted_to_is_refused() {
-    for (url, is_good) in [("http://a:4318", true), ("https://a/otlp/", true), ("a:4318", false), ("ftp://a", false)] {
-        let made = Collector::new(url, [], Duration::from_secs(1), transport::unplugged());
-        assert_eq!(made.is_ok(), is_good, "{url}");
-    }
-    let header = [("a b".to_owned(), Header::Plain(http::HeaderValue::from_static("c")))];
-    assert!(Collector::new("http://a", header, Duration::from_secs(1), transport::unplugged()).is_err());
+fn what_a_model_asks_tools_for_is_among_what_it_said() {
+    let call =
+        json!({ "type": "tool_call", "id": "c-1", "name": "search", "arguments": { "query": "a private question" } });
+    let content = [json!({ "type": "text", "text": "let me see" }), call];
+    let turn = json!({ "text": "let me see", "turn": { "content": content } });
+    let mut run = RunTrace::begin(&accepted(1), TRACE).unwrap();
+    let events = [asked("write", 1, 2), told("write", 1, 3, turn)];
+    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event, true)).collect();
+    let Some(span::Value::Text(said)) = attribute(&spans[0], "gen_ai.output.messages") else { panic!("{spans:?}") };
+    let said: Value = serde_json::from_str(said).unwrap();
+    assert_eq!(said[0]["parts"][0]["content"], "let me see");
+    assert_eq!(said[0]["parts"][1]["arguments"]["query"], "a private question", "{said}");
 }

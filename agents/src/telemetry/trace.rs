@@ -18,7 +18,7 @@ use policies::instant::Timestamp;
 use policies::tokens::Usage;
 
 use super::content;
-use super::span::{Failure, Span, SpanId, Value};
+use super::span::{Failure, NAME_BYTES_MAX, Span, SpanId, TEXT_BYTES_MAX, Value, clip};
 use crate::run::{EffectOutcome, Event, Intended, ModelCall, Replied, Resolved, Then};
 use crate::workflow::{Action, StepPath, Turn};
 
@@ -91,10 +91,7 @@ impl RunTrace {
             }
             Event::Resolved(outcome) => self.resolved(outcome, with_content),
             Event::Finished(finished) => self.end(finished.at, None),
-            Event::Failed(failed) => {
-                let words = Some(failed.message.clone());
-                self.end(failed.at, Some(Failure { class: failed.class.as_str(), words }))
-            }
+            Event::Failed(failed) => self.end(failed.at, Some(failed_so(failed.class.as_str(), &failed.message))),
             Event::Cancelled(cancelled) => self.end(cancelled.at, Some(Failure { class: CANCELLED, words: None })),
             Event::Rejected(rejected) if rejected.ends => {
                 self.end(rejected.at, Some(Failure { class: REJECTED, words: None }))
@@ -173,10 +170,10 @@ impl RunTrace {
             span.whole(name::REQUEST_MAX_TOKENS, asked.output_max.0);
         }
         if let Some(id) = &outcome.remote_id {
-            span.text(name::RESPONSE_ID, id);
+            span.text(name::RESPONSE_ID, clip(id, NAME_BYTES_MAX));
         }
         if let Some(Replied { finish, model, first_chunk }) = &outcome.replied {
-            span.text(name::RESPONSE_MODEL, model.as_ref().unwrap_or(&call.model));
+            span.text(name::RESPONSE_MODEL, clip(model.as_ref().unwrap_or(&call.model), NAME_BYTES_MAX));
             span.attributes.push((name::FINISH_REASONS, Value::Texts(vec![finish.as_str().to_owned()])));
             if let Some(first) = first_chunk {
                 span.attributes.push((name::FIRST_CHUNK, Value::Real(first.0.as_secs_f64())));
@@ -308,11 +305,13 @@ fn is_last(outcome: &Resolved) -> bool {
 fn failure(outcome: &EffectOutcome) -> Option<Failure> {
     match outcome {
         EffectOutcome::Ok { .. } => None,
-        EffectOutcome::Failed { class, message, .. } => {
-            Some(Failure { class: class.as_str(), words: Some(message.clone()) })
-        }
-        EffectOutcome::Unknown { reason } => Some(Failure { class: name::OTHER, words: Some(reason.clone()) }),
+        EffectOutcome::Failed { class, message, .. } => Some(failed_so(class.as_str(), message)),
+        EffectOutcome::Unknown { reason } => Some(failed_so(name::OTHER, reason)),
     }
+}
+
+fn failed_so(class: &'static str, words: &str) -> Failure {
+    Failure { class, words: Some(clip(words, TEXT_BYTES_MAX)) }
 }
 
 fn used(span: &mut Span, usage: &Usage) {

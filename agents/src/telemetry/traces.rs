@@ -18,6 +18,17 @@ const RUNS_MAX: usize = 256;
 /// Events read in one go where a run is folded again.
 const PAGE_MAX: usize = 256;
 
+/// Why nothing is told of an event.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    /// What came before it cannot be read now.
+    #[error("{0}")]
+    Later(String),
+    /// It, or what came before it, means nothing.
+    #[error("{0}")]
+    Never(String),
+}
+
 pub(super) struct Traces {
     world: World,
     journal: Journal,
@@ -35,12 +46,12 @@ impl Traces {
     /// What ended with an event of the journal.
     ///
     /// # Errors
-    /// Why the event or what came before it cannot be read, in a sentence; nothing is told of it then.
-    pub(super) async fn take(&mut self, event: &Event) -> Result<Vec<Span>, String> {
+    /// [`Unread`], in a sentence; nothing is told of it then, and it can be taken again.
+    pub(super) async fn take(&mut self, event: &Event) -> Result<Vec<Span>, Unread> {
         if !event.stream.as_str().starts_with(RUN) {
             return Ok(Vec::new());
         }
-        let happened = Run::decode(&event.kind, event.schema, &event.payload)?;
+        let happened = Run::decode(&event.kind, event.schema, &event.payload).map_err(Unread::Never)?;
         let mut run = match self.runs.remove(&event.stream) {
             Some((_, run)) => run,
             None => match RunTrace::begin(&happened, event.trace.0) {
@@ -58,16 +69,17 @@ impl Traces {
     }
 
     /// A run as it was before a version.
-    async fn again(&self, stream: &StreamId, before: Version) -> Result<RunTrace, String> {
+    async fn again(&self, stream: &StreamId, before: Version) -> Result<RunTrace, Unread> {
         let (mut run, mut after): (Option<RunTrace>, _) = (None, Version::NONE);
         loop {
             let (journal, of) = (self.journal.clone(), stream.clone());
             let read = move || journal.read_stream(&of, after, PAGE_MAX);
-            let page = self.world.blocking("telemetry.run", read).await.map_err(|lost| lost.to_string())?;
-            let page = page.map_err(|error| error.to_string())?;
+            let page = self.world.blocking("telemetry.run", read).await;
+            let page = page.map_err(|lost| Unread::Later(lost.to_string()))?;
+            let page = page.map_err(|error| Unread::Later(error.to_string()))?;
             let is_last = page.len() < PAGE_MAX;
             for event in page.into_iter().take_while(|event| event.version < before) {
-                let happened = Run::decode(&event.kind, event.schema, &event.payload)?;
+                let happened = Run::decode(&event.kind, event.schema, &event.payload).map_err(Unread::Never)?;
                 after = event.version;
                 match &mut run {
                     None => run = RunTrace::begin(&happened, event.trace.0),
@@ -76,7 +88,7 @@ impl Traces {
                 }
             }
             if is_last || after.0 + 1 >= before.0 {
-                return run.ok_or_else(|| format!("{stream} was never accepted"));
+                return run.ok_or_else(|| Unread::Never(format!("{stream} was never accepted")));
             }
         }
     }

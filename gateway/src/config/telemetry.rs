@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agents::telemetry::INTERVAL_MAX;
+use http::HeaderName;
 use policies::document::{Mistakes, Section};
 use policies::span::Span;
 
@@ -55,7 +57,16 @@ impl OtlpConfig {
         let built_in = agents::telemetry::Options::default();
         section.require("url", mistakes);
         let url = section.value::<HttpAddress>("url", mistakes).map(|address| address.0);
-        let headers = section.or_default("headers", mistakes);
+        let headers: BTreeMap<String, Words> = section.or_default("headers", mistakes);
+        for name in headers.keys().filter(|name| name.parse::<HeaderName>().is_err()) {
+            if let Some(written) = section.get("headers") {
+                mistakes.add(
+                    written.span(),
+                    format!("no header can be called `{name}`"),
+                    "write a name such as \"authorization\"",
+                );
+            }
+        }
         let mut span = |key: &'static str, default: Duration| {
             let found = section.value::<Span>(key, mistakes).map_or(default, Span::duration);
             if found.is_zero()
@@ -67,6 +78,13 @@ impl OtlpConfig {
         };
         let (interval, timeout) = (span("interval", built_in.interval), span("timeout", TIMEOUT));
         let age_max = span("age_max", built_in.age_max);
+        for (key, found) in [("interval", interval), ("timeout", timeout)] {
+            if found > INTERVAL_MAX
+                && let Some(written) = section.get(key)
+            {
+                mistakes.add(written.span(), format!("`{key}` is more than a day"), "write one such as \"5s\"");
+            }
+        }
         let queue_max = section.whole("queue_max", 1..=QUEUE_MAX, mistakes);
         section.finish(mistakes);
         let queue_max = queue_max.map_or(built_in.queue_max, |queue| queue as usize);

@@ -79,6 +79,20 @@ fn what_a_kind_cannot_do_is_told_where_it_is_written() {
 }
 
 #[test]
+fn telemetry_that_cannot_be_sent_is_told_where_it_is_written() {
+    for (text, wanted) in [
+        ("headers = { \"a b\" = \"c\" }", "no header can be called `a b`"),
+        ("interval = \"9300000000000000s\"", "`interval` is more than a day"),
+        ("timeout = \"25h\"", "`timeout` is more than a day"),
+        ("interval = \"0s\"", "`interval` is no time"),
+    ] {
+        let (_dir, path) = written(&format!("[telemetry.otlp]\nurl = \"http://a:4318\"\n{text}\n"));
+        let told = document::lines(&Config::load(Some(&path)).unwrap_err());
+        assert!(told.contains(":3:") && told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
 fn a_commands_program_is_relative_to_the_file_if_it_is_in_a_folder() {
     let key = |program: &str| {
         let (dir, path) = written(&format!(
