@@ -16,8 +16,13 @@ use crate::desk::{Desk, Provider};
 const RUNS: u32 = 4;
 /// Kills of each run, at most; then it may end.
 const KILLS_OF_A_RUN: u32 = 3;
-/// A process is killed after so long at least, and before so long at most.
-const LIFE_MS: (u64, u64) = (300, 1_500);
+/// A process is killed when the provider has written at most so many lines more, however quick the machine is …
+const LINES_MAX: u64 = 6;
+/// … and up to so long after that.
+const LATE_MS: u64 = 60;
+/// It is killed all the same after so many looks at the book.
+const LOOKS_MAX: u32 = 5_000;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A way of talking, with its prices in nano-dollars for a token, as the built-in table has them.
 struct Talk {
@@ -229,9 +234,27 @@ struct Storm {
 
 /// Moments follow from a seed, so that a failure can be looked at again; where in the program a kill lands
 /// does not.
-fn moment(state: &mut u64) -> Duration {
+fn below(end: u64, state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    Duration::from_millis(LIFE_MS.0 + (*state >> 33) % (LIFE_MS.1 - LIFE_MS.0))
+    (*state >> 33) % end
+}
+
+/// Waits until the provider has written a few lines more, or the process has ended; whether it has.
+fn ends_first(child: &mut std::process::Child, provider: &Provider, chance: &mut u64) -> bool {
+    let lines = || std::fs::read(provider.ledger()).unwrap().iter().filter(|byte| **byte == b'\n').count() as u64;
+    let until = lines() + 1 + below(LINES_MAX, chance);
+    let late = Duration::from_millis(below(LATE_MS, chance));
+    for _ in 0..LOOKS_MAX {
+        if child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        if lines() >= until {
+            break;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    std::thread::sleep(late);
+    child.try_wait().unwrap().is_some()
 }
 
 fn storm(talk: &Talk, seed: u64, workspace: &str) -> Storm {
@@ -259,8 +282,7 @@ fn storm(talk: &Talk, seed: u64, workspace: &str) -> Storm {
         for _ in 0..KILLS_OF_A_RUN {
             let mut child =
                 desk.command(&["run", &brief, "--plain"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(moment(&mut chance));
-            if child.try_wait().unwrap().is_some() {
+            if ends_first(&mut child, &provider, &mut chance) {
                 break;
             }
             child.kill().unwrap();
