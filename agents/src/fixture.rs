@@ -26,8 +26,8 @@ use storage::views::memory::MemoryShelves;
 
 use crate::front::Front;
 use crate::ledger::{AlertHook, LedgerActor, LedgerArguments, LedgerHandle, LedgerMsg};
-use crate::run::{EffectKey, EffectOutcome, Intended, Resolved, Then};
-use crate::workflow::{Action, AgentCall, EffectClass, StepPath};
+use crate::run::{self, Accepted, EffectKey, EffectOutcome, Intended, Resolved, RunId, Terms, Then};
+use crate::workflow::{Action, AgentCall, EffectClass, StepPath, Workflow};
 
 /// A system's ground. The world must be made within a runtime.
 pub(crate) struct Ground {
@@ -177,6 +177,27 @@ pub(crate) fn call(prompt: &str) -> AgentCall {
         graded: false,
         talk: Box::default(),
     }
+}
+
+/// That a run of that name was accepted, at that moment.
+pub(crate) fn accepted(run: &str, at: Timestamp) -> run::Event {
+    let workflow = Workflow {
+        name: "announce".to_owned(),
+        description: String::new(),
+        inputs: Default::default(),
+        data: Default::default(),
+        steps: Vec::new(),
+        outputs: Default::default(),
+    };
+    run::Event::Accepted(Arc::new(Accepted {
+        at,
+        id: RunId::new(run),
+        version: workflow.version(),
+        workflow: Arc::new(workflow),
+        inputs: Default::default(),
+        principal: "test".to_owned(),
+        terms: Terms::default(),
+    }))
 }
 
 /// An intent of a model call at that path.

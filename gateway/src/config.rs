@@ -17,6 +17,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use agents::agent::Kit;
 use agents::tool::FetchPolicy;
 use policies::document::Error;
 use policies::span::ByteSize;
@@ -25,7 +26,7 @@ use serde::Deserialize;
 pub use crate::secret_source::SecretSource;
 pub use model::{ModelConfig, ServerModel};
 pub use telemetry::{OtlpConfig, TelemetryConfig};
-pub use tools::{KitConfig, McpConfig, ReachConfig, Words};
+pub use tools::{McpConfig, ReachConfig, Words};
 
 use crate::system::agents;
 use crate::written::Written;
@@ -136,7 +137,7 @@ pub struct AgentConfig {
     /// Its model; the general one without it.
     pub model: Option<ModelChoice>,
     /// What it has beside that.
-    pub kit: KitConfig,
+    pub kit: Kit,
 }
 
 /// Where the context index is, by its `kind`.

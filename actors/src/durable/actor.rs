@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::flight::{Doom, Flight, Flights, Landed, Landing};
 use super::fold::{self, FoldError, Folded};
-use super::handle::{AskError, Asked, Envelope, Handle, Inner, Message, Note, stream_of};
+use super::handle::{AskError, Envelope, Handle, Inner, Message, Note, stream_of};
 use super::{Context, Durable, Options, Spine};
 use crate::entity::{Beside, Decision, Entity};
 use crate::letters::Death;
@@ -467,14 +467,6 @@ impl<E: Entity> Life<E> {
     fn trace(&self, what: &str, version: Version) {
         let stream = self.context.stream();
         self.context.world().trace(format_args!("{stream}@{} {what}", version.0));
-    }
-}
-
-impl<E: Entity> Flight<E> {
-    /// Answers with the outcome that was decided, or with what came instead.
-    fn settle(mut self, instead: Option<AskError<E::Refusal>>) {
-        let outcome: Asked<E> = std::mem::replace(&mut self.outcome, Err(AskError::Undone));
-        self.answer(instead.map_or(outcome, Err));
     }
 }
 

@@ -55,6 +55,12 @@ pub(super) enum Landing {
 }
 
 impl<E: Entity> Flight<E> {
+    /// Answers with the outcome that was decided, or with what came instead.
+    pub(super) fn settle(mut self, instead: Option<AskError<E::Refusal>>) {
+        let outcome: Asked<E> = std::mem::replace(&mut self.outcome, Err(AskError::Undone));
+        self.answer(instead.map_or(outcome, Err));
+    }
+
     /// Answers. Nobody may be listening any more, which is theirs to choose.
     pub(super) fn answer(self, outcome: Asked<E>) {
         match self.answer {

@@ -16,34 +16,15 @@ use storage::views::{Fold, Shelf, Shelves};
 
 use super::*;
 use crate::fixture::{self, Ground};
-use crate::run::{
-    Accepted, EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Resolved, RunId, Status, Terms,
-    Then,
-};
-use crate::workflow::{Action, PostDraft, StepPath, Workflow};
+use crate::run::{EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Resolved, Status, Then};
+use crate::workflow::{Action, PostDraft, StepPath};
 
 fn shelf() -> Arc<dyn Shelf> {
     MemoryShelves::new().open("figures", Figures::default().version()).unwrap()
 }
 
 fn accepted(id: &str, micros: i64) -> Event {
-    let workflow = Workflow {
-        name: "announce".to_owned(),
-        description: String::new(),
-        inputs: Default::default(),
-        data: Default::default(),
-        steps: Vec::new(),
-        outputs: Default::default(),
-    };
-    Event::Accepted(Arc::new(Accepted {
-        at: Timestamp::from_micros(micros),
-        id: RunId::new(id),
-        version: workflow.version(),
-        workflow: Arc::new(workflow),
-        inputs: Default::default(),
-        principal: "test".to_owned(),
-        terms: Terms::default(),
-    }))
+    fixture::accepted(id, Timestamp::from_micros(micros))
 }
 
 fn intended(path: &str, attempt: u32) -> Event {

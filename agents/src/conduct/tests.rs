@@ -200,6 +200,15 @@ impl House {
         run
     }
 
+    /// From now on each makes two attempts, and no breaker opens.
+    fn try_twice(&self) {
+        let mut guards = policies::guard::Guards::default();
+        let mut guard = GuardPolicy::default();
+        (guard.breaker.failures, guard.breaker.failure_rate, guard.retry.attempts_max) = (99, None, 2);
+        guards.set("default", guard);
+        self.stage.guards.govern(guards);
+    }
+
     fn state(&self) -> State {
         let mut state = State::default();
         for event in self.events() {
@@ -391,11 +400,7 @@ async fn who_waits_for_a_place_with_a_stand_in_is_handed_back_too() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_step_is_tried_as_often_as_its_chain_allows() {
     let house = House::with(&["model/spare"]).await;
-    let mut guards = policies::guard::Guards::default();
-    let mut guard = GuardPolicy::default();
-    (guard.breaker.failures, guard.breaker.failure_rate, guard.retry.attempts_max) = (99, None, 2);
-    guards.set("default", guard);
-    house.stage.guards.govern(guards);
+    house.try_twice();
     house.main.turn(true);
     house.spare.turn(true);
     house.accept(1).await;

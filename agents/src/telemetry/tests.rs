@@ -16,11 +16,8 @@ use super::traces::Traces;
 use super::*;
 use crate::fixture::{self, Ground};
 use crate::model::Finish;
-use crate::run::{
-    Accepted, EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Replied, Resolved, RunId, Terms,
-    Then,
-};
-use crate::workflow::{Action, EffectClass, StepPath, ToolCall, Workflow};
+use crate::run::{EffectOutcome, Event, Failed, Finished, Intended, ModelCall, Reopened, Replied, Resolved, Then};
+use crate::workflow::{Action, EffectClass, StepPath, ToolCall};
 
 const TRACE: u128 = 0xabc;
 
@@ -33,23 +30,7 @@ fn accepted(seconds: i64) -> Event {
 }
 
 fn accepted_as(run: &str, seconds: i64) -> Event {
-    let workflow = Workflow {
-        name: "announce".to_owned(),
-        description: String::new(),
-        inputs: Default::default(),
-        data: Default::default(),
-        steps: Vec::new(),
-        outputs: Default::default(),
-    };
-    Event::Accepted(Arc::new(Accepted {
-        at: at(seconds),
-        id: RunId::new(run),
-        version: workflow.version(),
-        workflow: Arc::new(workflow),
-        inputs: Default::default(),
-        principal: "test".to_owned(),
-        terms: Terms::default(),
-    }))
+    fixture::accepted(run, at(seconds))
 }
 
 fn asked(path: &str, attempt: u32, seconds: i64) -> Event {

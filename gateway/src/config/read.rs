@@ -7,7 +7,7 @@ use policies::document::{self, Error, Located, Mistakes, Section, Text};
 
 use super::address::{HttpAddress, Listen};
 use super::telemetry::TelemetryConfig;
-use super::tools::{KitConfig, McpConfig, Names};
+use super::tools::{self, McpConfig, Names};
 use super::{
     AgentConfig, AlertsConfig, ChaosConfig, Config, ContextConfig, LOCAL, ModelChoice, ModelConfig, PublisherConfig,
 };
@@ -102,7 +102,7 @@ fn agent(
 ) -> Option<(String, AgentConfig)> {
     let mut section = Section::of(format!("[agents.{}]", name.text), value, mistakes)?;
     let own = choice(&mut section, &format!("[agents.{}.model]", name.text), names, mistakes);
-    let kit = KitConfig::read(&mut section, known, mistakes);
+    let kit = tools::kit(&mut section, known, mistakes);
     section.finish(mistakes);
     Some((name.text.to_owned(), AgentConfig { model: own, kit }))
 }

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use agents::agent::{Guardrail, Rule, TURNS_MAX_DEFAULT};
+use agents::agent::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 use agents::tool::mcp::{MCP_TOOL, McpTerms};
 use agents::tool::{AGENT_TOOL, Permissions, Toolbox};
 use agents::workflow::{EffectClass, OnBreach, Side, TURNS_MAX};
 use policies::document::{self, Located, Mistakes, Section, Text};
 use policies::history::{self, HistoryPolicy, How};
 use policies::pattern;
-use policies::price::Reuse;
 use policies::rules::PostRules;
 use policies::span::Span;
 use regex::RegexBuilder;
@@ -129,53 +128,23 @@ impl McpConfig {
 
 const CLASSES: &str = "write \"read\", \"idempotent\", \"reconcile\" or \"once\"";
 
-/// What an agent has beside its model.
-#[derive(Clone, Debug)]
-pub struct KitConfig {
-    /// The tools that it may use.
-    pub tools: Permissions,
-    /// The most model calls of one step.
-    pub turns_max: u32,
-    /// What its input and output must keep to.
-    pub guardrails: Vec<Guardrail>,
-    /// How much of its own talk it hears again.
-    pub history: Option<HistoryPolicy>,
-    /// How often other calls are expected to begin as its own do.
-    pub reuse: Reuse,
-}
-
-impl Default for KitConfig {
-    fn default() -> Self {
-        Self {
-            tools: Permissions::default(),
-            turns_max: TURNS_MAX_DEFAULT,
-            guardrails: Vec::new(),
-            history: None,
-            reuse: Reuse::default(),
-        }
+/// What an agent has beside its model, out of its table.
+pub(super) fn kit(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Kit {
+    let tools = match section.get("tools").map(|list| list.get_ref().as_array()) {
+        Some(Some(list)) => list.iter().filter_map(Text::of).filter(|text| known(text, names, mistakes)).collect(),
+        _ => Vec::new(),
+    };
+    // A list that is none is told here.
+    let _ = section.texts("tools", mistakes);
+    let guardrails = section.tables("guard", mistakes);
+    Kit {
+        tools: Permissions::new(tools.iter().map(|text| text.text)),
+        turns_max: section.whole("turns_max", 1..=TURNS_MAX, mistakes).unwrap_or(TURNS_MAX_DEFAULT),
+        guardrails: guardrails.into_iter().filter_map(|table| guardrail(table, names, mistakes)).collect(),
+        history: history(section, names, mistakes),
+        reuse: section.or_default("prompt_cache", mistakes),
     }
 }
-
-impl KitConfig {
-    /// Reads it out of an agent's table.
-    pub(super) fn read(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Self {
-        let tools = match section.get("tools").map(|list| list.get_ref().as_array()) {
-            Some(Some(list)) => list.iter().filter_map(Text::of).filter(|text| known(text, names, mistakes)).collect(),
-            _ => Vec::new(),
-        };
-        // A list that is none is told here.
-        let _ = section.texts("tools", mistakes);
-        let guardrails = section.tables("guard", mistakes);
-        Self {
-            tools: Permissions::new(tools.iter().map(|text| text.text)),
-            turns_max: section.whole("turns_max", 1..=TURNS_MAX, mistakes).unwrap_or(TURNS_MAX_DEFAULT),
-            guardrails: guardrails.into_iter().filter_map(|table| guardrail(table, names, mistakes)).collect(),
-            history: history(section, names, mistakes),
-            reuse: section.or_default("prompt_cache", mistakes),
-        }
-    }
-}
-
 /// How much of its talk an agent hears again.
 fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Option<HistoryPolicy> {
     let read = section.read::<HistoryPolicy>("history", mistakes)?;

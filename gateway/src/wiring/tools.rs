@@ -8,13 +8,11 @@ use agents::secret::Secret;
 use agents::tool::mcp::{McpServer, Reach};
 use anyhow::Context;
 
-use crate::config::{Config, KitConfig, ReachConfig, Words};
+use crate::config::{Config, ReachConfig, Words};
 
 /// What an agent has.
 pub(super) fn kit(config: &Config, agent: &str) -> Kit {
-    let kit = config.agents.get(agent).map(|agent| agent.kit.clone()).unwrap_or_default();
-    let KitConfig { tools, turns_max, guardrails, history, reuse } = kit;
-    Kit { tools, turns_max, guardrails, history, reuse }
+    config.agents.get(agent).map(|agent| agent.kit.clone()).unwrap_or_default()
 }
 
 /// The MCP servers, with their secrets.

@@ -126,11 +126,7 @@ async fn one_that_is_too_dear_while_the_first_is_out_fails_nothing() {
 #[tokio::test(start_paused = true)]
 async fn failures_are_held_against_the_model_that_they_were_made_with() {
     let house = house(pool(&["spare", "main"], Choose::Cheapest), &[], BudgetPolicy::default()).await;
-    let mut guards = policies::guard::Guards::default();
-    let mut guard = GuardPolicy::default();
-    (guard.breaker.failures, guard.breaker.failure_rate, guard.retry.attempts_max) = (99, None, 2);
-    guards.set("default", guard);
-    house.stage.guards.govern(guards);
+    house.try_twice();
     house.main.turn(true);
     house.accept(1).await;
     let state = house.finished().await;

@@ -152,6 +152,19 @@ impl House {
         self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap()
     }
 
+    /// The run's actor is killed …
+    async fn kill(&self, run: &Handle<Run>) {
+        run.cell().kill();
+        self.until(|_| run.cell().get_status() == ractor::ActorStatus::Stopped).await;
+    }
+
+    /// … and its agent goes with it, and comes back.
+    async fn restart_writer(&self) {
+        let agent = &self.stage.agents["writer"];
+        agent.front().slot().current().unwrap().kill();
+        fixture::start(agent.front(), AgentActor::new(self.ground.world.clone()), agent.spec()).await;
+    }
+
     fn events(&self) -> Vec<Event> {
         let events = self.ground.events();
         let runs = events.iter().filter(|event| event.kind.starts_with("run."));
@@ -402,12 +415,8 @@ async fn a_run_that_is_killed_at_any_point_goes_on_and_makes_no_recorded_call_ag
             let run = house.accept("", ApprovalPolicy::default()).await;
             house.until(|house| house.events().len() >= after).await;
             tokio::time::sleep(Duration::from_millis(later)).await;
-            run.cell().kill();
-            house.until(|_| run.cell().get_status() == ractor::ActorStatus::Stopped).await;
-            // The agent goes with it, and both come back.
-            let agent = &house.stage.agents["writer"];
-            agent.front().slot().current().unwrap().kill();
-            fixture::start(agent.front(), AgentActor::new(house.ground.world.clone()), agent.spec()).await;
+            house.kill(&run).await;
+            house.restart_writer().await;
             let _run = house.up().await;
             house.until(|house| house.state().end.is_some()).await;
             let Some(End::Finished { outputs }) = house.state().end else { panic!("{:?}", house.state().end) };

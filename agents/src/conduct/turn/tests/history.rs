@@ -10,8 +10,8 @@ use policies::failure::FailureClass;
 use policies::history::{HistoryPolicy, How};
 use policies::tokens::Tokens;
 
-use super::{House, Member, fetch, fixture, kit, ledger_of, script};
-use crate::agent::{AgentActor, Kit};
+use super::{House, Member, fetch, kit, ledger_of, script};
+use crate::agent::Kit;
 use crate::model::Block;
 use crate::run::{End, Event, Run, State};
 use crate::scripted::{Answer, Scripted};
@@ -128,11 +128,8 @@ async fn a_summarised_talk_that_is_killed_at_any_point_asks_the_same_and_nothing
         let run = house.accept("", ApprovalPolicy::default()).await;
         house.until(|house| house.events().len() >= after).await;
         tokio::time::sleep(Duration::from_millis((after % 3) as u64 * 20)).await;
-        run.cell().kill();
-        house.until(|_| run.cell().get_status() == ractor::ActorStatus::Stopped).await;
-        let agent = &house.stage.agents["writer"];
-        agent.front().slot().current().unwrap().kill();
-        fixture::start(agent.front(), AgentActor::new(house.ground.world.clone()), agent.spec()).await;
+        house.kill(&run).await;
+        house.restart_writer().await;
         let _run = house.up().await;
         house.until(|house| house.state().end.is_some()).await;
         let Some(End::Finished { outputs }) = house.state().end else { panic!("{:?}", house.state().end) };

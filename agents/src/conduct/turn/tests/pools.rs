@@ -122,8 +122,7 @@ async fn a_talk_that_changes_its_model_may_be_killed_at_any_point() {
         let house = moving(soon).await;
         let run = house.accept("", ApprovalPolicy::default()).await;
         house.until(|house| house.events().len() >= after).await;
-        run.cell().kill();
-        house.until(|_| run.cell().get_status() == ractor::ActorStatus::Stopped).await;
+        house.kill(&run).await;
         let known = house.spoken();
         let _run = house.up().await;
         house.until(|house| house.state().end.is_some()).await;
