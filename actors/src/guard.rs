@@ -237,11 +237,15 @@ impl Guard {
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
-        let Some(slot) = self.0.slots.take(rank, deadline).await else {
-            return Err(Refused::Deadline(Waiting::Concurrency));
-        };
-        self.0.pace.pass(rank, deadline).await?;
+        let slot = self.pass_line(rank, deadline).await?;
         self.pass_breaker(slot)
+    }
+
+    /// A place, and a call out of the bucket after it.
+    async fn pass_line(&self, rank: Rank, deadline: Instant) -> Result<Slot, Refused> {
+        let slot = self.0.slots.take(rank, deadline).await.ok_or(Refused::Deadline(Waiting::Concurrency))?;
+        self.0.pace.pass(rank, deadline).await?;
+        Ok(slot)
     }
 
     /// A permit for who has its place, past the breaker only if that is about the call.

@@ -13,6 +13,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use policies::priority::Rank;
 use policies::span::Rate;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::turns::Turns;
@@ -28,7 +29,9 @@ pub(super) struct Pace {
     bucket: Mutex<Option<Arc<RateLimit>>>,
     /// Until when, on the world's monotonic clock, the other side wants no call.
     held_until: Mutex<Duration>,
-    turns: Turns,
+    pub(super) turns: Turns,
+    /// Wakes who is at the front when another rate is in force.
+    changed: Notify,
 }
 
 impl Pace {
@@ -38,14 +41,16 @@ impl Pace {
             bucket: Mutex::default(),
             held_until: Mutex::default(),
             turns: Turns::default(),
+            changed: Notify::new(),
         };
         pace.govern(rate);
         pace
     }
 
-    /// Holds calls to another rate from now on.
+    /// Holds calls to another rate from now on, those that wait too.
     pub(super) fn govern(&self, rate: Option<Rate>) {
         *lock(&self.bucket) = rate.and_then(|rate| RateLimit::new(rate, &self.world)).map(Arc::new);
+        self.changed.notify_one();
     }
 
     /// Lets no call go for so long, nor before an earlier word of this kind allows it.
@@ -75,25 +80,25 @@ impl Pace {
     }
 
     /// Takes a call out of the bucket as soon as there is one and it is its turn. Each round sleeps, so
-    /// that the deadline bounds the rounds; a wait that cannot end in time is not begun.
+    /// that the deadline bounds the rounds. Who cannot be let through in time keeps its turn until then, or
+    /// others that have waited less would be before it.
     pub(super) async fn pass(&self, rank: Rank, deadline: Instant) -> Result<(), Refused> {
         /// tokio's timers have this resolution; a shorter sleep might not move the clock.
         const STEP: Duration = Duration::from_millis(1);
-        let late = || Refused::Deadline(Waiting::Rate);
         let turn = self.turns.join(rank);
-        loop {
-            tokio::time::timeout_at(deadline, turn.is_front(true)).await.map_err(|_| late())?;
-            let Err(wait) = self.check() else { return Ok(()) };
-            let until = Instant::now() + wait.max(STEP);
-            if until > deadline {
-                return Err(late());
+        let in_turn = async {
+            loop {
+                turn.is_front(true).await;
+                let Err(wait) = self.check() else { return };
+                tokio::select! {
+                    biased;
+                    () = turn.is_front(false) => {}
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep(wait.max(STEP)) => {}
+                }
             }
-            tokio::select! {
-                biased;
-                () = turn.is_front(false) => {}
-                () = tokio::time::sleep_until(until) => {}
-            }
-        }
+        };
+        tokio::time::timeout_at(deadline, in_turn).await.map_err(|_| Refused::Deadline(Waiting::Rate))
     }
 }
 

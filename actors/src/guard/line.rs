@@ -1,6 +1,7 @@
 //! The guards that one call passes: its caller's own, if it has one, in front of the shared one.
-//! Invariant: the places are taken first, then the rates, then the breakers, and each the caller's own
-//! before the shared one; a call is recorded in both or in neither.
+//! Invariant: the caller's own place and rate come first, then the shared ones, so that who waits for its
+//! own rate keeps no other caller from a place; last the breakers, in the same order. A call is recorded in
+//! both or in neither.
 
 use std::time::Duration;
 
@@ -110,12 +111,8 @@ impl Line {
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
         }
-        let full = Refused::Deadline(Waiting::Concurrency);
-        let front = own.guard.0.slots.take(rank, deadline).await.ok_or(full)?;
-        let slot = self.shared.0.slots.take(rank, deadline).await.ok_or(full)?;
-        for guard in [&own.guard, &self.shared] {
-            guard.0.pace.pass(rank, deadline).await?;
-        }
+        let front = own.guard.pass_line(rank, deadline).await?;
+        let slot = self.shared.pass_line(rank, deadline).await?;
         let front = own.guard.pass(front, own.breaks)?;
         self.shared.pass_breaker(slot).map(|permit| permit.behind(front))
     }

@@ -79,13 +79,35 @@ async fn the_bucket_refills_with_the_paused_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_cannot_end_in_time_is_not_begun() {
+async fn who_cannot_be_let_through_in_time_keeps_its_turn_until_then() {
     let rate = Some(Rate { count: 1, per: Duration::from_secs(60) });
     let guard = guard(GuardPolicy { rate, ..GuardPolicy::default() });
     drop(admit(&guard).await.unwrap());
     let start = Instant::now();
-    assert_eq!(guard.admit(within(SECOND * 30)).await.err(), Some(Refused::Deadline(Waiting::Rate)));
-    assert_eq!(start.elapsed(), Duration::ZERO);
+    let late = guard.admit_as(guard.rank(Priority::High), within(SECOND * 30));
+    let (late, newcomer) = tokio::join!(late, async {
+        tokio::time::sleep(SECOND).await;
+        guard.0.pace.turns.is_behind(guard.rank(Priority::Normal))
+    });
+    assert_eq!((late.err(), start.elapsed()), (Some(Refused::Deadline(Waiting::Rate)), SECOND * 30));
+    assert!(newcomer, "it was still before who came later");
+    assert!(!guard.0.pace.turns.is_behind(guard.rank(Priority::Normal)), "and no longer than that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quicker_rate_lets_through_who_waits_already() {
+    let rate = |per| Some(Rate { count: 1, per });
+    let guards = Guards::new(world(), policies::guard::Guards::default());
+    governed(&guards, GuardPolicy { rate: rate(SECOND * 3_600), ..GuardPolicy::default() });
+    let guard = guards.get("model");
+    drop(admit(&guard).await.unwrap());
+    let start = Instant::now();
+    let (waited, ()) = tokio::join!(guard.admit(within(SECOND * 200)), async {
+        tokio::time::sleep(SECOND * 7).await;
+        governed(&guards, GuardPolicy { rate: rate(SECOND), ..GuardPolicy::default() });
+    });
+    assert!(waited.is_ok());
+    assert_eq!(start.elapsed(), SECOND * 7);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,8 +254,8 @@ async fn calls_are_held_back_at_the_other_sides_word_and_go_on_after_it() {
     guard.hold(SECOND * 30);
     guard.hold(SECOND * 5);
     assert!(guard.try_admit().is_none());
-    assert_eq!(admit(&guard).await.err(), Some(Refused::Deadline(Waiting::Rate)));
     let start = Instant::now();
+    assert_eq!(admit(&guard).await.err(), Some(Refused::Deadline(Waiting::Rate)));
     drop(guard.admit(within(SECOND * 60)).await.unwrap());
     assert_eq!((start.elapsed(), guard.held_for()), (SECOND * 30, None), "the longer word counts");
     guard.hold(SECOND * 86_400);
@@ -300,6 +322,21 @@ async fn a_call_through_two_guards_counts_in_both_and_either_breaker_stops_it() 
     trial.finish(ended(None));
     assert!(!is_open(&own) && !is_open(&shared) && line.blocked().is_none());
     assert_eq!((own.state().in_flight, shared.state().in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_own_rate_keeps_nobody_from_a_shared_place() {
+    let rate = Some(Rate { count: 1, per: SECOND * 60 });
+    let one = GuardPolicy { concurrency: 1, ..GuardPolicy::default() };
+    let (line, _, shared) = line(GuardPolicy { rate, ..GuardPolicy::default() }, one);
+    drop(line.admit(within(SECOND)).await.unwrap());
+    let start = Instant::now();
+    let (slow, other) = tokio::join!(line.admit(within(SECOND * 90)), async {
+        tokio::time::sleep(SECOND).await;
+        shared.admit(within(SECOND * 90)).await.map(drop).map(|()| start.elapsed())
+    });
+    assert!(slow.is_ok());
+    assert_eq!((other, start.elapsed()), (Ok(SECOND), SECOND * 60));
 }
 
 #[tokio::test(start_paused = true)]
