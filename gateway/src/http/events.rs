@@ -27,6 +27,15 @@ pub(super) struct From {
     after: Option<u64>,
 }
 
+impl From {
+    /// The last event that the client has; what a client that comes back says of it goes before the address.
+    pub(super) fn read(asked: Result<Query<Self>, QueryRejection>, headers: &HeaderMap) -> Result<u64, Problem> {
+        let Query(from) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
+        let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        Ok(last.or(from.after).unwrap_or(0))
+    }
+}
+
 /// `GET /v1/runs/{id}/events`
 pub(super) async fn follow(
     State(system): State<Arc<System>>,
@@ -34,9 +43,7 @@ pub(super) async fn follow(
     from: Result<Query<From>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Problem> {
-    let Query(from) = from.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    let after = Version(last.or(from.after).unwrap_or(0));
+    let after = Version(From::read(from, &headers)?);
     if !system.knows(&id) {
         return Err(Problem::not_found(format!("there is no run `{id}`; GET /v1/runs lists them")));
     }

@@ -1,6 +1,7 @@
 //! The HTTP API, thin: it reads requests, asks the system, and writes answers.
 //! Invariant: it holds no state of its own but the system's handle.
 
+mod alerts;
 mod costs;
 mod desk;
 mod events;
@@ -42,6 +43,8 @@ pub fn router(system: Arc<System>) -> Router {
         .route("/v1/runs/{id}/resume", post(desk::resume))
         .route("/v1/runs/{id}/cancel", post(desk::cancel))
         .route("/v1/costs", get(costs::list))
+        .route("/v1/alerts", get(alerts::list))
+        .route("/v1/alerts/events", get(alerts::follow))
         .route("/v1/policy", get(policy::history))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/v1/policy/rollback", post(policy::rollback))

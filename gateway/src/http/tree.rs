@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use supervisor::{NodeSnapshot, NotFollowed, TreeSnapshot, Word};
 
-use super::page;
+use super::page::{self, Which};
 use super::problem::Problem;
 use super::runs::PRINCIPAL;
 use crate::system::System;
@@ -66,24 +66,13 @@ fn problem(error: NotFollowed) -> Problem {
     }
 }
 
-/// Which page.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    #[serde(default)]
-    before: Option<u64>,
-    #[serde(default)]
-    limit: Option<usize>,
-}
-
 /// `GET /v1/audit`
 pub(super) async fn audit(
     State(system): State<Arc<System>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(which) = which.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = page::limit(which.limit, PAGE_MAX)?;
-    let deeds = system.deeds(which.before, limit).await.map_err(Problem::internal)?;
-    let next = deeds.last().map(|deed| deed.id).filter(|id| *id > 1);
+    let (before, limit) = Which::read(which, PAGE_MAX)?;
+    let deeds = system.deeds(before, limit).await.map_err(Problem::internal)?;
+    let next = page::next(deeds.last().map(|deed| deed.id));
     Ok(Json(json!({ "deeds": deeds, "next": next })))
 }

@@ -3,6 +3,7 @@
 //! Invariant: it is the same system in production, in tests and in simulation;
 //! only its [`Parts`] differ.
 
+mod alerts;
 mod archive;
 mod desk;
 mod factories;
@@ -41,6 +42,7 @@ use storage::journal::{Journal, Opened};
 use supervisor::{NotFollowed, ShutdownReport, Tree, TreeSnapshot};
 use tokio_util::sync::CancellationToken;
 
+pub use alerts::{AlertFollower, Said};
 pub use archive::{Archive, ArchiveError};
 pub use desk::{Fate, Word};
 pub use follow::Follower;

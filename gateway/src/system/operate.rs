@@ -7,7 +7,7 @@
 use policies::instant::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use storage::journal::{Batch, NewEvent, RecordId, StreamId, TraceId, Version, Write};
+use storage::journal::{Batch, NewEvent, RecordId, StreamId, TraceId, Write};
 use supervisor::{NodeSnapshot, NotFollowed, Word};
 
 use super::System;
@@ -77,17 +77,7 @@ impl System {
     /// # Errors
     /// Why it cannot be read, in a sentence.
     pub async fn deeds(&self, before: Option<u64>, max: usize) -> Result<Vec<Deed>, String> {
-        let (journal, stream) = (self.journal.clone(), StreamId::from(STREAM));
-        let read = move || {
-            let end = journal.version(&stream).map_err(|error| error.to_string())?.0;
-            let end = before.map_or(end, |before| end.min(before.saturating_sub(1)));
-            let count = end.min(max as u64);
-            let after = Version(end - count);
-            journal
-                .read_stream(&stream, after, usize::try_from(count).unwrap_or(max))
-                .map_err(|error| error.to_string())
-        };
-        let events = self.world.blocking("audit", read).await.map_err(|error| error.to_string())??;
+        let events = self.events_before(StreamId::from(STREAM), before, max).await?;
         let deed = |event: storage::journal::Event| Deed {
             id: event.version.0,
             at: event.time,
@@ -95,7 +85,7 @@ impl System {
             what: event.kind.strip_prefix(AUDIT).unwrap_or(&event.kind).to_owned(),
             detail: serde_json::from_slice(&event.payload).unwrap_or_default(),
         };
-        Ok(events.into_iter().rev().map(deed).collect())
+        Ok(events.into_iter().map(deed).collect())
     }
 
     /// Writes down what an operator did, by when it was asked for.

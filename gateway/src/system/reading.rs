@@ -64,13 +64,37 @@ impl System {
     /// # Errors
     /// Why they cannot be read, in a sentence.
     pub async fn run_events(&self, run: &str, after: Version, max: usize) -> Result<Vec<Event>, String> {
-        let (journal, stream) = (self.journal.clone(), stream(run));
-        let read = move || journal.read_stream(&stream, after, max);
-        match self.world.blocking("run.events", read).await {
+        self.events_after(stream(run), after, max).await
+    }
+
+    /// The events of a stream after a version, in order, `max` at most.
+    pub(super) async fn events_after(&self, of: StreamId, after: Version, max: usize) -> Result<Vec<Event>, String> {
+        let journal = self.journal.clone();
+        match self.world.blocking("events", move || journal.read_stream(&of, after, max)).await {
             Ok(Ok(events)) => Ok(events),
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// The last events of a stream, or the last before a version: the newest first, `max` at most.
+    pub(super) async fn events_before(
+        &self,
+        of: StreamId,
+        before: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<Event>, String> {
+        let journal = self.journal.clone();
+        let read = move || {
+            let end = journal.version(&of).map_err(|error| error.to_string())?.0;
+            let end = before.map_or(end, |before| end.min(before.saturating_sub(1)));
+            let count = end.min(max as u64);
+            let events = journal.read_stream(&of, Version(end - count), usize::try_from(count).unwrap_or(max));
+            events.map_err(|error| error.to_string())
+        };
+        let mut events = self.world.blocking("events", read).await.map_err(|error| error.to_string())??;
+        events.reverse();
+        Ok(events)
     }
 
     /// A run's last event, if it has any that can be read.
