@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 pub use chance::Chance;
 pub use pulse::{Pulse, Turn};
 pub use simulation::{EPOCH, Listener};
-pub use trouble::{Trouble, Troubled, Troublemaker};
+pub use trouble::{ON_PURPOSE, Trouble, Troubled, Troublemaker};
 
 use crate::transport::{self, Transport};
 use simulation::Simulation;

@@ -10,10 +10,10 @@ use crate::kill9::command::{self as kill9, Kill9Arguments};
 use crate::live::command::{self as live, LiveArguments};
 use crate::platform::{self, PlatformArguments};
 use crate::provider::{self, ProviderArguments};
-use crate::simulation::command::{
-    self as simulation, ActArguments, RegressionsArguments, ReplayArguments, ShrinkArguments, SimArguments,
-};
+use crate::simulation::act::{self, ActArguments, ReplayArguments};
+use crate::simulation::command::{self as simulation, RegressionsArguments, SimArguments};
 use crate::simulation::mutants::{self, MutantsArguments};
+use crate::simulation::smaller::{self, ShrinkArguments};
 
 /// Proves recovery: plays the whole system in simulation from seeds, kills the real one, and hurts a running one.
 #[derive(Parser)]
@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Play the seeds of an experiment in simulation, each twice in a process of its own, and judge what was seen
+    /// Play the seeds of an experiment in simulation, each twice in two processes, and judge what was seen
     Sim(SimArguments),
     /// Kill the program again and again, at random times and at crash points, and see what becomes of its runs
     Kill9(Kill9Arguments),
@@ -39,7 +39,7 @@ enum Command {
     Regressions(RegressionsArguments),
     /// Break the system, and what was seen of it, in every known way, and see whether the checkers find out
     Mutants(MutantsArguments),
-    /// Make one play in this process, and print what it came to as JSON
+    /// Make plays in this process, and print what each came to as JSON, in a line
     Act(ActArguments),
     /// The scripted model server, for `kill9` to start
     #[command(hide = true)]
@@ -66,8 +66,8 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         // A play makes runtimes of its own, one for each life.
-        Command::Act(arguments) => return simulation::act(arguments),
-        Command::Replay(arguments) => return simulation::replay(arguments),
+        Command::Act(arguments) => return act::act(arguments),
+        Command::Replay(arguments) => return act::replay(arguments),
         Command::Provider(arguments) => return provider::serve(arguments),
         Command::Platform(arguments) => return platform::serve(arguments),
         Command::Disk(arguments) => return disk::serve(arguments),
@@ -84,7 +84,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
             Command::Sim(arguments) => simulation::sim(arguments).await,
             Command::Kill9(arguments) => kill9::run(arguments).await,
             Command::Live(arguments) => live::run(arguments).await,
-            Command::Shrink(arguments) => simulation::make_small(arguments).await,
+            Command::Shrink(arguments) => smaller::make_small(arguments).await,
             Command::Regressions(arguments) => simulation::regressions(arguments).await,
             Command::Mutants(arguments) => mutants::mutants(arguments).await,
             Command::Act(_) | Command::Replay(_) | Command::Provider(_) | Command::Platform(_) | Command::Disk(_) => {

@@ -43,11 +43,14 @@ impl Seat {
     }
 }
 
+/// What the panic of an actor ends with that was made to panic; no fault of the system's.
+pub const ON_PURPOSE: &str = "panics on purpose";
+
 /// Runs into it.
 #[expect(clippy::panic, reason = "it is what was asked for")]
 pub(super) async fn meet(actor: &str, trouble: Trouble) -> Result<(), Troubled> {
     match trouble {
-        Trouble::Panic => panic!("{actor} panics on purpose"),
+        Trouble::Panic => panic!("{actor} {ON_PURPOSE}"),
         Trouble::Error => Err(Troubled),
         Trouble::Hang => std::future::pending().await,
         Trouble::Slow(by) => {

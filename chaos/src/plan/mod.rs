@@ -2,11 +2,13 @@
 //! plan alone, without the experiment that it came from, says how to play it again.
 
 mod expand;
+mod saved;
 
 use policies::money::Money;
 use serde::{Deserialize, Serialize};
 
 pub use expand::expand;
+pub use saved::{Saved, read};
 
 use crate::fault::Fault;
 

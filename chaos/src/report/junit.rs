@@ -70,7 +70,7 @@ fn seeds(report: &Report) -> Case {
 }
 
 fn replays(report: &Report) -> Case {
-    let diverged = report.verdicts.iter().filter_map(|verdict| Some((verdict.seed, verdict.diverged.as_ref()?)));
+    let diverged = report.verdicts.iter().filter_map(|verdict| Some((verdict.seed, verdict.apart()?)));
     let lines: Vec<_> = diverged.map(|(seed, first)| format!("seed {seed}: {first}")).collect();
     let failure = (!lines.is_empty()).then(|| Failure {
         kind: "divergence",

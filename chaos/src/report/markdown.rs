@@ -102,6 +102,9 @@ fn failures(text: &mut String, report: &Report) {
 
 fn failure(text: &mut String, verdict: &Verdict) {
     let _ = writeln!(text, "- seed {}", verdict.seed);
+    if let Some(why) = &verdict.unplayed {
+        let _ = writeln!(text, "  - it could not be played: {}", cell(why));
+    }
     if let Some(first) = &verdict.diverged {
         let _ = writeln!(text, "  - it did not replay: {}", cell(first));
     }

@@ -24,6 +24,9 @@ pub struct Verdict {
     /// Where a second play of the seed first went another way, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged: Option<String>,
+    /// Why no play came of it, if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unplayed: Option<String>,
     /// How many violations each checker found; those that found none are not named.
     pub counts: BTreeMap<Invariant, u64>,
     /// The first [`VIOLATIONS_MAX`] violations, by time.
@@ -67,6 +70,7 @@ impl Verdict {
             seed: history.plan.seed,
             trace: None,
             diverged: None,
+            unplayed: None,
             counts,
             violations,
             reached: sometimes.iter().copied().filter(|one| reached(*one, history)).collect(),
@@ -76,10 +80,33 @@ impl Verdict {
         }
     }
 
+    /// That of a seed whose play ended without a word, or not at all.
+    #[must_use]
+    pub fn unplayed(seed: u64, why: String) -> Self {
+        Self {
+            seed,
+            trace: None,
+            diverged: None,
+            unplayed: Some(why),
+            counts: BTreeMap::new(),
+            violations: Vec::new(),
+            reached: Vec::new(),
+            planned: BTreeMap::new(),
+            struck: Vec::new(),
+            outages_us: Vec::new(),
+        }
+    }
+
     /// Whether the seed shows that something is wrong.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        !self.counts.is_empty() || self.diverged.is_some()
+        !self.counts.is_empty() || self.apart().is_some()
+    }
+
+    /// Why its play cannot be given again, if it cannot.
+    #[must_use]
+    pub fn apart(&self) -> Option<&str> {
+        self.unplayed.as_deref().or(self.diverged.as_deref())
     }
 }
 

@@ -1,26 +1,37 @@
-//! Many plays, each in a process of its own, twice. Invariant: a play counts only when two processes
-//! told the same trace; where they differ, the first line in which they do is named.
+//! Many plays, each twice, in two processes that each make a few. Invariant: a play counts only when two
+//! processes told the same trace, one in which other plays went before it and one in which others did;
+//! where they differ, the first line in which they do is named.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::act::read_plan;
 use crate::report::Verdict;
 
-/// What the process of one play tells.
+/// Plays that a process makes, one after the other: the pages of a program, its allocator and its tables
+/// are cold at first, which is a third of what a play takes that is alone.
+const PLAYS_PER_PROCESS: usize = 16;
+
+/// How long a play may take, of the time of day; one that takes milliseconds and never ends is a failure too.
+const PLAY_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// What a process tells of a play.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// What was found.
     pub verdict: Verdict,
     /// How many things happened; see [`super::Played::events`].
     pub events: u64,
-    /// The time of the processor that it took, in microseconds; 0 where the system does not tell.
+    /// The time of the processor that it took, in microseconds, of the first in a process with its start; 0 where
+    /// the system does not tell.
     pub cpu_us: u64,
     /// Simulated milliseconds.
     pub elapsed_ms: u64,
@@ -55,24 +66,47 @@ pub struct Campaign {
 #[derive(Debug, thiserror::Error)]
 pub enum CampaignError {
     /// It could not be run.
-    #[error("{ask:?}: the process cannot be run")]
+    #[error("{asks:?}: the process cannot be run")]
     Run {
-        /// The play.
-        ask: Ask,
+        /// The plays.
+        asks: Vec<Ask>,
         /// What the system said.
         source: io::Error,
     },
     /// It failed.
-    #[error("{ask:?} failed: {said}")]
+    #[error("{asks:?} failed: {said}")]
     Failed {
-        /// The play.
-        ask: Ask,
+        /// The plays.
+        asks: Vec<Ask>,
         /// Its standard error.
         said: String,
     },
     /// A task was lost.
     #[error("a task of the campaign was lost")]
     Lost(#[from] tokio::task::JoinError),
+}
+
+impl CampaignError {
+    fn silent(ask: &Ask) -> Self {
+        Self::Failed { asks: vec![ask.clone()], said: "it told nothing".to_owned() }
+    }
+}
+
+impl Ask {
+    /// The seed that is played; 0 for a plan that cannot be read.
+    fn seed(&self) -> u64 {
+        match self {
+            Self::Seed { seed, .. } => *seed,
+            Self::Plan(plan) => read_plan(plan).map_or(0, |saved| saved.plan.seed),
+        }
+    }
+}
+
+impl Told {
+    /// What is known of a play that told nothing.
+    fn nothing(ask: &Ask, why: String) -> Self {
+        Self { verdict: Verdict::unplayed(ask.seed(), why), events: 0, cpu_us: 0, elapsed_ms: 0, lives: 0 }
+    }
 }
 
 impl Campaign {
@@ -83,34 +117,66 @@ impl Campaign {
     pub async fn run(&self, asks: Vec<Ask>, mut each: impl FnMut(&Ask, &Told)) -> Result<Vec<Told>, CampaignError> {
         let places = Arc::new(Semaphore::new(self.processes.max(1)));
         let mut plays = JoinSet::new();
-        for ask in asks {
-            let (this, places) = (self.clone(), Arc::clone(&places));
+        // Small enough that no processor is left without work long before the others.
+        let each_process = (asks.len() / (4 * self.processes.max(1))).clamp(1, PLAYS_PER_PROCESS);
+        for some in asks.chunks(each_process) {
+            let (this, places, some) = (self.clone(), Arc::clone(&places), some.to_vec());
             plays.spawn(async move {
                 // The semaphore is never closed.
                 let _place = places.acquire().await.ok();
-                this.twice(&ask).await.map(|told| (ask, told))
+                this.each_twice(some).await
             });
         }
         let mut all = Vec::new();
-        while let Some(play) = plays.join_next().await {
-            let (ask, told) = play??;
-            each(&ask, &told);
-            all.push(told);
+        while let Some(some) = plays.join_next().await {
+            for (ask, told) in some?? {
+                each(&ask, &told);
+                all.push(told);
+            }
         }
         Ok(all)
     }
 
-    /// Makes a play twice; the verdict says where the second went another way.
+    /// Makes a play twice, in processes of its own; the verdict says where the second went another way.
     ///
     /// # Errors
     /// [`CampaignError`].
     pub async fn twice(&self, ask: &Ask) -> Result<Told, CampaignError> {
-        let mut one = self.once(ask, None).await?;
-        let other = self.once(ask, None).await?;
-        if one.verdict.trace != other.verdict.trace {
-            one.verdict.diverged = Some(self.divergence(ask).await?);
+        let told = self.each_twice(vec![ask.clone()]).await?.pop();
+        told.map(|(_, told)| told).ok_or_else(|| CampaignError::silent(ask))
+    }
+
+    /// Makes some plays in a process, and once more in another, in the other order.
+    async fn each_twice(&self, asks: Vec<Ask>) -> Result<Vec<(Ask, Told)>, CampaignError> {
+        let backwards: Vec<Ask> = asks.iter().rev().cloned().collect();
+        let ones = self.some(&asks).await?;
+        let others = self.some(&backwards).await?;
+        let mut told = Vec::with_capacity(asks.len());
+        for ((ask, mut one), other) in asks.into_iter().zip(ones).zip(others.into_iter().rev()) {
+            if one.verdict.trace != other.verdict.trace {
+                one.verdict.diverged = Some(self.divergence(&ask).await?);
+            }
+            told.push((ask, one));
         }
-        Ok(one)
+        Ok(told)
+    }
+
+    /// Makes some plays in one process, in their order. Of those that end it or do not end, the verdict says so.
+    async fn some(&self, asks: &[Ask]) -> Result<Vec<Told>, CampaignError> {
+        if asks.len() > 1
+            && let Ok(told) = self.act(asks, &[]).await
+        {
+            return Ok(told);
+        }
+        // Whoever ended the process is found alone, and is no fault of the others.
+        let mut all = Vec::with_capacity(asks.len());
+        for ask in asks {
+            all.push(match self.with(ask, &[]).await {
+                Err(CampaignError::Failed { said, .. }) => Told::nothing(ask, said),
+                told => told?,
+            });
+        }
+        Ok(all)
     }
 
     /// Makes a play once; `lines` is where its trace goes, line by line.
@@ -128,31 +194,51 @@ impl Campaign {
     /// # Errors
     /// [`CampaignError`].
     pub async fn with(&self, ask: &Ask, more: &[&str]) -> Result<Told, CampaignError> {
+        let mut told = self.act(std::slice::from_ref(ask), more).await?;
+        told.pop().ok_or_else(|| CampaignError::silent(ask))
+    }
+
+    /// One process, which makes these plays one after the other and tells each in a line.
+    async fn act(&self, asks: &[Ask], more: &[&str]) -> Result<Vec<Told>, CampaignError> {
         let mut command = Command::new(&self.program);
         command.arg("act");
-        match ask {
-            Ask::Seed { experiment, seed } => {
-                command.arg("--seed").arg(seed.to_string()).args(experiment);
-            }
-            Ask::Plan(plan) => {
-                command.arg("--plan").arg(plan);
+        let mut of = None;
+        for ask in asks {
+            match ask {
+                Ask::Seed { experiment, seed } => {
+                    command.arg("--seed").arg(seed.to_string());
+                    of = experiment.as_ref();
+                }
+                Ask::Plan(plan) => {
+                    command.arg("--plan").arg(plan);
+                }
             }
         }
         // Plays panic on purpose, often, and nobody reads what they say of it.
-        command.env("RUST_BACKTRACE", "0");
-        let output = command.args(more).stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let output = output.map_err(|source| CampaignError::Run { ask: ask.clone(), source })?;
-        let failed = |said: String| CampaignError::Failed { ask: ask.clone(), said };
+        command.args(of).args(more).env("RUST_BACKTRACE", "0");
+        let failed = |said: String| CampaignError::Failed { asks: asks.to_vec(), said };
+        let time_max = PLAY_TIME_MAX * u32::try_from(asks.len()).unwrap_or(u32::MAX);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = tokio::time::timeout(time_max, output).await;
+        let output = output.map_err(|_| failed(format!("it did not end in {} s", time_max.as_secs())))?;
+        let output = output.map_err(|source| CampaignError::Run { asks: asks.to_vec(), source })?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
-        serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let told: Result<Vec<Told>, _> = lines.lines().map(serde_json::from_str).collect();
+        let told = told.map_err(|error| failed(error.to_string()))?;
+        if told.len() != asks.len() {
+            return Err(failed(format!("it told of {} plays of {}", told.len(), asks.len())));
+        }
+        Ok(told)
     }
 
     /// The first line in which two plays differ.
     async fn divergence(&self, ask: &Ask) -> Result<String, CampaignError> {
-        let failed = |source| CampaignError::Run { ask: ask.clone(), source };
-        let folder = std::env::temp_dir().join(format!("callboard-chaos-{}", std::process::id()));
+        let failed = |source| CampaignError::Run { asks: vec![ask.clone()], source };
+        // Two seeds may differ at once.
+        let folder = std::env::temp_dir().join(format!("callboard-chaos-{}-{}", std::process::id(), ask.seed()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let mut texts = Vec::new();
         for file in ["one", "other"] {
@@ -180,7 +266,7 @@ fn first_difference(one: &str, other: &str) -> String {
             }
         }
     }
-    "two further plays were alike; play it again".to_owned()
+    "two plays in processes of their own were alike: what went before it in the same process shows".to_owned()
 }
 
 #[cfg(test)]

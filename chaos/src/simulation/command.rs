@@ -1,5 +1,5 @@
-//! The commands of the simulator: campaigns, single plays, replays, shrinking. Invariant: each ends
-//! with an error when something was wrong, or was not shown.
+//! The campaigns of the simulator. Invariant: each ends with an error when something was wrong, or was not
+//! shown.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,16 @@ use anyhow::Context;
 use clap::Args;
 use policies::document;
 
-use super::campaign::{Ask, Campaign, Told};
-use super::sabotage::Sabotage;
-use super::{Made, Played, play};
-use crate::aims::{Invariant, Sometimes};
-use crate::checkers::check_all;
+use super::campaign::{Ask, Campaign};
+use crate::aims::Invariant;
 use crate::experiment::{self, Experiment, Format, Mode};
-use crate::plan::{Plan, expand};
-use crate::report::{Heading, Outcome, Report, Verdict, junit, markdown, svg};
-use crate::shrink::{RUNS_MAX, shrink};
+use crate::plan::{Saved, expand};
+use crate::report::{Heading, Outcome, Report, Verdict, junit, markdown};
 
 /// The experiment without faults, which is played when none is named.
 const CALM: &str = include_str!("calm.toml");
+/// Failing seeds whose time lines are drawn.
+const PICTURES_MAX: usize = 20;
 
 /// `sim`
 #[derive(Args)]
@@ -32,9 +30,9 @@ pub(crate) struct SimArguments {
     /// The first seed (default: as the experiment says)
     #[arg(long)]
     first: Option<u64>,
-    /// Processes at once
-    #[arg(long, default_value_t = 2)]
-    processes: usize,
+    /// Processes at once (default: one for each processor)
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    processes: Option<u16>,
     /// The folder of the reports (default: as the experiment says); of a folder's, each has one in it
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -43,78 +41,23 @@ pub(crate) struct SimArguments {
     share: bool,
 }
 
-/// `act`
-#[derive(Args)]
-pub(crate) struct ActArguments {
-    /// The experiment's file; without one, the calm one
-    experiment: Option<PathBuf>,
-    /// The seed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Play this plan instead
-    #[arg(long, value_name = "FILE")]
-    plan: Option<PathBuf>,
-    /// Write the trace to this file, line by line
-    #[arg(long, value_name = "FILE")]
-    lines: Option<PathBuf>,
-    /// Write all that was seen to this file, as JSON
-    #[arg(long, value_name = "FILE")]
-    history: Option<PathBuf>,
-    /// What the system is to lack
-    #[arg(long, value_parser = sabotage)]
-    sabotage: Option<Sabotage>,
-}
-
-/// `replay`
-#[derive(Args)]
-pub(crate) struct ReplayArguments {
-    /// The experiment's file, or a plan's (`.json`)
-    file: PathBuf,
-    /// The experiment's seed
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Draw the time line into this file, as SVG
-    #[arg(long, value_name = "FILE")]
-    picture: Option<PathBuf>,
-}
-
-/// `shrink`
-#[derive(Args)]
-pub(crate) struct ShrinkArguments {
-    /// The plan of a play that failed, as `sim` writes it beside its report
-    plan: PathBuf,
-    /// Where the smallest failing plan goes
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-}
-
 /// `regressions`
 #[derive(Args)]
 pub(crate) struct RegressionsArguments {
     /// The folder of the plans
     #[arg(default_value = "chaos/regressions")]
     folder: PathBuf,
-    /// Processes at once
-    #[arg(long, default_value_t = 2)]
-    processes: usize,
+    /// Processes at once (default: one for each processor)
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    processes: Option<u16>,
 }
 
-fn sabotage(name: &str) -> Result<Sabotage, String> {
-    let known = || Sabotage::ALL.map(Sabotage::name).join(", ");
-    let found = Sabotage::ALL.into_iter().find(|sabotage| sabotage.name() == name);
-    found.ok_or_else(|| format!("known are {}", known()))
-}
-
-fn read(file: Option<&Path>) -> anyhow::Result<Experiment> {
+/// The experiment in a file, or the calm one.
+pub(super) fn read(file: Option<&Path>) -> anyhow::Result<Experiment> {
     match file {
         Some(file) => Ok(experiment::load(file)?),
         None => experiment::read("calm.toml", CALM).map_err(|mistakes| anyhow::anyhow!(document::lines(&mistakes))),
     }
-}
-
-fn read_plan(file: &Path) -> anyhow::Result<Plan> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not a plan", file.display()))
 }
 
 /// The files of one kind in a folder, in the order of their names.
@@ -126,9 +69,11 @@ pub(super) fn files(folder: &Path, kind: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-pub(super) fn campaign(processes: usize) -> anyhow::Result<Campaign> {
+/// So many processes at once, or one for each processor.
+pub(super) fn campaign(processes: Option<u16>) -> anyhow::Result<Campaign> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
-    Ok(Campaign { program, processes })
+    let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(Campaign { program, processes: processes.map_or_else(all, usize::from) })
 }
 
 /// Plays the seeds of an experiment, or of each in a folder, and reports.
@@ -168,7 +113,8 @@ async fn sim_one(arguments: &SimArguments, file: Option<&Path>, out: Option<Path
     let seeds = arguments.seeds.unwrap_or(experiment.seeds);
     let out = out.unwrap_or_else(|| experiment.report.out.clone());
     let asks = (first..first + seeds).map(|seed| Ask::Seed { experiment: file.map(Path::to_owned), seed });
-    let told = campaign(arguments.processes)?
+    let campaign = campaign(arguments.processes)?;
+    let told = campaign
         .run(asks.collect(), |_, told| {
             if told.verdict.is_failure() {
                 println!("seed {}: {}", told.verdict.seed, worst(&told.verdict));
@@ -187,9 +133,10 @@ async fn sim_one(arguments: &SimArguments, file: Option<&Path>, out: Option<Path
     };
     let traces: BTreeSet<_> = told.iter().filter_map(|told| told.verdict.trace.clone()).collect();
     let (lives, simulated) = told.iter().fold((0, 0), |(l, s), told| (l + u64::from(told.lives), s + told.elapsed_ms));
-    let diverged = told.iter().filter(|told| told.verdict.diverged.is_some()).count() as u64;
+    let diverged = told.iter().filter(|told| told.verdict.apart().is_some()).count() as u64;
     let report = Report::of(heading, told.into_iter().map(|told| told.verdict).collect());
     write(&experiment, &report, &out)?;
+    draw(&campaign, file, &report, &out).await;
     println!(
         "{name}: {} of {seeds} seeds replayed the same trace; {} different traces, {lives} lives, {events} events, \
          {:.0} simulated seconds, {:.0} events a CPU-second",
@@ -214,6 +161,9 @@ fn per_second(events: u64, cpu_us: u64) -> f64 {
 }
 
 fn worst(verdict: &Verdict) -> String {
+    if let Some(unplayed) = &verdict.unplayed {
+        return format!("it could not be played: {unplayed}");
+    }
     if let Some(diverged) = &verdict.diverged {
         return format!("did not replay: {diverged}");
     }
@@ -223,149 +173,54 @@ fn worst(verdict: &Verdict) -> String {
     )
 }
 
-/// The report in its forms, and the plan of each seed that failed.
+/// The report in its forms, each seed's plan with the hash of its trace, and those of seeds that failed in files
+/// of their own, for `shrink` and `replay`.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub(crate) fn write(experiment: &Experiment, report: &Report, out: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
-    let put = |file: String, text: &str| {
-        let path = out.join(file);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
     let name = &experiment.name;
     for format in &experiment.report.formats {
         match format {
-            Format::Json => put(format!("{name}.json"), &report.json()?)?,
-            Format::Md => put(format!("{name}.md"), &markdown(report))?,
-            Format::Junit => put(format!("{name}.xml"), &junit(report))?,
+            Format::Json => put(&out.join(format!("{name}.json")), &report.json()?)?,
+            Format::Md => put(&out.join(format!("{name}.md")), &markdown(report))?,
+            Format::Junit => put(&out.join(format!("{name}.xml")), &junit(report))?,
         }
     }
-    for verdict in report.verdicts.iter().filter(|verdict| verdict.is_failure()) {
-        let plan = expand(experiment, verdict.seed);
-        put(format!("{name}-{}.json", verdict.seed), &serde_json::to_string_pretty(&plan)?)?;
-    }
-    Ok(())
-}
-
-/// Makes one play in this process, and prints what it told.
-///
-/// # Errors
-/// When the experiment or the plan cannot be read, or the play cannot be made.
-pub(crate) fn act(arguments: &ActArguments) -> anyhow::Result<()> {
-    let (plan, invariants, sometimes) = match &arguments.plan {
-        Some(plan) => (read_plan(plan)?, Invariant::ALL.to_vec(), Sometimes::ALL.to_vec()),
-        None => {
-            let experiment = read(arguments.experiment.as_deref())?;
-            let sometimes = experiment.sometimes.iter().copied().collect();
-            (expand(&experiment, arguments.seed), experiment.invariants.iter().copied().collect(), sometimes)
-        }
-    };
-    let played = play(&plan, Made { lines: arguments.lines.is_some(), sabotage: arguments.sabotage })?;
-    if let Some(path) = &arguments.history {
-        let text = serde_json::to_string(&played.history)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.lines {
-        std::fs::write(path, lines(&played)?).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    let verdict = Verdict { trace: Some(played.trace), ..Verdict::of(&played.history, &invariants, &sometimes) };
-    let Played { events, elapsed_ms, lives, .. } = played;
-    println!("{}", serde_json::to_string(&Told { verdict, events, cpu_us: cpu_us(), elapsed_ms, lives })?);
-    Ok(())
-}
-
-/// The trace, and after it what was seen.
-fn lines(played: &Played) -> anyhow::Result<String> {
-    let mut text = played.lines.join("\n");
-    for sighting in &played.history.seen {
-        text.push('\n');
-        text.push_str(&serde_json::to_string(sighting)?);
-    }
-    Ok(text)
-}
-
-/// What this process has taken of the processor so far; it has one thread.
-fn cpu_us() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0) / 1_000
-}
-
-/// Plays one plan and prints all that was seen, and what is wrong with it.
-///
-/// # Errors
-/// When something is wrong with it.
-pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<()> {
-    let is_plan = arguments.file.extension().is_some_and(|kind| kind == "json");
-    let (plan, invariants) = if is_plan {
-        (read_plan(&arguments.file)?, Invariant::ALL.to_vec())
-    } else {
-        let experiment = read(Some(&arguments.file))?;
-        (expand(&experiment, arguments.seed), experiment.invariants.iter().copied().collect())
-    };
-    let played = play(&plan, Made::default())?;
-    for sighting in &played.history.seen {
-        let seconds = std::time::Duration::from_micros(sighting.at_us).as_secs_f64();
-        println!("{seconds:>10.3} s  {}", serde_json::to_string(&sighting.what)?);
-    }
-    let violations = check_all(&invariants, &played.history);
-    if let Some(path) = &arguments.picture {
-        let picture = svg(&played.history, &violations);
-        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    for violation in &violations {
-        println!("{}: {}", violation.invariant.name(), violation.message);
-    }
-    println!("trace {}", played.trace);
-    anyhow::ensure!(violations.is_empty(), "{} violations", violations.len());
-    Ok(())
-}
-
-/// Makes a failing plan small.
-///
-/// # Errors
-/// When the plan does not fail.
-pub(crate) async fn make_small(arguments: &ShrinkArguments) -> anyhow::Result<()> {
-    let plan = read_plan(&arguments.plan)?;
-    let campaign = campaign(1)?;
-    let failing = |told: &Told| told.verdict.counts.keys().copied().collect::<BTreeSet<Invariant>>();
-    let wanted = failing(&campaign.once(&Ask::Plan(arguments.plan.clone()), None).await?);
-    anyhow::ensure!(!wanted.is_empty(), "{} does not fail", arguments.plan.display());
-    let draft = std::env::temp_dir().join(format!("callboard-shrink-{}.json", std::process::id()));
-    let handle = tokio::runtime::Handle::current();
-    let shrunk = tokio::task::block_in_place(|| {
-        shrink(&plan, RUNS_MAX, |candidate| {
-            let text = serde_json::to_string(candidate).unwrap_or_default();
-            if std::fs::write(&draft, text).is_err() {
-                return false;
+    let mut plans = String::new();
+    for verdict in &report.verdicts {
+        let mut failed: Vec<Invariant> = Vec::new();
+        for violation in &verdict.violations {
+            if !failed.contains(&violation.invariant) {
+                failed.push(violation.invariant);
             }
-            let told = handle.block_on(campaign.once(&Ask::Plan(draft.clone()), None));
-            told.is_ok_and(|told| failing(&told).intersection(&wanted).next().is_some())
-        })
-    });
-    // What is left behind is in the system's own folder for such things.
-    let _ = std::fs::remove_file(&draft);
-    anyhow::ensure!(shrunk.reproduced, "the plan did not fail when it was played again");
-    let out = arguments.out.clone().unwrap_or_else(|| {
-        let experiment = &shrunk.plan.experiment;
-        PathBuf::from(format!("chaos/regressions/{experiment}-{}.json", shrunk.plan.seed))
-    });
-    if let Some(folder) = out.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        }
+        let plan = expand(experiment, verdict.seed);
+        let saved = Saved { commit: report.heading.commit.clone(), trace: verdict.trace.clone(), failed, plan };
+        plans += &(serde_json::to_string(&saved)? + "\n");
+        if verdict.is_failure() {
+            put(&out.join(format!("{name}-{}.json", verdict.seed)), &serde_json::to_string_pretty(&saved)?)?;
+        }
     }
-    let text = serde_json::to_string_pretty(&shrunk.plan)?;
-    std::fs::write(&out, text + "\n").with_context(|| format!("cannot write {}", out.display()))?;
-    println!(
-        "{} faults and {} runs are left of {} and {}, after {} plays{}: {}",
-        shrunk.plan.faults.len(),
-        shrunk.plan.workload.arrivals.len(),
-        plan.faults.len(),
-        plan.workload.arrivals.len(),
-        shrunk.runs,
-        if shrunk.minimal { "" } else { ", and it may get smaller yet" },
-        out.display()
-    );
-    Ok(())
+    put(&out.join(format!("{name}-plans.jsonl")), &plans)
+}
+
+/// Writes a file.
+pub(super) fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Draws the time lines of the first seeds that failed; no more is lost with one that cannot be drawn.
+async fn draw(campaign: &Campaign, file: Option<&Path>, report: &Report, out: &Path) {
+    let failed = report.verdicts.iter().filter(|verdict| verdict.is_failure());
+    for verdict in failed.take(PICTURES_MAX) {
+        let ask = Ask::Seed { experiment: file.map(Path::to_owned), seed: verdict.seed };
+        let picture = out.join(format!("{}-{}.svg", report.heading.experiment, verdict.seed)).display().to_string();
+        if let Err(error) = campaign.with(&ask, &["--picture", &picture]).await {
+            println!("seed {} is not drawn: {error}", verdict.seed);
+        }
+    }
 }
 
 /// Plays what has failed before, twice each.

@@ -2,9 +2,9 @@
 //! with a scripted model behind the HTTP transport.
 //!
 //! Invariant: everything that happens follows from the seed; two runs of one
-//! seed leave the same trace. One process runs one seed, because ractor keeps
-//! process-wide state.
+//! seed leave the same trace, whatever the process has played before.
 
+pub(crate) mod act;
 mod board;
 mod campaign;
 mod client;
@@ -16,6 +16,7 @@ mod parts;
 mod play;
 mod sabotage;
 mod scene;
+pub(crate) mod smaller;
 mod weather;
 
 pub use campaign::{Ask, Campaign, CampaignError, Told};

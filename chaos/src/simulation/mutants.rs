@@ -42,7 +42,7 @@ pub(crate) async fn mutants(arguments: &MutantsArguments) -> anyhow::Result<()> 
 }
 
 async fn both(arguments: &MutantsArguments, draft: &Path) -> anyhow::Result<()> {
-    let campaign = super::command::campaign(1)?;
+    let campaign = super::command::campaign(Some(1))?;
     println!("| broken system | caught by | seeds |\n|---|---|---|");
     let mut hidden = 0;
     for sabotage in Sabotage::ALL {

@@ -64,7 +64,9 @@ pub struct Made {
     pub sabotage: Option<Sabotage>,
 }
 
-/// Plays a plan in this process. Call it once in a process: ractor keeps state that lives as long.
+/// Plays a plan in this process. Others may have been played in it before: what the runtime's and ractor's
+/// tables keep between them (numbers of tasks and actors) is in nothing that is seen, which is why a campaign
+/// plays each seed in two processes, after other seeds in each. Not two at once: names of actors are the process's.
 ///
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.
@@ -88,6 +90,7 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
         life += 1;
         let ready_before = scene.readies();
         let (end, remains) = one_life(&cast, life)?;
+        scene.order_last_words();
         let Remains { trace, steps: taken } = remains;
         hasher.update(&trace.to_le_bytes());
         steps += taken;

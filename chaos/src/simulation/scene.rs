@@ -36,6 +36,8 @@ struct State {
     room_at: Option<Duration>,
     /// What happened beside the system: requests of the client, and times that were waited for.
     beside: u64,
+    /// What had been seen when the last runtime stopped.
+    seen_by_then: usize,
 }
 
 enum Clock {
@@ -63,6 +65,7 @@ impl Scene {
             death: None,
             room_at: None,
             beside: 0,
+            seen_by_then: 0,
         };
         Self(Arc::new(Shared { disk, died: Notify::new(), state: Mutex::new(state) }))
     }
@@ -122,6 +125,15 @@ impl Scene {
         let mut state = self.state();
         let now = state.now();
         state.clock = Clock::Stopped(now);
+        state.seen_by_then = state.seen.len();
+    }
+
+    /// Puts in order what was seen while the tasks of a stopped runtime were dropped: that goes by numbers which
+    /// the process gives to all tasks that it ever had, and follows from no plan.
+    pub(super) fn order_last_words(&self) {
+        let mut state = self.state();
+        let from = state.seen_by_then.min(state.seen.len());
+        state.seen[from..].sort_by_cached_key(|sighting| serde_json::to_string(sighting).unwrap_or_default());
     }
 
     /// Time that passes while nothing runs.
