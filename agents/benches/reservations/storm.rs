@@ -28,7 +28,7 @@ const QUEUE: usize = 8_192;
 /// What the clock goes on by with each reservation, so that hours and days pass.
 const TICK: Duration = Duration::from_millis(10);
 /// Events between snapshots.
-const SNAPSHOT_EVERY: u64 = 200_000;
+pub(crate) const SNAPSHOT_EVERY: u64 = 200_000;
 /// The audit compares every sum with the book's each so many reservations.
 const COMPARE_EVERY: u64 = 5_000;
 

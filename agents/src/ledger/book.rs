@@ -21,7 +21,7 @@ use super::entry::{BookError, Entry, What};
 use super::{Factors, Grant, Granted, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 3;
+pub(super) const FOLD_VERSION: u32 = 4;
 
 /// What is reserved for one attempt. It is found once for each word about it: a reservation, its intent
 /// and its settlement are what a ledger does most.
@@ -89,13 +89,16 @@ impl Rules {
     }
 }
 
+/// An open intent as a snapshot names it: the effect's key, the attempt, what was counted for it. There may be
+/// very many, so that no word is written that is the same for all.
+type KeptIntent = (Arc<str>, u32, Option<Counted>);
+
 /// What is kept of a book; holds die with their ledger.
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
-    accounts: Kept<HoldId>,
+    accounts: Kept<KeptIntent>,
     own: BTreeMap<ScopeId, Money>,
     ended: BTreeSet<ScopeId>,
-    counted: Vec<(HoldId, Counted)>,
     factors: BTreeMap<String, Calibration>,
 }
 
@@ -131,10 +134,8 @@ impl Book {
             return false;
         };
         self.accounts = accounts;
-        let mut counted: HashMap<HoldId, Counted> = kept.counted.into_iter().collect();
-        let intents = intents.into_iter().map(|(id, reservation)| {
-            let intent = Some(Intent { reservation, counted: counted.remove(&id) });
-            (id, Call { hold: None, intent })
+        let intents = intents.into_iter().map(|((key, attempt, counted), reservation)| {
+            (HoldId { key, attempt }, Call { hold: None, intent: Some(Intent { reservation, counted }) })
         });
         self.calls = intents.collect();
         self.holds = 0;
@@ -153,11 +154,10 @@ impl Book {
         let intents = self.calls.iter().filter_map(|(id, call)| Some((id, call.intent.as_ref()?)));
         let mut intents: Vec<_> = intents.collect();
         intents.sort_unstable_by_key(|(id, _)| *id);
-        let counted = intents.iter().filter_map(|(id, intent)| Some(((*id).clone(), intent.counted.clone()?)));
-        let counted = counted.collect();
-        let accounts = accounts.keep(intents.iter().map(|(id, intent)| ((*id).clone(), &intent.reservation)));
+        let kept = |(id, intent): &(&HoldId, &Intent)| (Arc::clone(&id.key), id.attempt, intent.counted.clone());
+        let accounts = accounts.keep(intents.iter().map(|entry| (kept(entry), &entry.1.reservation)));
         let (own, ended) = (self.rules.own.clone(), self.ended.clone());
-        serde_json::to_vec(&Snapshot { accounts, own, ended, counted, factors: self.factors.all() })
+        serde_json::to_vec(&Snapshot { accounts, own, ended, factors: self.factors.all() })
     }
 
     /// What is seen of models' bills goes there from now on.

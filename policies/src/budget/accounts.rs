@@ -93,7 +93,8 @@ pub struct Kept<K> {
     zone: Zone,
     now: Timestamp,
     accounts: Vec<(ScopeId, [Bin; 4])>,
-    reservations: Vec<(K, Vec<ScopeId>, Money, Timestamp)>,
+    /// Each with the places of its accounts in that list: a name would be written as often as somebody owes.
+    reservations: Vec<(K, Vec<u32>, Money, Timestamp)>,
 }
 
 impl Default for Accounts {
@@ -372,19 +373,28 @@ impl Accounts {
 
     /// What a snapshot keeps of it, with these reservations.
     pub fn keep<'r, K>(&self, reservations: impl Iterator<Item = (K, &'r Reservation)>) -> Kept<K> {
-        let accounts = self.in_order().into_iter();
-        let accounts = accounts.filter_map(|(scope, id)| Some((scope.clone(), self.slot(id)?.bins)));
-        let reservations = reservations.map(|(key, kept)| (key, self.scopes(&kept.accounts), kept.amount, kept.at));
+        let mut lines = vec![u32::MAX; self.slots.len()];
+        let mut accounts = Vec::with_capacity(self.places.len());
+        for (line, (scope, id)) in (0..).zip(self.in_order()) {
+            if let (Some(slot), Some(place)) = (self.slot(id), lines.get_mut(id.0 as usize)) {
+                *place = line;
+                accounts.push((scope.clone(), slot.bins));
+            }
+        }
+        let line = |id: &AccountId| lines.get(id.0 as usize).copied();
+        let kept = |(key, kept): (K, &Reservation)| {
+            (key, kept.accounts.0.iter().filter_map(line).collect(), kept.amount, kept.at)
+        };
         Kept {
             zone: self.calendar.zone().clone(),
             now: self.calendar.now(),
-            accounts: accounts.collect(),
-            reservations: reservations.collect(),
+            accounts,
+            reservations: reservations.map(kept).collect(),
         }
     }
 
     /// Takes up what a snapshot kept, with its reservations. Nothing, where it was kept in another zone:
-    /// its days and months are not those of this one.
+    /// its days and months are not those of this one; or where it contradicts itself.
     pub fn restore<K>(
         kept: Kept<K>,
         zone: &Zone,
@@ -395,20 +405,21 @@ impl Accounts {
         }
         let mut accounts = Self::new(kept.zone);
         accounts.advance(kept.now);
+        let mut ids = Vec::with_capacity(kept.accounts.len());
         for (scope, bins) in kept.accounts {
             let id = accounts.add(&scope, limits(&scope));
             if let Some(slot) = accounts.slot_mut(id) {
                 slot.bins = bins;
             }
+            ids.push(id);
         }
-        let reservations = kept.reservations.into_iter();
-        let reservations = reservations
-            .map(|(key, scopes, amount, at)| {
-                let set = accounts.open(&scopes, &limits);
-                accounts.keep_open(&set);
-                (key, Reservation { accounts: set, amount, at })
-            })
-            .collect();
+        let mut reservations = Vec::with_capacity(kept.reservations.len());
+        for (key, lines, amount, at) in kept.reservations {
+            let set: Option<Box<[AccountId]>> = lines.iter().map(|line| ids.get(*line as usize).copied()).collect();
+            let set = AccountSet(set?);
+            accounts.keep_open(&set);
+            reservations.push((key, Reservation { accounts: set, amount, at }));
+        }
         Some((accounts, reservations))
     }
 
