@@ -9,6 +9,7 @@ use std::time::Duration;
 use actors::world::{World, WorldOptions};
 use anyhow::Context;
 use clap::Parser;
+use gateway::http::at_once;
 
 use super::server::{Options, app};
 use crate::plan::Platform;
@@ -71,6 +72,6 @@ pub fn serve(arguments: &PlatformArguments) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;
         println!("http://{}", listener.local_addr()?);
-        axum::serve(listener, app).await.context("the server ended")
+        axum::serve(at_once(listener), app).await.context("the server ended")
     })
 }

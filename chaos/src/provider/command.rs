@@ -9,6 +9,7 @@ use std::time::Duration;
 use actors::world::{World, WorldOptions};
 use anyhow::Context;
 use clap::Parser;
+use gateway::http::at_once;
 
 use super::server::{Options, Prices, app};
 use super::storm::Storm;
@@ -80,6 +81,6 @@ pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;
         println!("http://{}/v1", listener.local_addr()?);
-        axum::serve(listener, app(options, ledger)).await.context("the server ended")
+        axum::serve(at_once(listener), app(options, ledger)).await.context("the server ended")
     })
 }

@@ -20,7 +20,7 @@ use gateway::system::{AGENTS, PUBLISHERS, Parts};
 use policies::breaker::BreakerPolicy;
 use policies::document::{self, Error};
 use policies::fallback::StandIn;
-use policies::span::Span;
+use policies::span::{ByteSize, Span};
 use policies::tokens::Tokens;
 use policies::tree::NodePolicy;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ use crate::provider::reply;
 pub(super) const PRICE: &str = "gpt-4o-mini";
 /// The simulated model's name.
 pub(super) const MODEL: &str = "scripted";
+/// Zeros that the journal keeps ahead of its end.
+const RESERVE_BYTES: u64 = 16 << 10;
 /// An agent's own breaker opens before that of its model, and for a shorter time.
 const OWN: BreakerPolicy = BreakerPolicy {
     failures: 3,
@@ -132,7 +134,8 @@ pub fn parts(world: &World, disk: &SimDisk) -> Result<Parts, PartsError> {
         publishers: PUBLISHERS.iter().map(|name| ((*name).to_owned(), Arc::clone(&publisher))).collect(),
         policies,
         governed: None,
-        journal: journal::Options::default(),
+        // Filled up more often than on a real disk, and written in zeros that cost less.
+        journal: journal::Options { reserve_bytes: ByteSize(RESERVE_BYTES), ..journal::Options::default() },
         workspace: "main".to_owned(),
         observer: None,
         feed: None,

@@ -31,7 +31,7 @@ pub async fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
     let tree = system.tree().clone();
     let app = crash.router(http::router(Arc::clone(&system)), system.world());
-    let server = axum::serve(listener, app);
+    let server = axum::serve(http::at_once(listener), app);
     system.world().spawn("hindrances", say_what_holds_up(Arc::clone(&system)));
     println!("{}", in_force(&system));
     if config.policies.watch {
