@@ -120,8 +120,10 @@ impl Conductor {
             (None, Act::Accept(order)) => order.id.clone(),
             (None, _) => return Vec::new(),
         };
-        if let Act::Accept(order) = &command.act
+        // An order that is refused changes no limit, least of all that of the run which is there already.
+        if let (None, Act::Accept(order)) = (&state.order, &command.act)
             && let Some(limit) = order.terms.cost_max
+            && order.workflow.bind(order.inputs.clone()).is_ok()
         {
             // Its first intents are in the batch that tells the ledger of it.
             self.stage.ledger.limit_run(run.as_str(), limit);
