@@ -215,7 +215,7 @@ impl Conductor {
             return Granting::Answered(free, Some(Box::new(prepared)));
         }
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
-        let scopes = self.stage.scopes(run, &call.agent);
+        let scopes = self.stage.scopes(run, &call.agent, askers(&due.action));
         prepared.call = Some(call);
         let reserve = Reserve { hold, scopes: scopes.clone(), amount, now };
         match self.stage.ledger.reserve(reserve).await {
@@ -355,4 +355,9 @@ impl Conductor {
         };
         cast.because.is_none() || !is_back()
     }
+}
+
+/// Those for whose sake an action is asked for, beside its own agent.
+fn askers(action: &Action) -> &[String] {
+    if let Action::Agent(call) = action { &call.talk.askers } else { &[] }
 }
