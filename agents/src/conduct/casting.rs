@@ -53,7 +53,7 @@ pub(super) struct Speaker {
     pub(super) agent: AgentHandle,
     pub(super) spec: Arc<AgentSpec>,
     pub(super) voice: Voice,
-    /// Whether that may be another model than the agent's own.
+    /// Whether that is a model that stands in, neither the agent's own nor one of its pool.
     pub(super) borrows: bool,
     /// The model by its name, where it is one of the agent's pool.
     pub(super) pooled: Option<String>,
@@ -145,10 +145,14 @@ impl Stage {
         cast.map_or(Casting::Wait(None), |cast| Casting::Take(Box::new(Cast { never, ..cast })))
     }
 
-    /// The agent that a call asks, with its own model, whatever its breaker says.
-    pub(super) fn cast_own(&self, call: &AgentCall) -> Option<Cast> {
-        let speaker = self.own(self.agents.get(&call.agent)?);
-        Some(Cast::of(self.line(&speaker.spec), Some(Box::new(speaker))))
+    /// The agent that a call asks, with its own model or that one of its pool, whatever its breaker says.
+    pub(super) fn cast_own(&self, call: &AgentCall, pooled: Option<&str>) -> Option<Cast> {
+        let own = self.own(self.agents.get(&call.agent)?);
+        let speaker = match pooled {
+            Some(name) => self.member(&own, name)?,
+            None => own,
+        };
+        Some(Cast::of(self.line_to(&speaker.spec, &speaker.voice.guard), Some(Box::new(speaker))))
     }
 
     /// What the call of each of the same chain may cost at most; none for one that cannot make it now.
@@ -166,18 +170,16 @@ impl Stage {
     /// # Errors
     /// When its model has no price.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
-        self.worst_by(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
+        self.worst_of_request(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
     }
 
+    /// The same for a request that is made already; `waits` is whether a batch may answer it.
     pub(super) fn worst_of_request(
         &self,
         request: &ModelRequest,
         speaker: &Speaker,
+        waits: bool,
     ) -> Result<(ModelCall, Money), NoPrice> {
-        self.worst_by(request, speaker, false)
-    }
-
-    fn worst_by(&self, request: &ModelRequest, speaker: &Speaker, waits: bool) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
         let bounds = voice.model.bounds(request);
         let model = voice.model.id().0;
