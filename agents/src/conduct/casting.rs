@@ -194,7 +194,8 @@ impl Stage {
             None => (false, price.worst_case(&bounds)),
         };
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
-        Ok((ModelCall { model, agent, counted, provider, batch }, worst))
+        let bound = bounds.input + bounds.output;
+        Ok((ModelCall { model, agent, counted, bound, provider, batch }, worst))
     }
 
     /// Whether an action is one that this guard stands around, and nobody else does it.
