@@ -8,6 +8,7 @@ use actors::world::{Chance, World};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode, Uri};
+use policies::budget::AlertEvent;
 use policies::failure::FailureClass;
 use policies::retry::{RetryDecision, RetryPolicy};
 use policies::span::Span;
@@ -119,6 +120,11 @@ struct Sent<'a> {
 fn key(Alerted { workspace, alert }: &Alerted) -> String {
     let window = alert.window.map_or_else(|| "total".to_owned(), |window| window.to_string());
     let since = alert.since.map_or(0, |since| since.micros());
-    let key = format!("{workspace}/{}/{window}/{since}/{}", alert.scope, alert.share);
+    // A limit that was raised is told of anew.
+    let event = match alert.event {
+        AlertEvent::Share(share) => share.to_string(),
+        AlertEvent::Refused(_) => "refused".to_owned(),
+    };
+    let key = format!("{workspace}/{}/{window}/{since}/{event}/{}", alert.scope, alert.limit.nanos());
     blake3::hash(key.as_bytes()).to_hex().to_string()
 }
