@@ -123,11 +123,13 @@ impl Stage {
     }
 
     /// Casts the one at that place of the same chain, since the scope's budget does not cover who was cast,
-    /// nor those between them.
+    /// nor those between them that could act.
     pub(super) fn cast_at(&self, cast: &Cast, failures: &Failures, place: usize, scope: ScopeId) -> Option<Cast> {
         let mut order = Order::clone(&cast.order);
-        order.dear.extend((cast.place..place).map(|dear| (dear, scope.clone())));
         let chain = self.candidates(&order, failures);
+        let is_ready = |at: &usize| chain.get(*at).is_some_and(|one| one.readiness == Readiness::Ready);
+        let between = (cast.place + 1..place).filter(is_ready);
+        order.dear.extend(std::iter::once(cast.place).chain(between).map(|dear| (dear, scope.clone())));
         order.taken(chain, place, Some(Outage::Budget { scope }))
     }
 
