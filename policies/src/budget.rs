@@ -81,7 +81,8 @@ serde_as_text!(ScopeId, "a budget scope such as \"agent/writer\"");
 pub struct BudgetPolicy {
     /// Whose days and months they hold for.
     pub zone: Zone,
-    /// The shares of a limit at which it is said that they are reached, once in each window.
+    /// The shares of a limit at which it is said that they are reached, once in each window. Where there are
+    /// any, the first refusal is said too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Share>,
     /// For the whole workspace.
@@ -116,7 +117,7 @@ impl BudgetPolicy {
     }
 }
 
-/// That a scope has come to a share of what it may spend.
+/// What there is to say of what a scope may spend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// The scope.
@@ -127,22 +128,38 @@ pub struct Alert {
     /// When that window started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// The share: the whole of it also when a call was refused there.
-    pub share: Share,
+    /// What has happened.
+    #[serde(flatten)]
+    pub event: AlertEvent,
     /// What was spent.
     pub spent: Money,
     /// The limit.
     pub limit: Money,
 }
 
+/// What an alert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertEvent {
+    /// What was spent has come to this share of the limit.
+    Share(Share),
+    /// A call that may cost so much did not fit into what was left, however much of it was spent.
+    Refused(Money),
+}
+
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scope, share, spent, limit, .. } = self;
-        let of = match self.window {
+        let Self { scope, spent, limit, .. } = self;
+        let budget = match self.window {
             None => "its budget".to_owned(),
             Some(window) => format!("its budget for the {window}"),
         };
-        write!(f, "{scope} is at {share} of {of}: {spent} of {limit} spent")
+        match self.event {
+            AlertEvent::Share(share) => write!(f, "{scope} is at {share} of {budget}: {spent} of {limit} spent"),
+            AlertEvent::Refused(asked) => {
+                write!(f, "{scope} had no room for a call of up to {asked} in {budget}: {spent} of {limit} spent")
+            }
+        }
     }
 }
 

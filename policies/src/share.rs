@@ -20,6 +20,12 @@ impl Share {
     /// All of it.
     pub const WHOLE: Self = Self(100);
 
+    /// The highest that a part of an amount has come to; none below one per cent.
+    pub fn reached(part: Money, whole: Money) -> Option<Self> {
+        let percent = (u128::from(part.nanos()) * 100).checked_div(u128::from(whole.nanos()))?;
+        Self::percent(u8::try_from(percent.min(100)).unwrap_or(100))
+    }
+
     /// So much of an amount, rounded up.
     pub fn of(self, whole: Money) -> Money {
         Money::from_ratio(u128::from(whole.nanos()) * u128::from(self.0), 100)
@@ -79,5 +85,17 @@ mod tests {
     fn a_share_of_money_rounds_up() {
         assert_eq!(Share::HALF.of(Money::from_nanos(3)), Money::from_nanos(2));
         assert_eq!(Share::WHOLE.of(Money::MAX), Money::MAX);
+    }
+
+    #[test]
+    fn what_a_part_has_come_to_is_the_highest_share_that_it_covers() {
+        for whole in [1, 3, 99, 100, 101, 1_000, u64::MAX] {
+            for part in [0, 1, 2, 50, 99, 1_000, whole / 2, whole] {
+                let (part, whole) = (Money::from_nanos(part), Money::from_nanos(whole));
+                let covered = (1..=100).filter_map(Share::percent).filter(|share| part >= share.of(whole));
+                assert_eq!(Share::reached(part, whole), covered.max(), "{part:?} of {whole:?}");
+            }
+        }
+        assert_eq!(Share::reached(Money::MAX, Money::ZERO), None);
     }
 }

@@ -84,6 +84,10 @@ fn a_run_is_taken_followed_and_published() {
     let id = run["id"].as_str().unwrap();
     let (status, again) = server.send("POST", "/v1/runs", "Idempotency-Key: a\r\n", &order("automatic"));
     assert_eq!(status, 200, "the same key and order are the same run: {again}");
+    let mut other: Value = serde_json::from_str(&order("automatic")).unwrap();
+    other["cost_max"] = "$0.50".into();
+    let (status, body) = server.send("POST", "/v1/runs", "Idempotency-Key: a\r\n", &other.to_string());
+    assert_eq!(status, 409, "another cost_max is another order: {body}");
     // The stream ends with the run.
     let (_, events) = server.get(&format!("/v1/runs/{id}/events"));
     assert!(events.contains("event: run.accepted") && events.contains("event: run.finished"), "{events}");

@@ -195,6 +195,7 @@ async fn perform(
 ) -> Option<String> {
     job.request.output_max = job.request.output_max.min(spec.output_max);
     let voice = job.instead.take().unwrap_or_else(|| spec.voice());
+    let (until, path) = (job.until, std::mem::take(&mut job.path));
     let started = world.elapsed();
     let guard = permit.guard().clone();
     progress.on_news(move |news| {
@@ -204,19 +205,32 @@ async fn perform(
     });
     progress.sent();
     let call = async {
-        tokio::select! {
+        let made = async {
+            tokio::select! {
             biased;
             outcome = voice.model.call(job.request, &progress) => outcome,
             how = outlasts(&voice, &progress) => Err(hung(&spec, &voice, how)),
             silent = falls_silent(&progress, spec.silence_max) => {
                 Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
             }
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = made => Some(outcome),
+            () = ends(until) => None,
         }
     };
     let ended = AssertUnwindSafe(call).catch_unwind().await;
     progress.cancel();
     let outcome = match ended {
-        Ok(outcome) => outcome,
+        Ok(Some(outcome)) => outcome,
+        // That says nothing of the model: the permit goes back without a word.
+        Ok(None) => {
+            drop(permit);
+            reply.send(Err(overdue(&path, &voice)));
+            return None;
+        }
         Err(panic) => {
             let message = message_of(panic.as_ref());
             reply.killed(FailureClass::Bug, format!("its model {message}"));
@@ -257,6 +271,14 @@ async fn outlasts(voice: &Voice, progress: &Progress) -> String {
     }
 }
 
+/// Resolves then; never, where no time is given.
+async fn ends(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Resolves once the call has shown no sign of life for as long as it may; never, when it may be silent as
 /// long as it likes.
 async fn falls_silent(progress: &Progress, silence_max: Option<Duration>) -> Duration {
@@ -275,4 +297,13 @@ fn hung(spec: &AgentSpec, voice: &Voice, how: String) -> ModelError {
     let message =
         format!("{model} {how}; ask for less, or raise the timeout of the guard {guard} or the liveness of {agent}");
     ModelError::unknown(FailureClass::Hung, message)
+}
+
+/// That a call was cut off for its step's sake; there is no time for another.
+fn overdue(path: &str, voice: &Voice) -> ModelError {
+    let message = format!(
+        "`{path}` is at its time_max: {} was under way and was cut off; raise time_max of the step, or ask for less",
+        voice.model.id()
+    );
+    ModelError::unknown(FailureClass::Rejected, message)
 }

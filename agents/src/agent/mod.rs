@@ -16,6 +16,7 @@ use actors::mailbox::{Cause, Credit};
 use policies::choice::PoolPolicy;
 use policies::fallback::StandIn;
 use policies::tokens::Tokens;
+use tokio::time::Instant;
 
 pub use actor::{AgentActor, AgentMsg, Fault, Status};
 pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
@@ -142,6 +143,8 @@ pub struct Job {
     pub request: ModelRequest,
     /// What it is asked of, with the bounds that were reserved for; none for the agent's own, as that is now.
     pub instead: Option<Voice>,
+    /// When it has to have ended, whatever its model may take; none where its step does not say.
+    pub until: Option<Instant>,
 }
 
 /// How a job ended.

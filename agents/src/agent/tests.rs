@@ -50,7 +50,7 @@ fn call(prompt: &str) -> AgentCall {
 
 fn job(agent: &AgentHandle, prompt: &str) -> Job {
     let request = agent.spec().request(&call(prompt));
-    Job { run: "a".to_owned(), path: "write".to_owned(), key: "k".to_owned(), request, instead: None }
+    Job { run: "a".to_owned(), path: "write".to_owned(), key: "k".to_owned(), request, instead: None, until: None }
 }
 
 async fn start(world: &World, agent: &AgentHandle) -> ActorRef<AgentMsg> {

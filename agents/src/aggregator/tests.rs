@@ -186,7 +186,8 @@ async fn an_item_that_came_to_no_post_has_its_figures_too() {
 /// An intent of a call of that model by that agent.
 fn calls(path: &str, agent: &str, model: &str) -> Event {
     let (provider, counted) = (String::new(), Tokens(7));
-    let call = ModelCall { model: model.to_owned(), agent: agent.to_owned(), counted, provider, batch: false };
+    let (model, agent, bound) = (model.to_owned(), agent.to_owned(), Tokens(0));
+    let call = ModelCall { model, agent, counted, bound, provider, batch: false };
     let Event::Intended(intent) = intended(path, 1) else { panic!("it is no intent") };
     Event::Intended(Arc::new(Intended { call: Some(call), ..Intended::clone(&intent) }))
 }

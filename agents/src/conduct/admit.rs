@@ -12,6 +12,7 @@ use policies::money::Money;
 use policies::priority::{Priority, Rank};
 use storage::journal::{StreamId, Version};
 use supervisor::Gate;
+use tokio::time::Instant;
 
 use super::casting::{Cast, Casting};
 use super::host::Conductor;
@@ -41,17 +42,19 @@ pub(super) struct Prepared {
     fault: Option<String>,
 }
 
-/// The places of an attempt.
+/// The places of an attempt, and its time.
 pub(super) struct Admitted {
     /// With the guard.
     pub(super) permit: Permit,
     /// In the mailbox of whoever carries it out.
     pub(super) place: Credit,
+    /// When a call has to have ended for the sake of its step.
+    pub(super) until: Option<Instant>,
 }
 
 impl Prepared {
     fn new(permit: Permit, place: Credit, cast: Cast) -> Self {
-        Self { admitted: Admitted { permit, place }, cast, hold: None, call: None, fault: None }
+        Self { admitted: Admitted { permit, place, until: None }, cast, hold: None, call: None, fault: None }
     }
 
     /// The intent is durable: from here on the journal stands for the hold.
@@ -120,8 +123,10 @@ impl Conductor {
             (None, Act::Accept(order)) => order.id.clone(),
             (None, _) => return Vec::new(),
         };
-        if let Act::Accept(order) = &command.act
+        // An order that is refused changes no limit, least of all that of the run which is there already.
+        if let (None, Act::Accept(order)) = (&state.order, &command.act)
             && let Some(limit) = order.terms.cost_max
+            && order.workflow.bind(order.inputs.clone()).is_ok()
         {
             // Its first intents are in the batch that tells the ledger of it.
             self.stage.ledger.limit_run(run.as_str(), limit);
@@ -208,12 +213,13 @@ impl Conductor {
             }
             Worst::AtMost { call, amount } => (call, amount),
         };
-        if let Err(fault) = limits::allow(due, beside, amount, now) {
+        if let Err(fault) = limits::allow(due, beside, (&call, amount), now) {
             prepared.fault = Some(fault);
             return Granting::Answered(free, Some(Box::new(prepared)));
         }
+        prepared.admitted.until = limits::time_left(due, now).and_then(|left| Instant::now().checked_add(left));
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
-        let scopes = self.stage.scopes(run, &call.agent);
+        let scopes = self.stage.scopes(run, &call.agent, askers(&due.action));
         prepared.call = Some(call);
         let reserve = Reserve { hold, scopes: scopes.clone(), amount, now };
         match self.stage.ledger.reserve(reserve).await {
@@ -333,7 +339,7 @@ impl Conductor {
                     continue;
                 }
             };
-            let deadline = tokio::time::Instant::now() + cast.line.shared().policy().deadline.duration();
+            let deadline = Instant::now() + cast.line.shared().policy().deadline.duration();
             match cast.line.admit_as(rank, deadline).await {
                 Ok(permit) if self.is_still(&cast, action, failures) => return (permit, cast),
                 // The one that is named can act again, which may take its own place then.
@@ -353,4 +359,9 @@ impl Conductor {
         };
         cast.because.is_none() || !is_back()
     }
+}
+
+/// Those for whose sake an action is asked for, beside its own agent.
+fn askers(action: &Action) -> &[String] {
+    if let Action::Agent(call) = action { &call.talk.askers } else { &[] }
 }

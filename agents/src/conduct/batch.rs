@@ -18,7 +18,8 @@ pub(super) fn by_batch(intent: &Intended) -> bool {
 }
 
 impl Speaker {
-    /// Whether it makes this call by a batch. A stand-in answers at once: it is there because of an outage.
+    /// Whether it makes this call by a batch, with its own model or one of its pool. A stand-in answers at
+    /// once: it is there because of an outage.
     pub(super) fn waits_for_batch(&self, call: &AgentCall) -> bool {
         let wants = call.talk.limits.latency == Latency::Batch;
         wants && !self.borrows && self.spec.name == call.agent && self.voice.model.batches()
@@ -66,7 +67,8 @@ impl Conductor {
     /// The agent that made an intent's call, with the model that it was made with.
     fn maker(&self, intent: &Intended) -> Option<(Cast, Box<Speaker>)> {
         let Action::Agent(call) = &intent.request else { return None };
-        let cast = self.stage.cast_own(call)?;
+        let pooled = intent.choice.as_ref().map(|choice| choice.model.as_str());
+        let cast = self.stage.cast_own(call, pooled)?;
         let speaker = cast.speaker.clone()?;
         let model = &intent.call.as_ref()?.model;
         (speaker.voice.model.id().0 == *model && speaker.voice.model.batches()).then_some((cast, speaker))

@@ -5,7 +5,7 @@
 
 use policies::price::{Keep, ModelPrice, Reuse};
 
-use crate::model::{CacheMarks, CacheTtl, ModelRequest, tokens_about};
+use crate::model::{CacheMarks, CacheTtl, ModelRequest};
 
 /// The marks of a request in a talk of so many turns before it, which may come to so many in all.
 ///
@@ -20,7 +20,7 @@ pub(super) fn marks(
     let left = if request.tools.is_empty() { 0 } else { turns_max.saturating_sub(turns + 1) };
     let further = left.min(turns.max(1));
     let stable = request.stable_about();
-    let all = stable + tokens_about(&request.messages);
+    let all = request.whole_about();
     // What the first turn has marked stays marked, for it is read as long as the talk goes on.
     let first = u32::from(turns > 0 || further > 0);
     CacheMarks {

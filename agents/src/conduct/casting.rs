@@ -53,7 +53,7 @@ pub(super) struct Speaker {
     pub(super) agent: AgentHandle,
     pub(super) spec: Arc<AgentSpec>,
     pub(super) voice: Voice,
-    /// Whether that may be another model than the agent's own.
+    /// Whether that is a model that stands in, neither the agent's own nor one of its pool.
     pub(super) borrows: bool,
     /// The model by its name, where it is one of the agent's pool.
     pub(super) pooled: Option<String>,
@@ -123,11 +123,13 @@ impl Stage {
     }
 
     /// Casts the one at that place of the same chain, since the scope's budget does not cover who was cast,
-    /// nor those between them.
+    /// nor those between them that could act.
     pub(super) fn cast_at(&self, cast: &Cast, failures: &Failures, place: usize, scope: ScopeId) -> Option<Cast> {
         let mut order = Order::clone(&cast.order);
-        order.dear.extend((cast.place..place).map(|dear| (dear, scope.clone())));
         let chain = self.candidates(&order, failures);
+        let is_ready = |at: &usize| chain.get(*at).is_some_and(|one| one.readiness == Readiness::Ready);
+        let between = (cast.place + 1..place).filter(is_ready);
+        order.dear.extend(std::iter::once(cast.place).chain(between).map(|dear| (dear, scope.clone())));
         order.taken(chain, place, Some(Outage::Budget { scope }))
     }
 
@@ -145,10 +147,14 @@ impl Stage {
         cast.map_or(Casting::Wait(None), |cast| Casting::Take(Box::new(Cast { never, ..cast })))
     }
 
-    /// The agent that a call asks, with its own model, whatever its breaker says.
-    pub(super) fn cast_own(&self, call: &AgentCall) -> Option<Cast> {
-        let speaker = self.own(self.agents.get(&call.agent)?);
-        Some(Cast::of(self.line(&speaker.spec), Some(Box::new(speaker))))
+    /// The agent that a call asks, with its own model or that one of its pool, whatever its breaker says.
+    pub(super) fn cast_own(&self, call: &AgentCall, pooled: Option<&str>) -> Option<Cast> {
+        let own = self.own(self.agents.get(&call.agent)?);
+        let speaker = match pooled {
+            Some(name) => self.member(&own, name)?,
+            None => own,
+        };
+        Some(Cast::of(self.line_to(&speaker.spec, &speaker.voice.guard), Some(Box::new(speaker))))
     }
 
     /// What the call of each of the same chain may cost at most; none for one that cannot make it now.
@@ -166,18 +172,16 @@ impl Stage {
     /// # Errors
     /// When its model has no price.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
-        self.worst_by(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
+        self.worst_of_request(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
     }
 
+    /// The same for a request that is made already; `waits` is whether a batch may answer it.
     pub(super) fn worst_of_request(
         &self,
         request: &ModelRequest,
         speaker: &Speaker,
+        waits: bool,
     ) -> Result<(ModelCall, Money), NoPrice> {
-        self.worst_by(request, speaker, false)
-    }
-
-    fn worst_by(&self, request: &ModelRequest, speaker: &Speaker, waits: bool) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
         let bounds = voice.model.bounds(request);
         let model = voice.model.id().0;
@@ -192,7 +196,8 @@ impl Stage {
             None => (false, price.worst_case(&bounds)),
         };
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
-        Ok((ModelCall { model, agent, counted, provider, batch }, worst))
+        let bound = bounds.input + bounds.output;
+        Ok((ModelCall { model, agent, counted, bound, provider, batch }, worst))
     }
 
     /// Whether an action is one that this guard stands around, and nobody else does it.

@@ -236,8 +236,11 @@ impl Stage {
         worker.into_iter().chain(payer).cloned().collect()
     }
 
-    /// Who pays for a call that `agent` makes for `run`.
-    fn scopes(&self, run: &str, agent: &str) -> Vec<ScopeId> {
-        vec![ScopeId::Run(run.to_owned()), ScopeId::Agent(agent.to_owned()), ScopeId::Workspace(self.workspace.clone())]
+    /// Who pays for a call that `agent` makes for `run`: it, and each that had it asked.
+    fn scopes(&self, run: &str, agent: &str, askers: &[String]) -> Vec<ScopeId> {
+        let askers = askers.iter().map(String::as_str).filter(|asker| *asker != agent);
+        let agents = std::iter::once(agent).chain(askers).map(|agent| ScopeId::Agent(agent.to_owned()));
+        let (run, workspace) = (ScopeId::Run(run.to_owned()), ScopeId::Workspace(self.workspace.clone()));
+        std::iter::once(run).chain(agents).chain([workspace]).collect()
     }
 }

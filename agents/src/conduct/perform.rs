@@ -154,6 +154,7 @@ impl Conductor {
             drop(admitted);
             return self.ask_by_batch(intent, call, speaker, false).await;
         }
+        let Admitted { permit, place, until } = admitted;
         let Speaker { agent, spec, voice, .. } = &**speaker;
         let job = Job {
             run: run.to_owned(),
@@ -162,8 +163,8 @@ impl Conductor {
             request: speaker.request(call, &self.stage.prices),
             // Its own too: what was reserved for is what is called, whatever was reloaded meanwhile.
             instead: Some(voice.clone()),
+            until,
         };
-        let Admitted { permit, place } = admitted;
         let (progress, world) = (Progress::default(), &self.stage.spine.world);
         let began = world.elapsed();
         let ended = match agent.perform(job, permit, place, progress.clone()).await {
@@ -243,7 +244,7 @@ impl Conductor {
         let Some(publisher) = self.stage.publishers.get(&draft.publisher) else {
             return Ended::failed(FailureClass::Rejected, format!("there is no publisher `{}`", draft.publisher));
         };
-        let Admitted { permit, place } = admitted;
+        let Admitted { permit, place, .. } = admitted;
         match publisher.publish(post(intent, draft), permit, place).await {
             Ok(published) => landed(draft, published),
             Err(error) if error.landed() == Landed::Unknown => {

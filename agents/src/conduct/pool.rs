@@ -49,8 +49,8 @@ impl Stage {
     }
 
     /// An agent with one of the models of its pool.
-    fn member(&self, own: &Speaker, name: &str) -> Option<Speaker> {
-        Some(Speaker { voice: self.voice(name)?, borrows: true, pooled: Some(name.to_owned()), ..own.clone() })
+    pub(super) fn member(&self, own: &Speaker, name: &str) -> Option<Speaker> {
+        Some(Speaker { voice: self.voice(name)?, pooled: Some(name.to_owned()), ..own.clone() })
     }
 
     /// What is spoken with a model of that name.
@@ -65,7 +65,7 @@ impl Stage {
         let request = speaker.request(call, &self.prices);
         let able = voice.model.abilities();
         let missing = request.needs().into_iter().find(|need| !able.has(*need));
-        let worst = self.worst_of_request(&request, speaker);
+        let worst = self.worst_of_request(&request, speaker, speaker.waits_for_batch(call));
         let unpriced = || Outage::Unpriced { model: voice.model.price_key().to_owned() };
         Facts {
             bar: missing

@@ -184,20 +184,24 @@ impl House {
 
     /// Starts a run of these steps.
     async fn take_on(&self, steps: &str, terms: Terms) -> Handle<Run> {
-        let text = format!("name = \"w\"\n{steps}");
-        let workflow =
-            Arc::new(workflow::check("w.toml", &text, &Known::new(["writer", "reviewer"], ["feed"])).unwrap());
-        let order = Order {
+        let order = self.order(&format!("name = \"w\"\n{steps}"), terms);
+        let run = self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
+        run.ask(Command::new(Act::Accept(Box::new(order)))).await.unwrap();
+        run
+    }
+
+    /// An order of this workflow, without inputs.
+    fn order(&self, text: &str, terms: Terms) -> Order {
+        let known = Known::new(self.stage.agents.keys().cloned(), ["feed"]);
+        let workflow = Arc::new(workflow::check("w.toml", text, &known).unwrap());
+        Order {
             id: RunId::new("r"),
             version: workflow.version(),
             workflow,
             inputs: BTreeMap::new(),
             principal: "ann".to_owned(),
             terms,
-        };
-        let run = self.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
-        run.ask(Command::new(Act::Accept(Box::new(order)))).await.unwrap();
-        run
+        }
     }
 
     /// From now on each makes two attempts, and no breaker opens.

@@ -98,7 +98,7 @@ fn limit() -> usize {
 impl Conductor {
     /// Carries a tool call out, and tells the guard how it ended.
     pub(super) async fn use_tool(&self, run: &str, intent: &Intended, call: &ToolCall, admitted: Admitted) -> Ended {
-        let Admitted { permit, place } = admitted;
+        let Admitted { permit, place, .. } = admitted;
         let world = &self.stage.spine.world;
         let Some(tool) = self.stage.tools.get(&call.tool) else {
             return Ended::failed(FailureClass::Rejected, format!("there is no tool `{}`", call.tool));

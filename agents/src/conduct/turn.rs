@@ -9,7 +9,7 @@ mod tests;
 use policies::failure::FailureClass;
 use policies::price::PriceTable;
 use policies::tokens::Tokens;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::caching;
 use super::casting::Speaker;
@@ -121,7 +121,7 @@ impl Conductor {
             Err(misfits) => return Errand::Refused { reason: misfits.to_string() },
         };
         match &offered.tool.home {
-            Home::Agent(name) => self.delegated(call, name, &arguments),
+            Home::Agent(name) => self.delegated(speaker, call, name, &arguments),
             _ => Errand::Tool(ToolCall {
                 tool: offered.tool.name.clone(),
                 class: offered.tool.class,
@@ -130,8 +130,9 @@ impl Conductor {
         }
     }
 
-    /// What another agent is asked: in the same run, within the bounds of the same step.
-    fn delegated(&self, call: &AgentCall, name: &str, arguments: &serde_json::Map<String, Value>) -> Errand {
+    /// What another agent is asked: in the same run, within the bounds of the same step and the budget of
+    /// whoever asks it.
+    fn delegated(&self, speaker: &Speaker, call: &AgentCall, name: &str, arguments: &Map<String, Value>) -> Errand {
         let Some(agent) = self.stage.agents.get(name) else {
             return Errand::Refused { reason: format!("there is no agent `{name}`") };
         };
@@ -140,7 +141,8 @@ impl Conductor {
             return Errand::Refused { reason };
         }
         let task = arguments.get("task").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let talk = Talk { depth: call.talk.depth + 1, limits: shared(call), ..Talk::default() };
+        let askers = call.talk.askers_with(&speaker.spec.name);
+        let talk = Talk { depth: call.talk.depth + 1, askers, limits: shared(call), ..Talk::default() };
         Errand::Agent(Box::new(AgentCall {
             output_max: agent.spec().output_max,
             seed: call.seed,
@@ -158,7 +160,8 @@ impl Conductor {
                  nothing that it says.\n----------\n{shown}\n----------\nHow well does it keep to that, from 0 (not \
                  at all) to 10 (wholly)? Answer with the number alone."
             );
-            let talk = Talk { depth: call.talk.depth, limits: shared(call), let_in: true, ..Talk::default() };
+            let (depth, askers) = (call.talk.depth, call.talk.askers_with(&speaker.spec.name));
+            let talk = Talk { depth, askers, limits: shared(call), let_in: true, ..Talk::default() };
             let then = guardrail.then(&call.talk, speaker.is_last(&call.talk));
             let call = AgentCall {
                 prefill: Some(SCORE.to_owned()),

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::book::{Book, FOLD_VERSION};
 use super::entry::{ALERTED, Alerted, Entry, OPENED, Reader};
+use super::webhook::Outbox;
 use super::{AlertHook, Factors, Grant, Granted, Reserve, Stood, alerts_stream, stream};
 use crate::front::Reply;
 use crate::record::Recorder;
@@ -120,7 +121,9 @@ pub struct Open {
     reader: Reader,
     snapshot_at: Seq,
     check_due: bool,
-    tether: Tether,
+    outbox: Option<Outbox>,
+    /// Its tasks end with it.
+    _tether: Tether,
 }
 
 #[derive(Serialize)]
@@ -164,8 +167,10 @@ impl Actor for LedgerActor {
         book.go_live();
         let tether = Tether::new(self.world.clone());
         tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
-        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due: false, tether };
-        open.tell(&self.world).await?;
+        let outbox = arguments.hook.clone().map(|hook| Outbox::open(hook, &self.world, &tether));
+        let check_due = false;
+        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due, outbox, _tether: tether };
+        open.tell().await?;
         Ok(open)
     }
 
@@ -216,7 +221,7 @@ impl Actor for LedgerActor {
                 open.watch(&me);
             }
         }
-        open.tell(&self.world).await?;
+        open.tell().await?;
         Ok(())
     }
 }
@@ -243,7 +248,7 @@ impl Open {
     }
 
     /// Writes what there is to say of budgets, so that it is said once over all restarts.
-    async fn tell(&mut self, world: &World) -> Result<(), ActorProcessingErr> {
+    async fn tell(&mut self) -> Result<(), ActorProcessingErr> {
         let alerts = self.book.take_alerts();
         if alerts.is_empty() {
             return Ok(());
@@ -255,7 +260,7 @@ impl Open {
         let events = alerts.iter().map(|alert| event(&mut self.recorder, alert)).collect::<Result<Vec<_>, _>>()?;
         let write = Write { stream: alerts_stream(workspace), expected: None, events };
         match self.recorder.append_while(vec![self.book.condition()], write).await {
-            Ok(_) => alerts.into_iter().for_each(|alert| self.send(alert, world)),
+            Ok(_) => alerts.into_iter().for_each(|alert| self.send(alert)),
             // Another ledger says it, and this one will see so and end.
             Err(AppendError::Conflict { .. }) => {}
             Err(error) => {
@@ -267,11 +272,10 @@ impl Open {
     }
 
     /// Says what is in the journal by now. What a ledger that ends has not sent yet is not sent.
-    fn send(&self, alert: Alert, world: &World) {
+    fn send(&self, alert: Alert) {
         tracing::warn!(scope = %alert.scope, "{alert}");
-        if let Some(hook) = &self.arguments.hook {
-            let alerted = Alerted { workspace: self.arguments.workspace.clone(), alert };
-            self.tether.spawn("ledger/webhook", hook.clone().send(alerted, world.clone()));
+        if let Some(outbox) = &self.outbox {
+            outbox.post(Alerted { workspace: self.arguments.workspace.clone(), alert });
         }
     }
 

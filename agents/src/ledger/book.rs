@@ -21,7 +21,7 @@ use super::entry::{BookError, Entry, What};
 use super::{Factors, Grant, Granted, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 4;
+pub(super) const FOLD_VERSION: u32 = 6;
 
 /// What is reserved for one attempt. It is found once for each word about it: a reservation, its intent
 /// and its settlement are what a ledger does most.
@@ -252,7 +252,7 @@ impl Book {
                 Ok(self.grant(hold, scopes, amount, at))
             }
             Err(refusal) => {
-                let alert = self.accounts.exhausted(&refusal, &self.rules.policy.alerts);
+                let alert = self.accounts.refused(&refusal, &self.rules.policy.alerts);
                 self.due.iter_mut().for_each(|due| due.extend(alert.clone()));
                 Err(refusal)
             }

@@ -402,6 +402,7 @@ async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept
             model: "m".to_owned(),
             agent: "writer".to_owned(),
             counted: Tokens(100),
+            bound: Tokens(0),
             provider: String::new(),
             batch: false,
         });

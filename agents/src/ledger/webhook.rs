@@ -1,24 +1,64 @@
 //! Alerts to somebody's address. Invariant: what is sent is in the journal; an alert is sent a bounded number
-//! of times until it is taken, under one key, and holds nobody up: the ledger does not wait for it.
+//! of times until it is taken, under one key, and holds nobody up: the ledger does not wait for it. One goes
+//! out after the other, and of those that wait there are never more than [`QUEUE_MAX`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actors::transport::Transport;
 use actors::world::{Chance, World};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode, Uri};
+use policies::budget::AlertEvent;
 use policies::failure::FailureClass;
 use policies::retry::{RetryDecision, RetryPolicy};
 use policies::span::Span;
+use tokio::sync::mpsc;
 
 use super::Alerted;
 use crate::key::Key;
+use crate::tether::Tether;
 
 /// Carries the alert's key, by which whoever takes it knows it again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The longest wait for an answer.
 const ANSWER_WITHIN: Span = Span::from_secs(30);
+
+/// Alerts that wait to be sent. One that comes while there are so many stays in the journal alone.
+pub(super) const QUEUE_MAX: usize = 64;
+
+/// The way of alerts to a hook. The task behind it ends with its ledger.
+pub(super) struct Outbox {
+    queue: mpsc::Sender<Alerted>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    pub(super) fn open(hook: AlertHook, world: &World, tether: &Tether) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let dropped = Arc::<AtomicU64>::default();
+        tether.spawn("ledger/webhook", deliver(hook, waiting, Arc::clone(&dropped), world.clone()));
+        Self { queue, dropped }
+    }
+
+    /// Has it sent when its turn comes. One that finds no room is counted, and told of with the others.
+    pub(super) fn post(&self, alerted: Alerted) {
+        if self.queue.try_send(alerted).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn deliver(hook: AlertHook, mut waiting: mpsc::Receiver<Alerted>, dropped: Arc<AtomicU64>, world: World) {
+    while let Some(alerted) = waiting.recv().await {
+        hook.send(alerted, &world).await;
+        let dropped = dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "alerts were not sent: {QUEUE_MAX} waited already; they are in the journal");
+        }
+    }
+}
 
 /// Where alerts are sent. Clones share it.
 #[derive(Clone)]
@@ -52,7 +92,7 @@ impl AlertHook {
     }
 
     /// Sends an alert until it is taken, or as often as [`RetryPolicy`] says. What is never taken is logged.
-    pub(super) async fn send(self, alerted: Alerted, world: World) {
+    async fn send(&self, alerted: Alerted, world: &World) {
         let (mut chance, retry): (Chance, _) = (world.chance("ledger/webhook"), RetryPolicy::default());
         let mut attempt = 0;
         loop {
@@ -119,6 +159,11 @@ struct Sent<'a> {
 fn key(Alerted { workspace, alert }: &Alerted) -> String {
     let window = alert.window.map_or_else(|| "total".to_owned(), |window| window.to_string());
     let since = alert.since.map_or(0, |since| since.micros());
-    let key = format!("{workspace}/{}/{window}/{since}/{}", alert.scope, alert.share);
+    // A limit that was raised is told of anew.
+    let event = match alert.event {
+        AlertEvent::Share(share) => share.to_string(),
+        AlertEvent::Refused(_) => "refused".to_owned(),
+    };
+    let key = format!("{workspace}/{}/{window}/{since}/{event}/{}", alert.scope, alert.limit.nanos());
     blake3::hash(key.as_bytes()).to_hex().to_string()
 }

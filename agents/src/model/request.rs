@@ -302,10 +302,19 @@ impl ModelRequest {
     /// About how many tokens stand before what was said in the talk: its tools and instructions.
     pub(crate) fn stable_about(&self) -> Tokens {
         let system: Vec<Message> = self.messages.iter().filter(|said| said.role == Role::System).cloned().collect();
+        tokens_about(&system) + self.tools_about()
+    }
+
+    /// About how many tokens it has in all.
+    pub(crate) fn whole_about(&self) -> Tokens {
+        tokens_about(&self.messages) + self.tools_about()
+    }
+
+    fn tools_about(&self) -> Tokens {
         let tools = self.tools.iter().map(|tool| {
             (tool.name.len() + tool.description.len() + tool.schema.to_string().len()) as u64 / BYTES_PER_TOKEN
         });
-        tokens_about(&system) + Tokens(tools.sum())
+        Tokens(tools.sum())
     }
 
     /// An upper bound of its tokens by any tokenizer in use, which makes at most one token of a byte;

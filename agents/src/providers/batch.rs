@@ -24,7 +24,7 @@ use super::wire::Asked;
 use super::{Api, ChatDialect, Remote, ResponsesDialect, fault};
 use crate::model::{BatchCall, Billed, ModelError, ModelReply, ModelRequest, Progress};
 
-/// For one request about a batch.
+/// For one request about a batch, and for how long one that nobody waits for any more can still land.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// The waits between two looks at a batch: the first, each half as long again, up to the last.
 const LOOK_FIRST: Duration = Duration::from_secs(30);
@@ -193,13 +193,18 @@ impl Remote {
     }
 
     /// The reply of a call that may have been made; free of charge when it certainly was not.
+    ///
+    /// Whoever sent it does so no more: a life that is over ended before this one began, and this one has
+    /// waited for its own requests. So what can still land does so within [`REQUEST_MAX`] from now.
     async fn found(&self, shape: Shape, request: &ModelRequest, call: &BatchCall) -> Result<ModelReply, ModelError> {
+        let landed = self.world.elapsed().saturating_add(REQUEST_MAX);
         let (mut wait, mut others) = (LOOK_FIRST, BTreeSet::new());
         while !self.is_late(call) {
+            // A look takes time itself: what lands during it may be missed.
+            let sees_all = self.world.elapsed() > landed;
             match self.looked(shape, request, call, &mut others).await {
                 Ok(Look::Found(reply)) => return *reply,
-                // What was sent before a crash can land for as long as a request may take.
-                Ok(Look::Absent) if self.world.now().since(call.since) > REQUEST_MAX => {
+                Ok(Look::Absent) if sees_all => {
                     let message = format!("{} has no batch with `{}`, so it is asked again", self.url, call.id);
                     return Err(ModelError::free(FailureClass::ProviderDown, message));
                 }

@@ -146,12 +146,19 @@ pub struct ModelCall {
     pub agent: String,
     /// The input as it was counted here, before the call.
     pub counted: Tokens,
+    /// The most tokens that it may use, in and out; nothing where that was not noted.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub bound: Tokens,
     /// Whose model it is, in the words of OpenTelemetry's conventions; empty where that was not noted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub provider: String,
     /// Whether it is made by a batch, for the price that those have.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch: bool,
+}
+
+fn is_none(tokens: &Tokens) -> bool {
+    *tokens == Tokens(0)
 }
 
 /// Who carries an effect out instead of the one that its request names.

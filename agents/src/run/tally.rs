@@ -15,7 +15,7 @@ use crate::workflow::{Action, Limits, StepPath};
 pub struct Tally {
     /// What its calls cost, those under way at their worst case.
     pub cost: Money,
-    /// The tokens in and out.
+    /// The tokens in and out, those of calls under way as many as they may be.
     pub tokens: Tokens,
     /// When its first call was started.
     pub began: Option<Timestamp>,
@@ -36,9 +36,11 @@ impl State {
         let mut tally = Tally::default();
         let own = self.leaves.range(step.clone()..).take_while(|(path, _)| path.as_str().starts_with(step.as_str()));
         for (_, leaf) in own.filter(|(path, _)| path.step() == *step) {
-            let reserved = if let Phase::Open(intent) = &leaf.phase { intent.reserved } else { Money::ZERO };
+            let open = if let Phase::Open(intent) = &leaf.phase { Some(intent) } else { None };
+            let reserved = open.map_or(Money::ZERO, |intent| intent.reserved);
+            let bound = open.and_then(|intent| intent.call.as_ref()).map_or(Tokens(0), |call| call.bound);
             tally.cost = tally.cost.saturating_add(leaf.cost).saturating_add(reserved);
-            tally.tokens = tally.tokens + leaf.usage.input_total() + leaf.usage.output;
+            tally.tokens = tally.tokens + leaf.usage.input_total() + leaf.usage.output + bound;
             tally.began = [tally.began, leaf.began].into_iter().flatten().min();
         }
         tally

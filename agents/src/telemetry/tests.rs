@@ -38,6 +38,7 @@ fn asked(path: &str, attempt: u32, seconds: i64) -> Event {
         model: "m-1".to_owned(),
         agent: "writer".to_owned(),
         counted: Tokens(7),
+        bound: Tokens(0),
         provider: "anthropic".to_owned(),
         batch: false,
     };

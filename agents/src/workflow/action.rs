@@ -121,9 +121,9 @@ impl Action {
     pub(crate) fn unsaid(&self) -> Self {
         let Self::Agent(call) = self else { return self.clone() };
         // The words are long, so they are not copied first.
-        let Talk { said: _, turns, breaches, let_in, bare, depth, ref limits, ref with } = *call.talk;
-        let (limits, with) = (limits.clone(), with.clone());
-        let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, limits, with });
+        let Talk { said: _, turns, breaches, let_in, bare, depth, ref askers, ref limits, ref with } = *call.talk;
+        let (askers, limits, with) = (askers.clone(), limits.clone(), with.clone());
+        let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, askers, limits, with });
         let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, talk: _ } = call;
         Self::Agent(AgentCall {
             agent: agent.clone(),

@@ -97,6 +97,7 @@ impl History {
              is open. Write nothing else."
         );
         let limits = Limits { turns_max: None, ..asked.talk.limits.clone() };
+        let askers = asked.talk.askers_with(&asked.agent);
         AgentCall {
             agent: policy.by.clone().unwrap_or_else(|| asked.agent.clone()),
             prompt,
@@ -107,7 +108,7 @@ impl History {
             temperature: Some(0.0),
             seed: asked.seed,
             graded: false,
-            talk: Box::new(Talk { depth: asked.talk.depth, limits, bare: true, ..Talk::default() }),
+            talk: Box::new(Talk { depth: asked.talk.depth, askers, limits, bare: true, ..Talk::default() }),
         }
     }
 

@@ -47,12 +47,25 @@ pub struct Talk {
     /// How many agents are above this one that asked it as a tool.
     #[serde(skip_serializing_if = "is_default")]
     pub depth: u32,
+    /// The agents for whose sake it is asked, the first of them the step's: what it costs is within the budget
+    /// of each. No longer than agents ask agents deep, and one for whoever judges or sums up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub askers: Vec<String>,
     /// The bounds of the step, for all of its talk and for whoever is asked in it.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: Limits,
 }
 
 impl Talk {
+    /// Those for whose sake somebody is asked in this talk by `agent`.
+    pub(crate) fn askers_with(&self, agent: &str) -> Vec<String> {
+        let mut askers = self.askers.clone();
+        if !askers.iter().any(|asker| asker == agent) {
+            askers.push(agent.to_owned());
+        }
+        askers
+    }
+
     /// Whether it says nothing.
     pub(super) fn is_plain(&self) -> bool {
         *self == Self::default()

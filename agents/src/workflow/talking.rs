@@ -38,9 +38,9 @@ impl Walk<'_> {
             let at = path.turn(number);
             let call = |run: &str| {
                 let call = first(run)?;
-                let Talk { limits, depth, let_in, .. } = *call.talk;
+                let Talk { limits, depth, askers, let_in, .. } = *call.talk;
                 let (said, let_in) = (history.heard(), let_in || talk.let_in);
-                let talk = Box::new(Talk { said, limits, depth, let_in, ..talk.clone() });
+                let talk = Box::new(Talk { said, limits, depth, askers, let_in, ..talk.clone() });
                 Ok(Action::Agent(AgentCall { talk, ..call }))
             };
             let Some(output) = self.outcome(&at, call)? else { return Ok(None) };

@@ -40,7 +40,9 @@ pub struct Taken {
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// The key names another order.
-    #[error("the key already names another run (`{0}`), with another workflow or other inputs; use a new key")]
+    #[error(
+        "the key already names another run (`{0}`), with another workflow, other inputs or other terms; use a new key"
+    )]
     Taken(String),
     /// It does not fit.
     #[error("{0}")]
@@ -125,7 +127,8 @@ impl System {
         let known = self.state(id).await.map_err(AcceptError::Unavailable)?;
         let same = known.order.as_ref().is_some_and(|known| {
             let bound = order.workflow.bind(order.inputs.clone());
-            known.version == order.version && bound.is_ok_and(|inputs| inputs == known.inputs)
+            let same_terms = known.terms == order.terms;
+            same_terms && known.version == order.version && bound.is_ok_and(|inputs| inputs == known.inputs)
         });
         if same { Ok(Taken { repeated: true }) } else { Err(AcceptError::Taken(id.to_owned())) }
     }

@@ -73,6 +73,9 @@ pub(super) struct Bin {
     /// The highest share that was told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) told: Option<Share>,
+    /// The highest limit at which it was told that something was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<Money>,
 }
 
 impl Bin {

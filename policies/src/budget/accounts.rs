@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, BINS, Bin, Sums};
 use super::window::Calendar;
-use super::{Alert, Frame, Limits, Overrun, Refusal, ScopeId, Window, Zone};
+use super::{Alert, AlertEvent, Frame, Limits, Overrun, Refusal, ScopeId, Window, Zone};
 use crate::{instant::Timestamp, money::Money, share::Share};
 
 /// An account by its place, as long as it is open.
@@ -317,7 +317,7 @@ impl Accounts {
         let mut alerts = Vec::new();
         for id in &accounts.0 {
             for (place, window) in BINS.into_iter().enumerate() {
-                alerts.extend(self.reached_in(*id, place, window, shares, None));
+                alerts.extend(self.reached_in(*id, place, window, shares));
             }
         }
         alerts
@@ -329,29 +329,42 @@ impl Accounts {
         self.reached(&all, shares)
     }
 
-    /// That a scope is at its end, as far as these shares have one for that: something was refused.
-    pub fn exhausted(&mut self, refusal: &Refusal, shares: &[Share]) -> Option<Alert> {
+    /// That something was refused, where shares are told at all; once in a window, and anew when the limit
+    /// has risen. It says nothing of shares: a call may be too large for a budget that is hardly used.
+    pub fn refused(&mut self, refusal: &Refusal, shares: &[Share]) -> Option<Alert> {
         let id = *self.places.get(&refusal.scope)?;
         let place = BINS.iter().position(|bin| *bin == refusal.window)?;
-        self.reached_in(id, place, refusal.window, shares, Some(Share::WHOLE))
+        let slot = self.slot(id).filter(|_| !shares.is_empty())?;
+        let limit = slot.limits.of(refusal.window).filter(|limit| !limit.is_zero())?;
+        let bin = self.bin(slot, place, refusal.window);
+        if bin.refused.is_some_and(|told| told >= limit) {
+            return None;
+        }
+        let alert = self.alert(slot, refusal.window, AlertEvent::Refused(refusal.asked), (bin.sums.spent, limit));
+        self.note(id, place, refusal.window, |bin| bin.refused = Some(limit));
+        Some(alert)
     }
 
-    fn reached_in(
-        &mut self,
-        id: AccountId,
-        place: usize,
-        window: Option<Window>,
-        shares: &[Share],
-        at_least: Option<Share>,
-    ) -> Option<Alert> {
+    fn reached_in(&mut self, id: AccountId, place: usize, window: Option<Window>, shares: &[Share]) -> Option<Alert> {
         let slot = self.slot(id)?;
         let limit = slot.limits.of(window).filter(|limit| !limit.is_zero())?;
-        let (spent, told) = (self.sums(slot, place, window).spent, self.bin(slot, place, window).told);
-        let is_reached = |share: Share| spent >= share.of(limit) || at_least.is_some_and(|least| share <= least);
-        let share = shares.iter().copied().filter(|share| Some(*share) > told && is_reached(*share)).max()?;
-        let (scope, frame) = ((*slot.scope).clone(), window.map(|window| self.calendar.frame(window)));
-        self.tell(id, place, window, share);
-        Some(Alert { scope, window, since: frame.map(|frame| frame.start), share, spent, limit })
+        let Bin { sums: Sums { spent, .. }, told: before, .. } = self.bin(slot, place, window);
+        // Of a limit that has risen since, less is reached than was told; the rest may be told again.
+        let told =
+            before.and_then(|told| if spent >= told.of(limit) { Some(told) } else { Share::reached(spent, limit) });
+        let is_reached = |share: &Share| Some(*share) > told && spent >= share.of(limit);
+        let share = shares.iter().copied().filter(is_reached).max();
+        let alert = share.map(|share| self.alert(slot, window, AlertEvent::Share(share), (spent, limit)));
+        let told = share.or(told);
+        if told != before {
+            self.note(id, place, window, |bin| bin.told = told);
+        }
+        alert
+    }
+
+    fn alert(&self, slot: &Slot, window: Option<Window>, event: AlertEvent, (spent, limit): (Money, Money)) -> Alert {
+        let since = window.map(|window| self.calendar.frame(window).start);
+        Alert { scope: (*slot.scope).clone(), window, since, event, spent, limit }
     }
 
     /// That an alert is out: it is not given again.
@@ -359,15 +372,17 @@ impl Accounts {
         let place = BINS.iter().position(|bin| *bin == alert.window);
         let is_now = alert.window.map(|window| self.calendar.frame(window).start) == alert.since;
         if let (Some(id), Some(place), true) = (self.places.get(&alert.scope).copied(), place, is_now) {
-            self.tell(id, place, alert.window, alert.share);
+            self.note(id, place, alert.window, |bin| match alert.event {
+                AlertEvent::Share(share) => bin.told = bin.told.max(Some(share)),
+                AlertEvent::Refused(_) => bin.refused = bin.refused.max(Some(alert.limit)),
+            });
         }
     }
 
-    fn tell(&mut self, id: AccountId, place: usize, window: Option<Window>, share: Share) {
+    fn note(&mut self, id: AccountId, place: usize, window: Option<Window>, note: impl FnOnce(&mut Bin)) {
         let start = self.start(window);
         if let Some(slot) = self.slot_mut(id) {
-            let bin = slot.bins[place].at(start);
-            bin.told = bin.told.max(Some(share));
+            note(slot.bins[place].at(start));
         }
     }
 

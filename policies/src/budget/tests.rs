@@ -205,14 +205,58 @@ fn a_share_is_told_once_in_each_window() {
     assert_eq!(spend(&mut bank, 4), ["run/a is at 80% of its budget for the hour: $8.00 of $10.00 spent"]);
     assert_eq!(spend(&mut bank, 1), [""; 0]);
     let refusal = bank.reserve(&[run("a")], dollars(2)).unwrap_err();
-    let end = bank.accounts.exhausted(&refusal, &shares).unwrap();
-    assert_eq!((end.share, end.spent), (Share::WHOLE, dollars(9)));
-    assert_eq!(bank.accounts.exhausted(&refusal, &shares), None);
+    let end = bank.accounts.refused(&refusal, &shares).unwrap();
+    let said = "run/a had no room for a call of up to $2.00 in its budget for the hour: $9.00 of $10.00 spent";
+    assert_eq!(end.to_string(), said);
+    assert_eq!(bank.accounts.refused(&refusal, &shares), None);
+    assert_eq!(spend(&mut bank, 1), ["run/a is at 100% of its budget for the hour: $10.00 of $10.00 spent"]);
     bank.now = at("2026-11-22T11:30:00Z");
     assert_eq!(spend(&mut bank, 5), ["run/a is at 50% of its budget for the hour: $5.00 of $10.00 spent"]);
     // Whoever hears of an alert of a window that is over has heard nothing of this one.
-    bank.accounts.told(&end);
+    bank.accounts.told(&Alert { event: AlertEvent::Share(Share::WHOLE), ..end });
     assert_eq!(spend(&mut bank, 3), ["run/a is at 80% of its budget for the hour: $8.00 of $10.00 spent"]);
+}
+
+#[test]
+fn one_call_that_is_too_large_says_nothing_of_shares_and_is_told_once_for_each_limit() {
+    let shares = [80, 100].map(|percent| Share::percent(percent).unwrap());
+    let mut bank = Bank::new(&[(run("a"), total(10))]);
+    let alert = bank.reserve(&[run("a")], dollars(11)).map_err(|refusal| bank.accounts.refused(&refusal, &shares));
+    let alert = alert.unwrap_err().unwrap();
+    assert_eq!(alert.to_string(), "run/a had no room for a call of up to $11.00 in its budget: $0.00 of $10.00 spent");
+    let json = serde_json::to_value(&alert).unwrap();
+    assert_eq!((json.get("share"), serde_json::from_value(json.clone()).ok()), (None, Some(alert)));
+    let held = bank.reserve(&[run("a")], dollars(8)).unwrap();
+    let settled = bank.accounts.settle(held, dollars(8));
+    let told = bank.accounts.reached(&settled.accounts, &shares);
+    assert_eq!(told[0].event, AlertEvent::Share(shares[0]), "it is told all the same");
+    let refused = |bank: &mut Bank, amount| {
+        let refusal = bank.reserve(&[run("a")], dollars(amount)).unwrap_err();
+        bank.accounts.refused(&refusal, &shares).is_some()
+    };
+    assert!(!refused(&mut bank, 3), "once for a limit");
+    bank.accounts.set_limits(&run("a"), total(20));
+    assert!(refused(&mut bank, 13) && !refused(&mut bank, 13), "and once for one that was raised");
+    assert!(bank.reserve(&[run("a")], dollars(13)).map_err(|refusal| bank.accounts.refused(&refusal, &[])).is_err());
+}
+
+#[test]
+fn a_share_of_a_limit_that_was_raised_is_told_anew_when_it_is_reached_again() {
+    let shares = [80, 100].map(|percent| Share::percent(percent).unwrap());
+    let mut bank = Bank::new(&[(run("a"), total(10))]);
+    let spend = |bank: &mut Bank, amount| {
+        let reservation = bank.reserve(&[run("a")], dollars(amount)).unwrap();
+        let settled = bank.accounts.settle(reservation, dollars(amount));
+        bank.accounts.reached(&settled.accounts, &shares).into_iter().map(|alert| alert.event).collect::<Vec<_>>()
+    };
+    let [most, all] = shares.map(AlertEvent::Share);
+    assert_eq!(spend(&mut bank, 10), [all]);
+    bank.accounts.govern(|_| total(12));
+    assert_eq!(bank.accounts.reached_anywhere(&shares), [], "80% were told already");
+    assert_eq!(spend(&mut bank, 2), [all]);
+    bank.accounts.govern(|_| total(20));
+    assert_eq!(bank.accounts.reached_anywhere(&shares), []);
+    assert_eq!((spend(&mut bank, 3), spend(&mut bank, 1), spend(&mut bank, 4)), (vec![], vec![most], vec![all]));
 }
 
 #[test]

@@ -107,6 +107,11 @@ async fn what_would_not_pay_is_not_marked() {
     assert!(sent(sonnet, Kit { turns_max: 1, ..kit() }, 0).await.0.is_empty(), "nor where no turn may follow");
     assert!(sent("claude-haiku-4-5", kit(), 1).await.0.is_empty(), "it keeps nothing so short");
     assert!(sent("unpriced", kit(), 1).await.0.is_empty());
+    // Instructions of some 660 tokens, of which 1,024 would have to be there to be kept; they count once.
+    let model: Arc<dyn Model> = Arc::new(model(sonnet, &Arc::default()));
+    let short = AgentCall { system: Some("Be brief. ".repeat(200)), ..call(0) };
+    let request = speaker(model, kit()).request(&short, &PriceTable::builtin().unwrap());
+    assert_eq!(request.cache, CacheMarks::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -113,6 +113,23 @@ async fn a_budget_that_wants_it_cheaper_has_the_cheaper_of_the_pool_speak() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_between_that_is_out_is_said_to_be_out_and_not_to_be_too_dear() {
+    let three = pool(&["spare", "other", "third", "main"], Choose::Chain);
+    let mut house = house(three, &[], run_limit(CHEAP, AtEnd::Downgrade)).await;
+    for name in ["other", "third"] {
+        let named = NamedModel { model: Moody::new("dear"), guard: format!("model/{name}") };
+        Arc::get_mut(&mut house.stage).unwrap().models.insert(name.to_owned(), named);
+    }
+    house.break_guard("model/other").await;
+    house.accept(1).await;
+    house.finished().await;
+    let intent = house.intents().remove(0);
+    let out: Vec<_> = intent.choice.as_ref().unwrap().considered.iter().map(|one| one.out.clone()).collect();
+    let dear = || Some(Outage::Budget { scope: ScopeId::Run("r".to_owned()) });
+    assert_eq!(out, [dear(), open("model/other"), dear(), None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_too_dear_while_the_first_is_out_fails_nothing() {
     let budget = run_limit(DEAR - 1, AtEnd::Reject);
     let house = house(pool(&["main", "spare"], Choose::Cheapest), &[], budget).await;

@@ -109,3 +109,35 @@ async fn a_call_that_may_have_been_billed_is_charged_at_what_was_reserved() {
     assert_eq!(state.cost.nanos(), cut * CHEAP + CHEAP / 2);
     assert!(state.cost.nanos() >= billed);
 }
+
+/// An order of one call of the writer, which needs an input.
+fn bounded(house: &House, cost_max: u64, inputs: BTreeMap<String, serde_json::Value>) -> Command {
+    let text = "name = \"w\"\n[inputs]\nwhat = { type = \"text\", required = true }\n[[steps]]\nid = \"s\"\nkind = \"agent\"\n\
+                agent = \"writer\"\nprompt = \"{{ inputs.what }}\"\noutput_max = 20\n";
+    let order = house.order(text, Terms { cost_max: Some(Money::from_nanos(cost_max)), ..Terms::default() });
+    Command::new(Act::Accept(Box::new(Order { inputs, ..order })))
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_order_that_is_taken_sets_its_runs_limit() {
+    let house = House::with(&[]).await;
+    let run = house.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
+    let own = async || {
+        let accounts = house.stage.ledger.accounts().await.unwrap();
+        let scope = ScopeId::Run("r".to_owned());
+        let is_open = accounts.iter().any(|(known, _)| *known == scope);
+        is_open.then(|| accounts.account(&scope).limits.total.map(Money::nanos))
+    };
+    run.ask(bounded(&house, 5 * CHEAP, BTreeMap::new())).await.unwrap_err();
+    assert_eq!(own().await, None, "its inputs do not fit");
+    let what = BTreeMap::from([("what".to_owned(), "Lamps.".into())]);
+    run.ask(bounded(&house, CHEAP, what.clone())).await.unwrap();
+    assert_eq!(own().await, Some(Some(CHEAP)));
+    run.ask(bounded(&house, 5 * CHEAP, what.clone())).await.unwrap_err();
+    assert_eq!(own().await, Some(Some(CHEAP)), "a repeat changes nothing");
+    house.finished().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(own().await, None, "the ledger has seen its end");
+    run.ask(bounded(&house, CHEAP, what)).await.unwrap_err();
+    assert_eq!(own().await, None, "nor does it open the account of a run that has ended");
+}

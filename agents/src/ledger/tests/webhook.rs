@@ -1,5 +1,6 @@
 //! Alerts to somebody's address.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use actors::transport::{self, scripted};
@@ -9,6 +10,7 @@ use policies::share::Share;
 
 use super::*;
 use crate::key::Key;
+use crate::ledger::webhook::QUEUE_MAX;
 use crate::secret::Secret;
 
 type Seen = Arc<Mutex<Vec<Request<Bytes>>>>;
@@ -62,6 +64,40 @@ async fn what_is_refused_is_sent_once_and_what_is_never_taken_a_bounded_number_o
         spend(hook).await;
         assert_eq!(seen.lock().unwrap().len(), sent, "{statuses:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_go_out_one_after_the_other_and_only_so_many_wait() {
+    const RUNS: usize = QUEUE_MAX + 30;
+    let (under_way, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (most, counted) = (Arc::clone(&under_way), Arc::clone(&seen));
+    let transport = scripted(move |_| {
+        let (under_way, seen) = (Arc::clone(&most), Arc::clone(&counted));
+        async move {
+            assert_eq!(under_way.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
+            seen.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            Ok(Response::new(transport::body("")))
+        }
+    });
+    let hook = AlertHook::new("http://ops/budgets", None, transport).unwrap();
+    let ground = Ground::new(1);
+    let alerts = Share::percent(100).into_iter().collect();
+    let (handle, _actor) =
+        ground.ledger(Latest::new(BudgetPolicy { alerts, ..policy(1_000, 1) }).watch(), Some(hook)).await;
+    for run in 0..RUNS {
+        handle.reserve(ask(&format!("k{run}"), &format!("r{run}"), 2)).await.unwrap_err();
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    // The one that was under way, and those that had room.
+    assert_eq!(seen.load(Ordering::Relaxed), 1 + QUEUE_MAX);
+    // What comes later is sent again.
+    handle.reserve(ask("later", "later", 2)).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(seen.load(Ordering::Relaxed), 2 + QUEUE_MAX);
 }
 
 #[test]

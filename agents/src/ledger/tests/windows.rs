@@ -78,7 +78,8 @@ async fn a_share_is_told_once_over_restarts_and_anew_in_the_next_hour() {
         assert!(ledger.reserve(ask("l", "x", 30)).await.is_err());
         settle().await;
     }
-    let end = "workspace/main is at 100% of its budget for the hour: $0.00000003 of $0.00000005 spent";
+    let end = "workspace/main had no room for a call of up to $0.00000003 in its budget for the hour: $0.00000003 of \
+               $0.00000005 spent";
     assert_eq!(alerts(&ground), [half, end]);
     tokio::time::sleep(HOUR).await;
     actor.kill();
@@ -86,6 +87,33 @@ async fn a_share_is_told_once_over_restarts_and_anew_in_the_next_hour() {
     assert!(ledger.reserve(ask("m", "x", 51)).await.is_err());
     settle().await;
     assert_eq!(alerts(&ground).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_raised_is_told_of_anew_over_restarts_too() {
+    let mut ground = Ground::new(1);
+    let spend = async |ground: &mut Ground, ledger: &LedgerHandle, key: &str| {
+        let grant = ledger.reserve(ask(key, "x", 50)).await.unwrap();
+        intend(ground, &grant).await.unwrap();
+        resolve(ground, key, 50).await;
+        settle().await;
+    };
+    let (ledger, actor) = start(&ground, &hourly(50)).await;
+    spend(&mut ground, &ledger, "k").await;
+    assert_eq!(alerts(&ground).len(), 1);
+    actor.kill();
+    // All of the first limit was told; it is a third of the second.
+    let (ledger, actor) = start(&ground, &hourly(150)).await;
+    spend(&mut ground, &ledger, "l").await;
+    spend(&mut ground, &ledger, "m").await;
+    let told = alerts(&ground);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[1].contains("at 50%") && told[2].contains("at 100%"), "{told:?}");
+    actor.kill();
+    let (ledger, _) = start(&ground, &hourly(150)).await;
+    assert!(ledger.reserve(ask("n", "x", 1)).await.is_err());
+    settle().await;
+    assert!(alerts(&ground)[3..].iter().all(|told| told.contains("had no room")), "{:?}", alerts(&ground));
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,6 +101,36 @@ async fn a_call_that_was_never_made_is_free_once_it_cannot_land_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_lands_after_its_request_was_given_up_is_found_and_no_second_one_is_made() {
+    for (adapter, _) in TAKING {
+        let office = office(adapter, Ending::Succeeded);
+        // The upload of a file is waited for; its batch is not made within its time.
+        if adapter != "anthropic" {
+            office.server.mishap(Mishap::None);
+        }
+        office.server.mishap(Mishap::Late);
+        let land = async {
+            tokio::time::sleep(Duration::from_secs(115)).await;
+            assert!(office.server.taken().is_empty());
+            office.server.land();
+        };
+        let (reply, ()) = tokio::join!(office.ask(office.call(false)), land);
+        assert_eq!((&*reply.unwrap().text(), office.server.billed()), ("The lamp shines.", 1), "{adapter}");
+        // A life that died a while after its intent may have sent it in its last moment.
+        let office = self::office(adapter, Ending::Succeeded);
+        let call = office.call(true);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let land = async {
+            tokio::time::sleep(Duration::from_secs(55)).await;
+            let params = if adapter == "openai" { json!({ "messages": [] }) } else { json!({}) };
+            office.server.take("call-1", params);
+        };
+        let (reply, ()) = tokio::join!(office.ask(call), land);
+        assert_eq!((&*reply.unwrap().text(), office.server.taken().len()), ("The lamp shines.", 1), "{adapter}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_batch_did_not_come_to_is_free_and_what_is_lost_in_it_is_not() {
     for (adapter, _) in TAKING {
         for (ending, class, billed) in [

@@ -87,7 +87,8 @@ async fn the_same_agent_runs_unchanged_with_each() {
                 talk: Box::default(),
             };
             let request = agent.spec().request(&call);
-            let job = Job { run: "a".into(), path: "write".into(), key: "k".into(), request, instead: None };
+            let job =
+                Job { run: "a".into(), path: "write".into(), key: "k".into(), request, instead: None, until: None };
             let place = agent.front().enter().await.unwrap();
             let done = agent.perform(job, fixture::permit(&world), place, Progress::default()).await;
             let JobOutcome::Done(Ok(reply)) = done else { panic!("{adapter}: {done:?}") };

@@ -31,7 +31,7 @@ fn provider(adapter: &str, pieces: usize, every: Duration, stalls: bool) -> Arc<
 }
 
 fn job() -> Job {
-    Job { run: "a".into(), path: "write".into(), key: "k".into(), request: asking(), instead: None }
+    Job { run: "a".into(), path: "write".into(), key: "k".into(), request: asking(), instead: None, until: None }
 }
 
 /// What becomes of a call, and how long it takes.

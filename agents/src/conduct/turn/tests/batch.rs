@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policies::approval::ApprovalPolicy;
+use policies::choice::{Choose, PoolPolicy};
 use policies::money::Money;
 
 use super::{House, script};
-use crate::agent::{AgentMsg, AgentSpec, Kit};
+use crate::agent::{AgentMsg, AgentSpec, AgentTerms, Kit};
 use crate::fixture::batches::{BatchServer, Ending};
 use crate::providers::{Api, Options, Remote, Version};
 use crate::run::{Act, Command, EffectOutcome, End, Event, Intended, Then};
@@ -21,11 +22,15 @@ async fn house(endings: &[Ending]) -> (House, Arc<BatchServer>) {
     let house = House::new(vec![("writer", script(), Kit::default())]).await;
     let world = &house.ground.world;
     let server = BatchServer::new(world, Duration::from_secs(600), endings);
-    let options = Options::new(Api::Anthropic(Version::default()), "https://api.test/v1", "m");
-    let model = Arc::new(Remote::new(options, world, server.transport()).unwrap());
+    let model = remote(&house, &server);
     let agent = &house.stage.agents["writer"];
     agent.respecify(AgentSpec { model, ..(*agent.spec()).clone() });
     (house, server)
+}
+
+fn remote(house: &House, server: &Arc<BatchServer>) -> Arc<Remote> {
+    let options = Options::new(Api::Anthropic(Version::default()), "https://api.test/v1", "m");
+    Arc::new(Remote::new(options, &house.ground.world, server.transport()).unwrap())
 }
 
 fn intents(house: &House) -> Vec<Intended> {
@@ -129,6 +134,33 @@ async fn a_model_without_batches_answers_at_once_for_the_whole_price() {
     assert_eq!(house.says(LINES).await, "Lamps.");
     let intent = intents(&house).remove(0);
     assert!(intent.call.is_some_and(|call| !call.batch));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_of_a_pool_makes_a_batch_and_a_later_life_finds_it() {
+    for kills in [&[][..], &[30_u64, 300]] {
+        let models = vec!["slow".to_owned()];
+        let pool = PoolPolicy { models, choose: Choose::Cheapest, quality_min: None };
+        let terms = AgentTerms { pool: Some(Arc::new(pool)), ..AgentTerms::default() };
+        let writer = ("writer", script(), Kit::default());
+        let mut house = House::of(vec![writer], Vec::new(), vec![("slow", script())], terms).await;
+        let server = BatchServer::new(&house.ground.world, Duration::from_secs(600), &[Ending::Succeeded]);
+        let model = remote(&house, &server);
+        Arc::get_mut(&mut house.stage).unwrap().models.get_mut("slow").unwrap().model = model;
+        let mut run = house.accept(LINES, ApprovalPolicy::default()).await;
+        for after in kills {
+            tokio::time::sleep(Duration::from_secs(*after)).await;
+            run.cell().kill();
+            house.until(|_| run.cell().get_status() == ractor::ActorStatus::Stopped).await;
+            run = house.up().await;
+        }
+        ends(&house).await;
+        assert_eq!((text(&house).as_str(), house.state().cost, server.billed()), ("The lamp shines.", HALF, 1));
+        let intent = intents(&house).remove(0);
+        assert!(intent.call.is_some_and(|call| call.batch));
+        let choice = intent.choice.unwrap();
+        assert_eq!((choice.model.as_str(), choice.considered[0].price), ("slow", Some(intent.reserved)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
