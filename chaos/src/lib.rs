@@ -16,3 +16,4 @@ pub mod provider;
 pub mod report;
 pub mod shrink;
 pub mod simulation;
+mod steady;
