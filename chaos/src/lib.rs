@@ -6,6 +6,7 @@ pub mod command;
 pub mod disk;
 pub mod experiment;
 pub mod fault;
+pub mod forecast;
 pub mod history;
 pub mod kill9;
 pub mod ledger;
