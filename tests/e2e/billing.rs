@@ -195,7 +195,7 @@ impl Books {
                     *(if cut { &mut self.cuts } else { &mut self.stalls }) += 1;
                     (calls[&call].clone(), Account { halved: 1, ..Account::default() })
                 }
-                Entry::Answered { .. } => continue,
+                Entry::Answered { .. } | Entry::Spoiled { .. } | Entry::Struck { .. } => continue,
             };
             self.accounts.get_mut(&name).unwrap_or(&mut self.nameless).add(&change);
         }

@@ -1,6 +1,8 @@
 //! Bad input gets one clear error; the command line explains itself.
 
-use crate::desk::Desk;
+use std::process::Command;
+
+use crate::desk::{Desk, Said};
 
 fn desk() -> Desk {
     Desk::new("http://127.0.0.1:9/v1")
@@ -70,4 +72,65 @@ fn every_command_explains_itself() {
 fn the_built_in_things_have_no_faults() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/launch");
     desk().callboard(&["check", example]).good();
+}
+
+const EXPERIMENT: &str = "\
+[experiment]
+name = \"x\"
+modes = [\"sim\", \"live\", \"kill9\"]
+duration = \"1m\"
+quiet = \"1m\"
+
+[workload]
+runs = 2
+arrival = \"1/s\"
+
+[[fault]]
+kind = \"provider_status\"
+status = 429
+retry_after = \"5s\"
+at = \"10s..40s\"
+";
+
+#[test]
+fn an_experiment_with_a_mistake_is_one_error_with_its_line_and_what_was_meant_in_each_mode() {
+    let desk = desk();
+    let chaos = |mode: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
+        let output = command.args([mode, "x.toml"]).env("CALLBOARD_CHAOS_TOKEN", "t").current_dir(desk.folder.path());
+        Said::of(output.output().unwrap())
+    };
+    for (right, wrong, wanted) in [
+        (
+            "retry_after",
+            "retry_aftr",
+            "x.toml:14:1: unknown key `retry_aftr` in fault `provider_status`; did you mean `retry_after`?",
+        ),
+        (
+            "provider_status",
+            "provider_sttus",
+            "x.toml:12:8: unknown kind `provider_sttus`; did you mean `provider_status`?",
+        ),
+        (
+            "10s..40s",
+            "40s..10s",
+            "x.toml:15:6: `40s..10s` does not end after it begins; write the earlier time first, such as \"30s..90s\"",
+        ),
+        (
+            "10s..40s",
+            "10s..80s",
+            "x.toml:15:6: the fault may begin until 80s, and the experiment's faults end at 1m; let it begin earlier, \
+             or give [experiment] a longer `duration`",
+        ),
+    ] {
+        std::fs::write(desk.path("x.toml"), EXPERIMENT.replace(right, wrong)).unwrap();
+        for mode in ["sim", "live", "kill9"] {
+            let said = chaos(mode).bad();
+            let lines: Vec<_> = said.err.lines().filter(|line| line.contains("x.toml:")).collect();
+            assert_eq!(lines, [format!("error: {wanted}")], "{mode}: {}{}", said.out, said.err);
+            assert!(!desk.path("reports").exists(), "nothing was begun");
+        }
+    }
+    let said = chaos("simm").bad();
+    assert!(said.err.contains("'sim'"), "{}", said.err);
 }

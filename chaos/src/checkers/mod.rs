@@ -21,6 +21,7 @@ mod restarts;
 mod results;
 pub mod score;
 mod sometimes;
+mod steady;
 mod unrest;
 mod violation;
 
@@ -34,6 +35,7 @@ pub use recovery::{DURABLE_WITHIN, LISTENED_FOR};
 pub use restarts::ESCALATED_WITHIN;
 pub(crate) use sometimes::SPARE;
 pub use sometimes::{BUDGET_SHARE_PERCENT, RECOVERING, reached};
+pub use steady::{steady_lines, unsteady};
 pub use unrest::SETTLED_AFTER;
 pub use violation::{Moment, Violation};
 

@@ -56,7 +56,7 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Experimen
     let each_fault_off = swarm(section.tables("swarm", mistakes), mistakes);
     let invariants = uses(section.tables("invariant", mistakes), "invariant", mistakes);
     let sometimes = uses(section.tables("sometimes", mistakes), "sometimes", mistakes);
-    let abort = section.table("abort", mistakes).and_then(|section| abort(section, mistakes));
+    let abort = section.table("abort", mistakes).and_then(|section| abort(section, &frame, mistakes));
     let report = section.table("report", mistakes).map(|section| report(section, mistakes));
     section.finish(mistakes);
 
@@ -125,6 +125,13 @@ fn workload(mut section: Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>
     let approval: Approval = section.or_default("approval", mistakes);
     let platform: Platform = section.or_default("platform", mistakes);
     let stand_in = section.boolean("stand_in", mistakes).unwrap_or_default();
+    if let Some(place) = section.get("stand_in").map(Spanned::span).filter(|_| stand_in) {
+        for mode in frame.modes.iter().filter(|mode| **mode != Mode::Sim) {
+            let mode = mode.name();
+            let help = format!("take `{mode}` out of `modes`, or this key out of [workload]");
+            mistakes.add(place.clone(), format!("`{mode}` has no `stand_in`"), help);
+        }
+    }
     let budget = section.read::<Money>("budget", mistakes).map(Spanned::into_inner);
     let cost_max = section.read::<Money>("cost_max", mistakes).map(Spanned::into_inner);
     section.finish(mistakes);
@@ -193,9 +200,14 @@ fn uses<T: serde::de::DeserializeOwned + Ord>(
     used
 }
 
-fn abort(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<Abort> {
+/// `[abort]`: only a running system is anybody's to spare.
+fn abort(mut section: Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Option<Abort> {
+    let place = section.span.clone();
     let on = section.need("on", mistakes);
     section.finish(mistakes);
+    if on.is_some() && !frame.modes.is_empty() && !frame.modes.contains(&Mode::Live) {
+        mistakes.add(place, "[abort] is for `live` alone", "add \"live\" to `modes`, or take it away");
+    }
     on.map(Spanned::into_inner)
 }
 

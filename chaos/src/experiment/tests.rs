@@ -45,7 +45,7 @@ fn every_part_is_read() {
     let text = r#"
         [experiment]
         name = "all-of-it"
-        modes = ["sim", "kill9"]
+        modes = ["sim", "live"]
         seed = 42
         seeds = 1000
         duration = "2m"
@@ -55,7 +55,6 @@ fn every_part_is_read() {
         arrival = "2/s"
         approval = "ask"
         platform = "careless"
-        stand_in = true
         budget = "$2.00"
         cost_max = "$0.5"
         [[steady]]
@@ -81,7 +80,7 @@ fn every_part_is_read() {
     let invariants = [Invariant::NoLostRun, Invariant::NoDoublePost, Invariant::AcknowledgedSurvives];
     let expected = Experiment {
         name: "all-of-it".to_owned(),
-        modes: [Mode::Sim, Mode::Kill9].into(),
+        modes: [Mode::Sim, Mode::Live].into(),
         seed: 42,
         seeds: 1000,
         duration_ms: 120_000,
@@ -93,7 +92,7 @@ fn every_part_is_read() {
             budget: Some(Money::from_nanos(2_000_000_000)),
             cost_max: Some(Money::from_nanos(500_000_000)),
             platform: Platform::Careless,
-            stand_in: true,
+            stand_in: false,
         },
         steady: vec![Steady {
             probe: Probe::RunsFinishedPerMin,
@@ -289,6 +288,20 @@ fn a_mode_must_be_able_to_do_every_fault() {
             "16:8: `kill9` cannot do `actor_kill`; take `kill9` out of `modes`, or this fault out of the experiment",
         ],
     );
+}
+
+#[test]
+fn what_a_mode_does_not_have_is_refused_with_its_line() {
+    rest(
+        "[abort]\non = \"ready < 1\"\n",
+        &["8:1: [abort] is for `live` alone; add \"live\" to `modes`, or take it away"],
+    );
+    let head = HEAD.replace("[experiment]", "[experiment]\nmodes = [\"sim\", \"kill9\"]");
+    mistakes(
+        &format!("{head}{WORK}stand_in = true\n"),
+        &["9:12: `kill9` has no `stand_in`; take `kill9` out of `modes`, or this key out of [workload]"],
+    );
+    mistakes(&format!("{head}{WORK}stand_in = false\n"), &[]);
 }
 
 #[test]

@@ -35,6 +35,12 @@ const LOOKS_MAX: usize = 16;
 const ASKED_AGAIN_ONE_IN: u64 = 4;
 /// In one round of so many, a run is looked at once more whose end is known.
 const LOOKED_BACK_ONE_IN: u64 = 8;
+/// So many looks at a question, at most, before it is answered: some wait until the program has died.
+const THINK_LOOKS: u64 = 40;
+/// Of so many questions, one is answered at the first look.
+const AT_ONCE_ONE_IN: u64 = 2;
+/// The answer that there is no such run.
+const NOT_FOUND: u16 = 404;
 /// Digits of the hash of what was asked, or of what came of it.
 const HASH_DIGITS: usize = 16;
 
@@ -79,8 +85,8 @@ enum Sight {
 pub(crate) struct Client<'a> {
     witness: &'a Witness,
     wishes: Vec<Wish>,
-    /// Questions that were seen, by run and step.
-    questioned: BTreeSet<(String, String)>,
+    /// Questions that were seen, by run and step, with the looks until they are answered; none once they were.
+    questioned: BTreeMap<(String, String), Option<u64>>,
     manner: Manner,
     chance: Chance,
 }
@@ -97,7 +103,7 @@ impl<'a> Client<'a> {
         };
         let wishes = plan.workload.arrivals.iter().enumerate().map(wish).collect();
         let chance = stream(plan.seed, "kill9/client");
-        Self { witness, wishes, questioned: BTreeSet::new(), manner, chance }
+        Self { witness, wishes, questioned: BTreeMap::new(), manner, chance }
     }
 
     /// Runs whose end the client does not know, those included that nobody has taken on.
@@ -141,10 +147,12 @@ impl<'a> Client<'a> {
         match (answer.status, &wish.run) {
             (200 | 201, known) => {
                 let run = answer.json()["id"].as_str()?.to_owned();
-                self.witness.see(Seen::Acknowledged { key: key.clone(), run: run.clone() });
                 if answer.status == 201 && known.is_some() {
+                    // Whoever takes it on as new says that it was not there.
+                    self.witness.see(Seen::Refused { key: key.clone(), status: NOT_FOUND });
                     self.witness.broke(format!("{key} was acknowledged, and was taken on as new afterwards"));
                 }
+                self.witness.see(Seen::Acknowledged { key: key.clone(), run: run.clone() });
                 Some(run)
             }
             (status, _) => {
@@ -176,7 +184,7 @@ impl<'a> Client<'a> {
     async fn look(&mut self, api: &Api, at: Vec<usize>) {
         let runs: Vec<(usize, String)> =
             at.into_iter().filter_map(|nth| Some((nth, self.wishes[nth].run.clone()?))).collect();
-        let sights = join_all(runs.iter().map(|(_, run)| self.look_at(api, run))).await;
+        let sights = join_all(runs.iter().map(|(nth, run)| self.look_at(api, &self.wishes[*nth].key, run))).await;
         for ((nth, run), sight) in runs.into_iter().zip(sights) {
             match sight {
                 Sight::Nothing => {}
@@ -192,9 +200,10 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn look_at(&self, api: &Api, run: &str) -> Sight {
+    async fn look_at(&self, api: &Api, key: &str, run: &str) -> Sight {
         let Some(answer) = api.get(&format!("/v1/runs/{run}")).await else { return Sight::Nothing };
-        if answer.status == 404 {
+        if answer.status == NOT_FOUND {
+            self.witness.see(Seen::Refused { key: key.to_owned(), status: NOT_FOUND });
             self.witness.broke(format!("run {run} was acknowledged, and is not known afterwards"));
         }
         if answer.status != 200 {
@@ -230,18 +239,41 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Says yes to every question.
+    /// Says yes to every question, once it has thought about it.
     async fn answer(&mut self, api: &Api, run: &str, shown: &Value) {
         for question in shown["approvals"].as_array().into_iter().flatten() {
             let path = question["path"].as_str().unwrap_or_default().to_owned();
-            if self.questioned.insert((run.to_owned(), path.clone())) {
-                self.witness.see(Seen::Questioned { run: run.to_owned(), path: path.clone() });
-                // Now, not when it is acknowledged: the answer may be heard and its acknowledgement lost.
-                self.witness.see(Seen::Approved { run: run.to_owned(), path: path.clone() });
+            if !self.has_thought(run, &path) {
+                continue;
             }
             let yes = json!({ "path": path, "approved": true });
             // Without an answer, the question is still there at the next look, or is not.
             let _ = api.post(&format!("/v1/runs/{run}/approvals"), &yes).await;
+        }
+    }
+
+    /// Looks at a question, and says whether it is answered now, or once more.
+    fn has_thought(&mut self, run: &str, path: &str) -> bool {
+        let question = (run.to_owned(), path.to_owned());
+        if !self.questioned.contains_key(&question) {
+            self.witness.see(Seen::Questioned { run: run.to_owned(), path: path.to_owned() });
+            let at_once = self.chance.below(AT_ONCE_ONE_IN) == 0;
+            let looks = if at_once { 0 } else { self.chance.below(THINK_LOOKS) };
+            self.questioned.insert(question.clone(), Some(looks));
+        }
+        let Some(left) = self.questioned.get_mut(&question) else { return true };
+        match left {
+            Some(looks) if *looks > 0 => {
+                *looks -= 1;
+                false
+            }
+            Some(_) => {
+                *left = None;
+                // Now, not when it is acknowledged: the answer may be heard and its acknowledgement lost.
+                self.witness.see(Seen::Approved { run: run.to_owned(), path: path.to_owned() });
+                true
+            }
+            None => true,
         }
     }
 
@@ -265,13 +297,10 @@ impl<'a> Client<'a> {
                 Ok(lines) => lines,
                 Err(error) => return self.witness.broke(error.to_string()),
             };
-            let there = lines.into_iter().find_map(|line| match line.entry {
-                platform::Entry::Posted { key: posted, id, .. } if posted == key => Some(id),
-                _ => None,
-            });
-            let word = match there {
-                Some(id) => json!({ "key": key, "done": true, "id": id }),
-                None => json!({ "key": key, "done": false }),
+            let word = match standing(lines.into_iter().map(|line| line.entry), &key) {
+                Standing::Out(id) => json!({ "key": key, "done": true, "id": id }),
+                Standing::Coming => continue,
+                Standing::Nowhere => json!({ "key": key, "done": false }),
             };
             let _ = api.post(&format!("/v1/runs/{run}/settlements"), &word).await;
         }
@@ -296,6 +325,28 @@ impl<'a> Client<'a> {
         let place = usize::try_from(self.chance.below(those.len() as u64)).unwrap_or(0);
         those.get(place).copied()
     }
+}
+
+/// What the platform has of a key.
+enum Standing {
+    /// It is out, by this name.
+    Out(String),
+    /// It is on its way.
+    Coming,
+    /// Nothing.
+    Nowhere,
+}
+
+fn standing(entries: impl Iterator<Item = platform::Entry>, key: &str) -> Standing {
+    let mut standing = Standing::Nowhere;
+    for entry in entries {
+        match entry {
+            platform::Entry::Posted { key: posted, id, .. } if posted == key => return Standing::Out(id),
+            platform::Entry::Coming { key: coming } if coming == key => standing = Standing::Coming,
+            _ => {}
+        }
+    }
+    standing
 }
 
 /// How long a visit lasts.

@@ -4,37 +4,39 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use policies::document;
 
-use super::{Kill9Options, Medium, Played, Yard, plan, play};
-use crate::aims::Invariant;
+use super::replay::replay;
+use super::terms::{self, Asked};
+use super::{Aim, Medium, Played, Yard, plan, play};
 use crate::disk::command::Deaf;
-use crate::experiment::{self, Experiment, Form, Mode};
+use crate::experiment::{self, Experiment, Mode};
 use crate::fault::Point;
 use crate::history::{History, Seen};
+use crate::plan::Saved;
 use crate::report::{Heading, Report, Verdict, junit, markdown, svg};
 
 /// Between two words about how far it is.
 const TOLD_EVERY: usize = 25;
 /// The program that is killed, beside this one.
 const CALLBOARD: &str = "callboard";
-
-/// The longest quiet time, however generous an experiment is with simulated time.
-const QUIET_MAX: Duration = Duration::from_secs(180);
+/// The file of the kill as a plan.
+const REPLAY: &str = "replay.json";
+/// What the reports call this runner.
+const RUNNER: &str = "kill9, judged by what client, provider and platform saw";
 
 /// What to kill, how often, and what surrounds it.
 #[derive(Args, Debug)]
 pub struct Kill9Arguments {
-    /// The experiment's file: its workload, and the points at which it crashes
+    /// The experiment's file: its workload, what provider and platform do, and the points at which it crashes
     experiment: PathBuf,
     /// How often the program is killed
     #[arg(long, default_value_t = 50)]
     cycles: u32,
-    /// How many runs are asked for over all lives (default: as many as there are kills)
+    /// How many runs are asked for over all lives (default: as the experiment says, and one for each kill at least)
     #[arg(long)]
     runs: Option<u32>,
     /// A point that half of the kills aim at, such as `post.after_send`; may be given more than once (default: those of
@@ -58,46 +60,40 @@ pub struct Kill9Arguments {
 /// Plays, judges what was seen, and keeps the history.
 ///
 /// # Errors
-/// What the program did wrong, or why the play could not be made.
+/// What the program did wrong, or what was not shown, or why the play could not be made.
 pub async fn run(arguments: &Kill9Arguments) -> anyhow::Result<()> {
     let experiment = experiment::load(&arguments.experiment)?;
-    let options = options(arguments, &experiment)?;
+    let name = &experiment.name;
+    anyhow::ensure!(experiment.modes.contains(&Mode::Kill9), "{name} is not for kill9; add \"kill9\" to its modes");
+    let Kill9Arguments { seed, cycles, runs, .. } = *arguments;
+    let aims = arguments.points.iter().copied().map(Aim::from).collect();
+    let options = terms::options(&experiment, &Asked { seed, cycles, runs, aims });
     let servers = std::env::current_exe().context("this program cannot find itself")?;
-    let name = format!("reports/kill9-{}-{}", options.experiment, options.seed);
-    let folder = arguments.out.clone().unwrap_or_else(|| PathBuf::from(name));
+    let out = PathBuf::from(format!("reports/kill9-{name}-{}", options.seed));
+    let folder = arguments.out.clone().unwrap_or(out);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("{} cannot be used", folder.display()))?;
     let mut yard = Yard::new(folder.join("yard"), callboard(arguments, &servers)?, servers);
     yard.deaf_to = arguments.deaf_to;
+    let plan = plan(&options);
+    for line in terms::told(&experiment, &options, &plan) {
+        println!("{name}: {line}");
+    }
     let told = |kills: usize| {
         if kills.is_multiple_of(TOLD_EVERY) {
             eprintln!("{kills} of {} kills", options.cycles);
         }
     };
-    let Played { history, medium } = play(plan(&options), &yard, &told).await?;
+    let Played { history, medium } = play(plan, &yard, &told).await?;
     let history = in_real_time(history);
-    let verdict = Verdict::of(&history, &Invariant::ALL, &[]);
-    let put = |name: &str, text: &str| {
-        let file = folder.join(name);
-        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))
-    };
-    put("history.json", &serde_json::to_string(&history).context("the history cannot be written down")?)?;
-    put("timeline.svg", &svg(&history, &verdict.violations))?;
-    print!("{}", Summary::of(&history));
-    println!("the data lay on {medium}");
-    for violation in &verdict.violations {
-        println!("{}: {}", violation.invariant.name(), violation.message);
-    }
-    let wrong = verdict.violations.len();
-    let report = Report::of(heading(&options, &medium).await, vec![verdict]);
-    put("report.json", &report.json()?)?;
-    put("report.md", &markdown(&report))?;
-    put("report.xml", &junit(&report))?;
+    let report = report(&experiment, &history, &medium, crate::report::commit().await);
+    keep(&experiment, &history, &report, &folder)?;
+    tell(&history, &medium, &report);
     println!("the report is in {}", folder.display());
     if let Some(broken) = &history.broken {
         anyhow::bail!("{broken}; see {}", yard.folder.display());
     }
-    anyhow::ensure!(wrong == 0, "{wrong} violations");
+    anyhow::ensure!(report.passed(), "{name} {}", report.outcome.name());
     Ok(())
 }
 
@@ -109,44 +105,66 @@ fn in_real_time(mut history: History) -> History {
     history
 }
 
-async fn heading(options: &Kill9Options, medium: &Medium) -> Heading {
-    Heading {
-        experiment: options.experiment.clone(),
-        runner: Mode::Kill9.name().to_owned(),
+/// The report: only what can be seen from outside is judged, and what is left out is named.
+fn report(experiment: &Experiment, history: &History, medium: &Medium, commit: String) -> Report {
+    let (invariants, sometimes) = terms::judged(experiment);
+    let steady = terms::steady(experiment);
+    let verdict = Verdict::of(history, &invariants, &sometimes).with_steady(&steady, history);
+    let heading = Heading {
+        experiment: experiment.name.clone(),
+        runner: RUNNER.to_owned(),
         file_system: Some(medium.to_string()),
-        commit: crate::report::commit().await,
-        invariants: Invariant::ALL.to_vec(),
-        sometimes: Vec::new(),
+        commit,
+        invariants,
+        sometimes,
         events_per_second: None,
-    }
+    };
+    Report::of(heading, vec![verdict]).with_unjudged(terms::unjudged(experiment))
 }
 
-fn options(arguments: &Kill9Arguments, experiment: &Experiment) -> anyhow::Result<Kill9Options> {
-    let Experiment { name, workload, .. } = experiment;
-    let fits = experiment.modes.contains(&Mode::Kill9);
-    anyhow::ensure!(fits, "{name} is not for kill9; add \"kill9\" to its modes");
-    let crashes = experiment.faults.iter().filter_map(|fault| match fault.form {
-        Form::Crash { point, loss, .. } => Some((point, loss)),
-        Form::Whole(_) => None,
-    });
-    let (named, losses): (Vec<_>, Vec<_>) = crashes.unzip();
-    let points = match &arguments.points[..] {
-        [] => named.into_iter().flatten().collect(),
-        given => given.to_vec(),
+/// The history, from which everything can be judged again, the reports of it, and the kill as a plan.
+fn keep(experiment: &Experiment, history: &History, report: &Report, folder: &Path) -> anyhow::Result<()> {
+    let put = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))
     };
-    Ok(Kill9Options {
-        experiment: name.clone(),
-        seed: arguments.seed.unwrap_or(experiment.seed),
-        cycles: arguments.cycles,
-        runs: arguments.runs.unwrap_or(arguments.cycles),
-        points,
-        losses,
-        approval: workload.approval,
-        platform: workload.platform,
-        budget: workload.budget,
-        cost_max: workload.cost_max,
-        quiet: Duration::from_millis(experiment.quiet_ms).min(QUIET_MAX),
-    })
+    let violations: Vec<_> = report.verdicts.iter().flat_map(|verdict| verdict.violations.clone()).collect();
+    put("history.json", &serde_json::to_string(history).context("the history cannot be written down")?)?;
+    put("timeline.svg", &svg(history, &violations))?;
+    put("report.json", &report.json()?)?;
+    put("report.md", &markdown(report))?;
+    put("report.xml", &junit(report))?;
+    if let Some(plan) = replay(history, &violations, experiment.quiet_ms) {
+        let mut failed = Vec::new();
+        for violation in &violations {
+            if !failed.contains(&violation.invariant) {
+                failed.push(violation.invariant);
+            }
+        }
+        let saved = Saved { commit: report.heading.commit.clone(), trace: None, failed, plan };
+        put(REPLAY, &serde_json::to_string_pretty(&saved)?)?;
+        println!("`callboard-chaos replay {}` plays the kill in simulation", folder.join(REPLAY).display());
+    }
+    Ok(())
+}
+
+fn tell(history: &History, medium: &Medium, report: &Report) {
+    print!("{}", Summary::of(history));
+    println!("the data lay on {medium}");
+    for line in &report.faults {
+        println!("  {:<28} {} planned, {} struck, {} hits", line.kind, line.planned, line.struck, line.times);
+    }
+    for line in &report.sometimes {
+        println!("  {:<28} {}", line.sometimes.name(), if line.seeds > 0 { "happened" } else { "NEVER" });
+    }
+    for verdict in &report.verdicts {
+        for probe in &verdict.unsteady {
+            println!("unsteady: {probe}");
+        }
+        for violation in &verdict.violations {
+            println!("{}: {}", violation.invariant.name(), violation.message);
+        }
+    }
 }
 
 fn point(name: &str) -> Result<Point, String> {

@@ -4,26 +4,33 @@
 use actors::transport;
 use actors::world::{Chance, World};
 
-use super::Kill9Options;
-use crate::fault::{Fault, Loss, Point};
+use super::{Aim, Kill9Options};
+use crate::fault::{Fault, Hits, Loss, PlatformEffect, Point, ProviderEffect};
 use crate::plan::{Arrival, Plan, Planned, Workload};
 
 /// The shortest and the longest life of a process, from when it is ready.
 const LIFE_MS: (u64, u64) = (100, 1_300);
+/// The first number of a fault that is no kill: whatever the kills are, such a fault keeps its chance.
+const FAULTS_FROM: u32 = 1_000_000;
 
 /// The plan that these options come to.
 #[must_use]
 pub fn plan(options: &Kill9Options) -> Plan {
-    let points = if options.points.is_empty() { &Point::ALL[..] } else { &options.points };
+    let anywhere = Point::ALL.map(Aim::from);
+    let aims = if options.aims.is_empty() { &anywhere[..] } else { &options.aims };
     let mut faults = Vec::new();
     let mut at_ms = 0;
     for number in 0..options.cycles {
         let mut chance = stream(options.seed, &format!("kill9/{number}"));
         let (least, most) = LIFE_MS;
         at_ms += least + chance.below(most - least);
-        let (point, nth) = place(&mut chance, points);
+        let (point, nth) = place(&mut chance, aims);
         faults.push(Planned { number, at_ms, fault: Fault::Crash { point, nth, loss: loss(options, number) } });
     }
+    let pace = Pace { from_ms: millis(options.duration), to_ms: at_ms };
+    faults.extend(options.faults.iter().filter_map(|planned| pace.fault(planned)));
+    // The sort is stable, and kills come at times of their own.
+    faults.sort_by_key(|planned| planned.at_ms);
     let spread = |nth: u32| at_ms * u64::from(nth) / u64::from(options.runs.max(1));
     let arrivals = (0..options.runs)
         .map(|nth| Arrival { at_ms: spread(nth), key: format!("{}/{}/{nth}", options.experiment, options.seed) });
@@ -39,9 +46,60 @@ pub fn plan(options: &Kill9Options) -> Plan {
             stand_in: false,
         },
         duration_ms: at_ms,
-        quiet_ms: u64::try_from(options.quiet.as_millis()).unwrap_or(u64::MAX),
+        quiet_ms: millis(options.quiet),
         yields: false,
         faults,
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How an experiment's time becomes that of a play: all its lengths alike.
+struct Pace {
+    from_ms: u64,
+    to_ms: u64,
+}
+
+impl Pace {
+    /// At least a moment, for a fault of no length would be none.
+    fn length(&self, length_ms: u64) -> u64 {
+        self.moment(length_ms).max(1)
+    }
+
+    fn moment(&self, at_ms: u64) -> u64 {
+        let scaled = u128::from(at_ms) * u128::from(self.to_ms) / u128::from(self.from_ms.max(1));
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+
+    /// A fault of the provider or the platform in the play; nothing for all others.
+    fn fault(&self, planned: &Planned) -> Option<Planned> {
+        let hits = |hits: Hits| Hits { for_ms: self.length(hits.for_ms), ..hits };
+        let fault = match &planned.fault {
+            Fault::Provider { effect, hits: of } => {
+                let effect = match *effect {
+                    ProviderEffect::Slow { by_ms } => ProviderEffect::Slow { by_ms: self.length(by_ms) },
+                    ProviderEffect::Status { status, retry_after_ms } => {
+                        let retry_after_ms = retry_after_ms.map(|ms| self.length(ms));
+                        ProviderEffect::Status { status, retry_after_ms }
+                    }
+                    other => other,
+                };
+                Fault::Provider { effect, hits: hits(*of) }
+            }
+            Fault::Platform { effect, hits: of } => {
+                let effect = match *effect {
+                    PlatformEffect::Slow { by_ms } => PlatformEffect::Slow { by_ms: self.length(by_ms) },
+                    PlatformEffect::Late { by_ms } => PlatformEffect::Late { by_ms: self.length(by_ms) },
+                    other => other,
+                };
+                Fault::Platform { effect, hits: hits(*of) }
+            }
+            Fault::Actor { .. } | Fault::Disk { .. } | Fault::Clock { .. } | Fault::Crash { .. } => return None,
+        };
+        let number = FAULTS_FROM.saturating_add(planned.number);
+        Some(Planned { number, at_ms: self.moment(planned.at_ms), fault })
     }
 }
 
@@ -57,25 +115,21 @@ pub(super) fn stream(seed: u64, name: &str) -> Chance {
     World::simulated(seed, transport::unplugged()).chance(name)
 }
 
-/// Half of the kills come when their time has come, half at a point. Small passings come while the
-/// program recovers, large ones in the middle of its work.
-fn place(chance: &mut Chance, points: &[Point]) -> (Option<Point>, u32) {
+/// Half of the kills come when their time has come, half at a point.
+fn place(chance: &mut Chance, aims: &[Aim]) -> (Option<Point>, u32) {
     if chance.below(2) == 0 {
         return (None, 1);
     }
-    let place = usize::try_from(chance.below(points.len() as u64)).unwrap_or(0);
-    let point = points.get(place).copied().unwrap_or(Point::AppendBefore);
-    let nth_max = match point {
-        Point::AppendBefore | Point::AppendAfter | Point::SyncBefore | Point::SyncAfter => 30,
-        Point::CallBeforeSend | Point::CallAfterSend => 8,
-        Point::PostBeforeSend | Point::PostAfterSend => 2,
-        Point::AckBefore | Point::AckAfter => 3,
-    };
-    (Some(point), u32::try_from(1 + chance.below(nth_max)).unwrap_or(1))
+    let place = usize::try_from(chance.below(aims.len() as u64)).unwrap_or(0);
+    let Some(Aim { point, nth: (first, last) }) = aims.get(place).copied() else { return (None, 1) };
+    let passings = u64::from(last.saturating_sub(first)) + 1;
+    (Some(point), first.saturating_add(u32::try_from(chance.below(passings)).unwrap_or(0)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -125,12 +179,56 @@ mod tests {
 
     #[test]
     fn kills_aim_at_the_points_that_are_named() {
-        let points = vec![Point::PostAfterSend];
-        let plan = plan(&Kill9Options { points, ..Kill9Options::default() });
+        let aims = vec![Aim::from(Point::PostAfterSend)];
+        let plan = plan(&Kill9Options { aims, ..Kill9Options::default() });
         let hit = plan.faults.iter().map(|planned| match planned.fault {
             Fault::Crash { point, .. } => point,
             _ => panic!("{planned:?}"),
         });
         assert_eq!(hit.collect::<std::collections::BTreeSet<_>>(), [None, Some(Point::PostAfterSend)].into());
+    }
+
+    #[test]
+    fn faults_of_provider_and_platform_come_in_the_plays_own_time_whatever_the_kills() {
+        let text = "[experiment]\nname = 'x'\nmodes = ['kill9']\nduration = '2m'\nquiet = '1m'\n\
+                    [workload]\nruns = 1\narrival = '1/s'\n\
+                    [[fault]]\nkind = 'provider_status'\nstatus = 429\nretry_after = '5s'\nat = '30s..90s'\np = 0.3\n\
+                    [[fault]]\nkind = 'platform_late'\nby = '6s'\nat = '60s'\ncount = 2\n\
+                    [[fault]]\nkind = 'crash'\n";
+        let experiment = crate::experiment::read("x.toml", text).unwrap();
+        let faults = crate::plan::expand(&experiment, 1).faults;
+        let options = |cycles| Kill9Options {
+            cycles,
+            faults: faults.clone(),
+            duration: Duration::from_secs(120),
+            ..Kill9Options::default()
+        };
+        let others = |plan: &Plan| {
+            let no_kill = |planned: &&Planned| !matches!(planned.fault, Fault::Crash { .. });
+            plan.faults.iter().filter(no_kill).cloned().collect::<Vec<_>>()
+        };
+        let play = plan(&options(40));
+        let length = |ms: u64| ms * play.duration_ms / 120_000;
+        let [status, late] = &others(&play)[..] else { panic!("{:?}", play.faults) };
+        assert_eq!((status.at_ms, late.at_ms), (length(30_000), length(60_000)));
+        let effect = ProviderEffect::Status { status: 429, retry_after_ms: Some(length(5_000)) };
+        let hits = Hits { for_ms: length(60_000), p: 0.3, count_max: None };
+        assert_eq!(status.fault, Fault::Provider { effect, hits });
+        let hits = Hits { for_ms: length(60_000), p: 1.0, count_max: Some(2) };
+        assert_eq!(late.fault, Fault::Platform { effect: PlatformEffect::Late { by_ms: length(6_000) }, hits });
+        assert!(play.faults.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms));
+        let numbers = |plan: &Plan| others(plan).iter().map(|planned| planned.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&play), numbers(&plan(&options(10))), "by its number a fault has its chance");
+    }
+
+    #[test]
+    fn a_kill_at_a_point_comes_at_one_of_the_passings_that_are_named() {
+        let aims = vec![Aim { point: Point::SyncAfter, nth: (3, 5) }];
+        let plan = plan(&Kill9Options { aims, cycles: 100, ..Kill9Options::default() });
+        let passings = plan.faults.iter().filter_map(|planned| match planned.fault {
+            Fault::Crash { point: Some(_), nth, .. } => Some(nth),
+            _ => None,
+        });
+        assert_eq!(passings.collect::<std::collections::BTreeSet<_>>(), [3, 4, 5].into());
     }
 }

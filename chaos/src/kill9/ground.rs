@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Kill9Error, Yard};
 use crate::disk::take_down_stale;
-use crate::plan::{Approval, Platform, Workload};
+use crate::plan::{Approval, Plan, Platform, Workload};
 use crate::simulation::brief;
 
 /// The folder of the program's data.
@@ -64,6 +64,18 @@ impl<'a> Ground<'a> {
 
     pub(super) fn platform_ledger(&self) -> PathBuf {
         self.path("platform.jsonl")
+    }
+
+    /// Where provider and platform read what they are to do.
+    pub(super) fn plan(&self) -> PathBuf {
+        self.path("plan.json")
+    }
+
+    /// Writes what provider and platform read.
+    pub(super) fn lay_plan(&self, plan: &Plan) -> Result<(), Kill9Error> {
+        let text = serde_json::to_string(plan)
+            .map_err(|error| Kill9Error::File { path: self.plan(), source: error.into() })?;
+        self.write("plan.json", &text)
     }
 
     /// Writes everything that the program reads.

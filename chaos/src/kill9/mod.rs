@@ -13,6 +13,8 @@ pub(crate) mod ground;
 mod medium;
 mod play;
 mod process;
+mod replay;
+mod terms;
 pub(crate) mod witness;
 
 use std::path::PathBuf;
@@ -20,14 +22,65 @@ use std::time::Duration;
 
 use policies::money::Money;
 
+use crate::aims::{Invariant, Sometimes};
 use crate::disk::command::Deaf;
 use crate::fault::{Loss, Point};
 use crate::ledger::LedgerError;
-use crate::plan::{Approval, Platform};
+use crate::plan::{Approval, Planned, Platform};
 
 pub use course::plan;
 pub use medium::Medium;
 pub use play::{Played, play};
+
+/// What can be judged by what the client, the provider and the platform saw. Restarts, breakers, mailboxes
+/// and tasks are the program's own, and nobody here counts them.
+pub const INVARIANTS: [Invariant; 7] = [
+    Invariant::NoLostRun,
+    Invariant::NoDoublePost,
+    Invariant::NoBudgetOverrun,
+    Invariant::AcknowledgedSurvives,
+    Invariant::ResultsStable,
+    Invariant::RecoveryIdempotent,
+    Invariant::ApprovalFirst,
+];
+/// What shows to the three of them when it happens.
+pub const SOMETIMES: [Sometimes; 13] = [
+    Sometimes::RecoveredWithOpenIntent,
+    Sometimes::PostDeduplicated,
+    Sometimes::PostHeld,
+    Sometimes::Retried,
+    Sometimes::Crashed,
+    Sometimes::CrashedInRecovery,
+    Sometimes::RunRefused,
+    Sometimes::BudgetSpent,
+    Sometimes::ApprovalWaitedOverCrash,
+    Sometimes::ProviderFailed,
+    Sometimes::CallLost,
+    Sometimes::DeadLettered,
+    Sometimes::Replayed,
+];
+
+/// A point that kills aim at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aim {
+    /// The point.
+    pub point: Point,
+    /// The first and the last of its passings, counted from the program's start, that it may be.
+    pub nth: (u32, u32),
+}
+
+impl From<Point> for Aim {
+    /// Small passings come while the program recovers, large ones in the middle of its work.
+    fn from(point: Point) -> Self {
+        let last = match point {
+            Point::AppendBefore | Point::AppendAfter | Point::SyncBefore | Point::SyncAfter => 30,
+            Point::CallBeforeSend | Point::CallAfterSend => 8,
+            Point::PostBeforeSend | Point::PostAfterSend => 2,
+            Point::AckBefore | Point::AckAfter => 3,
+        };
+        Self { point, nth: (1, last) }
+    }
+}
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -40,8 +93,12 @@ pub struct Kill9Options {
     pub cycles: u32,
     /// How many runs are asked for.
     pub runs: u32,
-    /// The points that half of the kills aim at; all there are, without any.
-    pub points: Vec<Point>,
+    /// What half of the kills aim at; all points there are, without any.
+    pub aims: Vec<Aim>,
+    /// What provider and platform do meanwhile, each at its time within `duration`; other faults are passed over.
+    pub faults: Vec<Planned>,
+    /// How long the experiment is that the faults come from: in the play it lasts until the last kill.
+    pub duration: Duration,
     /// What becomes of that which was not synced, by chance at each kill; all is kept, without any.
     pub losses: Vec<Loss>,
     /// Who approves.
@@ -63,7 +120,9 @@ impl Default for Kill9Options {
             seed: 1,
             cycles: 50,
             runs: 50,
-            points: Vec::new(),
+            aims: Vec::new(),
+            faults: Vec::new(),
+            duration: Duration::from_secs(120),
             losses: Vec::new(),
             approval: Approval::Automatic,
             platform: Platform::Careful,
@@ -89,18 +148,12 @@ pub struct Yard {
     pub models: Option<PathBuf>,
     /// How long the provider thinks.
     pub provider_think: Duration,
-    /// Each n-th call is answered 429; 0 for none.
-    pub provider_refuse_every: u64,
     /// How long the platform takes over a post.
     pub platform_think: Duration,
-    /// The answer to each n-th post is lost; 0 for none.
-    pub platform_lose_every: u64,
-    /// Each n-th post is answered 503; 0 for none.
-    pub platform_refuse_every: u64,
 }
 
 impl Yard {
-    /// A yard in `folder`, with faults of provider and platform that come now and then.
+    /// A yard in `folder`, with a provider and a platform that take their time.
     #[must_use]
     pub fn new(folder: PathBuf, callboard: PathBuf, servers: PathBuf) -> Self {
         Self {
@@ -110,10 +163,7 @@ impl Yard {
             deaf_to: None,
             models: None,
             provider_think: Duration::from_millis(60),
-            provider_refuse_every: 11,
             platform_think: Duration::from_millis(40),
-            platform_lose_every: 5,
-            platform_refuse_every: 7,
         }
     }
 }

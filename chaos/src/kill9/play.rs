@@ -74,17 +74,20 @@ async fn play_on(
     told: &dyn Fn(usize),
 ) -> Result<History, Kill9Error> {
     let ground = Ground::new(yard);
+    ground.lay_plan(&plan)?;
     let provider = Helper::start(&yard.servers, &provider_arguments(yard, &ground)).await?;
     let platform = Helper::start(&yard.servers, &platform_arguments(yard, &ground, &plan)).await?;
     ground.lay(&plan.workload, &provider.url, &platform.url)?;
     let world = World::real(WorldOptions::default())?;
     let witness = Witness::new(world.clone());
     let client = Client::new(&plan, &witness, Manner::beside(ground.platform_ledger()));
-    let start_took = Duration::ZERO;
-    let mut game = Game { world, yard, ground, disk, witness: &witness, client, lives: 0, start_took };
-    let mut from_ms = 0;
-    for (nth, planned) in plan.faults.iter().enumerate() {
-        // What else there may be in a plan, only a simulation can do.
+    let (start_took, beside) = (Duration::ZERO, [provider, platform]);
+    let mut game = Game { world, yard, ground, disk, beside, witness: &witness, client, lives: 0, start_took };
+    let (mut from_ms, mut kills) = (0, 0);
+    // Until the program is ready for the first time.
+    game.go_by(&(0..0)).await?;
+    for planned in &plan.faults {
+        // Provider and platform do theirs by themselves, and all others only a simulation can do.
         let Fault::Crash { point, nth: passing, loss } = planned.fault else { continue };
         let mark = point.map(|point| Mark { point, nth: passing });
         let mut chance = stream(plan.seed, &format!("kill9/early/{}", planned.number));
@@ -95,7 +98,8 @@ async fn play_on(
             disk.cut(loss, plan.seed ^ u64::from(planned.number)).await?;
         }
         from_ms = planned.at_ms;
-        told(nth + 1);
+        kills += 1;
+        told(kills);
         if witness.is_broken() {
             break;
         }
@@ -103,7 +107,7 @@ async fn play_on(
     if !witness.is_broken() {
         game.rest(&plan).await?;
     }
-    drop((provider, platform));
+    drop(game);
     let ground = Ground::new(yard);
     let (calls, posts) = (ledger::read(&ground.provider_ledger())?, ledger::read(&ground.platform_ledger())?);
     let budget = ground::budget_of(&plan.workload)?;
@@ -112,9 +116,8 @@ async fn play_on(
 
 fn provider_arguments(yard: &Yard, ground: &Ground<'_>) -> Vec<String> {
     let ledger = ground.provider_ledger().display().to_string();
-    let numbers = [("--think-ms", millis(yard.provider_think)), ("--refuse-every", yard.provider_refuse_every)];
-    let numbers = numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]);
-    ["provider".to_owned(), "--ledger".to_owned(), ledger].into_iter().chain(numbers).collect()
+    let (plan, think) = (ground.plan().display().to_string(), millis(yard.provider_think).to_string());
+    ["provider", "--ledger", &ledger, "--plan", &plan, "--think-ms", &think].map(str::to_owned).to_vec()
 }
 
 fn platform_arguments(yard: &Yard, ground: &Ground<'_>, plan: &Plan) -> Vec<String> {
@@ -123,14 +126,8 @@ fn platform_arguments(yard: &Yard, ground: &Ground<'_>, plan: &Plan) -> Vec<Stri
         Platform::Careless => "--careless",
     };
     let ledger = ground.platform_ledger().display().to_string();
-    let numbers = [
-        ("--think-ms", millis(yard.platform_think)),
-        ("--lose-every", yard.platform_lose_every),
-        ("--refuse-every", yard.platform_refuse_every),
-    ];
-    let numbers = numbers.into_iter().flat_map(|(name, number)| [name.to_owned(), number.to_string()]);
-    let words = ["platform".to_owned(), kind.to_owned(), "--ledger".to_owned(), ledger];
-    words.into_iter().chain(numbers).collect()
+    let (faults, think) = (ground.plan().display().to_string(), millis(yard.platform_think).to_string());
+    ["platform", kind, "--ledger", &ledger, "--plan", &faults, "--think-ms", &think].map(str::to_owned).to_vec()
 }
 
 fn millis(span: Duration) -> u64 {
@@ -144,6 +141,8 @@ struct Game<'a> {
     ground: Ground<'a>,
     /// The disk under the data, if it is one that loses.
     disk: Option<&'a mut LosingDisk>,
+    /// The provider and the platform.
+    beside: [Helper; 2],
     witness: &'a Witness,
     client: Client<'a>,
     lives: u32,
@@ -164,6 +163,7 @@ impl Game<'_> {
         let mut server = Server::start(self.yard, &self.ground, mark)?;
         let death = match self.begin(&mut server, early).await {
             Beginning::Ready(api) => {
+                self.go_by(&span_ms).await?;
                 let life = Duration::from_millis(span_ms.end.saturating_sub(span_ms.start));
                 let life = if mark.is_some() { life.max(POINT_MAX) } else { life };
                 let (world, ready) = (self.world.clone(), self.world.elapsed());
@@ -180,6 +180,14 @@ impl Game<'_> {
             Beginning::Gone(death) => death,
         };
         Ok(death)
+    }
+
+    /// Lets this part of the plan's time go by for provider and platform.
+    async fn go_by(&mut self, span_ms: &Range<u64>) -> Result<(), Kill9Error> {
+        for server in &mut self.beside {
+            server.go_by(span_ms).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the program is ready, but no longer than `early`.
@@ -205,6 +213,8 @@ impl Game<'_> {
 
     /// After the last kill: nothing is done to the program any more, and everything must come to its end.
     async fn rest(&mut self, plan: &Plan) -> Result<(), Kill9Error> {
+        // What provider and platform were to do is over.
+        self.go_by(&(plan.duration_ms.saturating_add(1)..u64::MAX)).await?;
         let mut server = Server::start(self.yard, &self.ground, None)?;
         let api = match self.begin(&mut server, None).await {
             Beginning::Ready(api) => api,
@@ -231,7 +241,8 @@ impl Game<'_> {
             Some(Death::Crashed(_)) => {}
             Some(Death::Strange(why)) => self.witness.broke(why),
         }
-        // Tasks and orphans of another process cannot be counted from here.
+        // Tasks and orphans of another process cannot be counted from here, so the checkers that go by them
+        // are not asked.
         self.witness.see(Seen::Over { tasks: 0, unfinished: self.client.unfinished() as u64, orphans: 0 });
         Ok(())
     }

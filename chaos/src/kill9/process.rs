@@ -1,12 +1,13 @@
 //! The processes of a play. Invariant: none outlives the play, and one that is started is waited for.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use gateway::crash::{self, Mark, Point};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::ground::Ground;
 use super::{Kill9Error, Yard};
@@ -20,7 +21,9 @@ const STOP_MAX: Duration = Duration::from_secs(40);
 
 /// A server beside the program: the provider or the platform. It goes when this goes.
 pub(super) struct Helper {
+    program: PathBuf,
     _child: Child,
+    words: ChildStdin,
     pub(super) url: String,
 }
 
@@ -28,13 +31,22 @@ impl Helper {
     /// Starts the server and waits until it says where it listens.
     pub(super) async fn start(program: &Path, arguments: &[String]) -> Result<Self, Kill9Error> {
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let failed = |source| Kill9Error::Program { program: program.to_owned(), source };
         let mut child = command.spawn().map_err(failed)?;
         let silent = || Kill9Error::Silent(format!("{} {}", program.display(), arguments.join(" ")));
         let stdout = child.stdout.take().ok_or_else(silent)?;
+        let words = child.stdin.take().ok_or_else(silent)?;
         let line = BufReader::new(stdout).lines().next_line().await.map_err(failed)?;
-        Ok(Self { _child: child, url: line.ok_or_else(silent)?.trim().to_owned() })
+        let url = line.ok_or_else(silent)?.trim().to_owned();
+        Ok(Self { program: program.to_owned(), _child: child, words, url })
+    }
+
+    /// Says which part of the plan's time goes by from now on.
+    pub(super) async fn go_by(&mut self, span_ms: &Range<u64>) -> Result<(), Kill9Error> {
+        let line = format!("{}..{}\n", span_ms.start, span_ms.end);
+        let failed = |source| Kill9Error::Program { program: self.program.clone(), source };
+        self.words.write_all(line.as_bytes()).await.map_err(failed)
     }
 }
 

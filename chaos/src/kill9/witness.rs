@@ -71,7 +71,7 @@ impl Witness {
         }
         for line in posts {
             let at_us = self.since_beginning(Timestamp::from_micros(line.at_us));
-            seen.push(Sighting { at_us, what: posted(line.entry) });
+            seen.extend(posted(line.entry).map(|what| Sighting { at_us, what }));
         }
         seen.sort_by_key(|sighting| sighting.at_us);
         let broken = lock(&self.broken).take();
@@ -90,19 +90,23 @@ fn called(entry: provider::Entry, prices: &PriceTable) -> Result<Vec<Seen>, Kill
         provider::Entry::Refused { call, id, .. } => {
             vec![Seen::Called { call, content: id, model: None }, Seen::Failed { call }]
         }
-        // It was billed, and never answered.
-        provider::Entry::Halved { .. } => Vec::new(),
+        provider::Entry::Halved { call, .. } | provider::Entry::Spoiled { call } => vec![Seen::Failed { call }],
+        provider::Entry::Struck { number } => vec![Seen::Struck { number }],
     })
 }
 
-fn posted(entry: platform::Entry) -> Seen {
-    match entry {
+fn posted(entry: platform::Entry) -> Option<Seen> {
+    Some(match entry {
         platform::Entry::Posted { key, content, .. } => {
             let run = key.split('/').next().unwrap_or_default().to_owned();
             Seen::Posted { key, content, run }
         }
+        platform::Entry::Repeated { key } => Seen::Repeated { key },
         platform::Entry::LookedUp { key, found } => Seen::LookedUp { key, found },
-    }
+        platform::Entry::Struck { number } => Seen::Struck { number },
+        // What lands is told when it does.
+        platform::Entry::Coming { .. } => return None,
+    })
 }
 
 /// A panic elsewhere cannot leave what is seen half changed.

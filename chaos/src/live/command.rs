@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{INVARIANTS, LiveOptions, Played, SOMETIMES, play};
 use crate::experiment::{self, Experiment, Mode};
-use crate::report::{Heading, Report, Verdict, commit};
+use crate::report::{Heading, Report, Verdict, commit, svg};
 use crate::simulation::command::write;
 
 /// Where the reports go within the experiment's folder: not over those of the simulator.
@@ -70,8 +70,8 @@ pub(crate) async fn run(arguments: &LiveArguments) -> anyhow::Result<()> {
     let report = report(&experiment, &played, commit().await);
     let out = arguments.out.clone().unwrap_or_else(|| experiment.report.out.join(FOLDER));
     write(&experiment, &report, &out)?;
-    keep(&experiment, &played, &out)?;
-    tell(&experiment, &report);
+    keep(&played, &report, &out)?;
+    tell(&report);
     println!("{name}: {}; the report is in {}", report.outcome.name(), out.display());
     if let Some(why) = &played.aborted {
         anyhow::bail!("{why}; all faults are stopped");
@@ -94,17 +94,32 @@ fn report(experiment: &Experiment, played: &Played, commit: String) -> Report {
         sometimes,
         events_per_second: None,
     };
-    Report::of(heading, vec![verdict]).with_steady(played.steady.clone())
+    Report::of(heading, vec![verdict]).with_steady(played.steady.clone()).with_unjudged(unjudged(experiment))
 }
 
-/// The history, from which everything can be judged again.
-fn keep(experiment: &Experiment, played: &Played, out: &Path) -> anyhow::Result<()> {
-    let file = out.join(format!("{}-{}-history.json", experiment.name, played.history.plan.seed));
-    let text = serde_json::to_string(&played.history).context("the history cannot be written down")?;
-    std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))
+/// What the experiment names and no client sees.
+fn unjudged(experiment: &Experiment) -> Vec<String> {
+    let invariants = experiment.invariants.iter().filter(|one| !INVARIANTS.contains(one)).map(|one| one.name());
+    let sometimes = experiment.sometimes.iter().filter(|one| !SOMETIMES.contains(one)).map(|one| one.name());
+    invariants.chain(sometimes).map(str::to_owned).collect()
 }
 
-fn tell(experiment: &Experiment, report: &Report) {
+/// The history, from which everything can be judged again, and the time line of a play that did not pass.
+fn keep(played: &Played, report: &Report, out: &Path) -> anyhow::Result<()> {
+    let put = |kind: &str, text: &str| {
+        let (name, seed) = (&report.heading.experiment, played.history.plan.seed);
+        let file = out.join(format!("{name}-{seed}-{kind}"));
+        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))
+    };
+    put("history.json", &serde_json::to_string(&played.history).context("the history cannot be written down")?)?;
+    if !report.passed() {
+        let violations: Vec<_> = report.verdicts.iter().flat_map(|verdict| verdict.violations.clone()).collect();
+        put("timeline.svg", &svg(&played.history, &violations))?;
+    }
+    Ok(())
+}
+
+fn tell(report: &Report) {
     let figure = |value: Option<f64>| value.map_or_else(|| "no data".to_owned(), |value| format!("{value:.2}"));
     println!("{:<24} {:>10} {:>10} {:>10}", "", "before", "during", "after");
     for line in &report.steady {
@@ -121,15 +136,9 @@ fn tell(experiment: &Experiment, report: &Report) {
     for line in &report.sometimes {
         println!("  {:<28} {}", line.sometimes.name(), if line.seeds > 0 { "happened" } else { "NEVER" });
     }
-    let unjudged = |names: Vec<&str>, what: &str| {
-        if !names.is_empty() {
-            println!("{what} to be seen by a client: {}", names.join(", "));
-        }
-    };
-    let invariants = experiment.invariants.iter().filter(|one| !INVARIANTS.contains(one)).map(|one| one.name());
-    unjudged(invariants.collect(), "not judged, since it is not");
-    let sometimes = experiment.sometimes.iter().filter(|one| !SOMETIMES.contains(one)).map(|one| one.name());
-    unjudged(sometimes.collect(), "not asked, since it is not");
+    if !report.unjudged.is_empty() {
+        println!("not judged, since a client does not see it: {}", report.unjudged.join(", "));
+    }
     for violation in report.verdicts.iter().flat_map(|verdict| &verdict.violations) {
         println!("{violation}");
     }
@@ -172,6 +181,20 @@ mod tests {
         assert_eq!(report.heading.sometimes, [Sometimes::BreakerOpened]);
         assert_eq!(report.heading.invariants.len(), INVARIANTS.len());
         assert!(report.heading.invariants.contains(&Invariant::NoLostRun));
+        assert!(report.unjudged.iter().any(|name| name == "breaker_legal"), "{:?}", report.unjudged);
+    }
+
+    #[test]
+    fn the_time_line_of_a_play_that_did_not_pass_is_drawn() {
+        for (holds, is_open) in [(true, true), (false, true), (true, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (experiment, played) = played(holds, is_open);
+            let report = report(&experiment, &played, "abc".to_owned());
+            keep(&played, &report, folder.path()).unwrap();
+            assert!(folder.path().join("provider-storm-1-history.json").exists());
+            let picture = std::fs::read_to_string(folder.path().join("provider-storm-1-timeline.svg"));
+            assert_eq!(picture.is_ok_and(|picture| picture.contains("<svg")), !(holds && is_open));
+        }
     }
 
     #[test]

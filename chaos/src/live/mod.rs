@@ -9,10 +9,8 @@
 
 pub mod command;
 mod course;
-mod meter;
 mod operator;
 mod play;
-mod steady;
 mod watch;
 
 use std::time::Duration;

@@ -12,9 +12,7 @@ use actors::world::{World, WorldOptions};
 use agents::secret::Secret;
 
 use super::course::{Due, course};
-use super::meter::{Meter, Reading, millis};
 use super::operator::Operator;
-use super::steady::{self, Parts};
 use super::watch::{Tally, Watch, counted, ends};
 use super::{LOOK_EVERY, LiveError};
 use crate::experiment::{Abort, Experiment};
@@ -25,6 +23,8 @@ use crate::kill9::ground::budget_of;
 use crate::kill9::witness::Witness;
 use crate::plan::{Plan, expand};
 use crate::report::SteadyLine;
+use crate::steady::meter::{Meter, Reading, millis};
+use crate::steady::{self, Parts};
 
 /// For so long the server is looked at when the last fault is over, at least: else there would be
 /// nothing to measure after it.
@@ -161,7 +161,7 @@ impl<'a> Game<'a> {
         // Tasks and orphans of another process cannot be counted from here.
         self.witness.see(Seen::Over { tasks: 0, unfinished: client.unfinished() as u64, orphans: 0 });
         drop(client);
-        let steady = steady::lines(self.experiment, &self.meter.borrow(), self.parts());
+        let steady = steady::lines(&self.experiment.steady, &self.meter.borrow(), self.parts());
         let budget = budget_of(&self.plan.workload)?;
         let history = self.witness.close(self.plan.clone(), budget, Vec::new(), Vec::new())?;
         Ok(Played { history, steady, aborted: self.aborted.into_inner() })

@@ -16,6 +16,8 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::fault::PlatformEffect;
+use crate::forecast::Forecast;
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::plan::Platform;
 
@@ -33,6 +35,8 @@ pub struct Options {
     pub lose_every: u64,
     /// Every n-th post is answered 503, and not taken; 0 for none.
     pub refuse_every: u64,
+    /// The faults of a plan.
+    pub forecast: Option<Forecast>,
 }
 
 /// One line of the platform's ledger.
@@ -47,6 +51,21 @@ pub enum Entry {
         content: String,
         /// The platform's name for it.
         id: String,
+    },
+    /// A post came again with a key that is out, and was taken for the first.
+    Repeated {
+        /// The key.
+        key: String,
+    },
+    /// A post is on its way and lands later; whoever sent it was told nothing.
+    Coming {
+        /// The key that it comes with.
+        key: String,
+    },
+    /// A fault of the plan hit a post.
+    Struck {
+        /// Its number in the plan.
+        number: u32,
     },
     /// Somebody asked for a key.
     LookedUp {
@@ -134,16 +153,31 @@ async fn publish(State(board): State<Board>, headers: HeaderMap, body: Bytes) ->
         Ok(sent) => sent,
         Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
+    let effect = match board.struck(&key) {
+        Ok(effect) => effect,
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    };
+    let later = match effect {
+        Some(PlatformEffect::Status { status }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            return (status, "not now").into_response();
+        }
+        Some(PlatformEffect::Reset) => break_off(),
+        Some(PlatformEffect::Slow { by_ms } | PlatformEffect::Late { by_ms }) => Duration::from_millis(by_ms),
+        Some(PlatformEffect::Lost) | None => Duration::ZERO,
+    };
     // In a task of its own: a post that is on its way lands, though its sender has died.
     let taker = board.clone();
     let taking = board.0.world.spawn("platform.take", async move {
-        tokio::time::sleep(taker.0.options.think / 2).await;
+        tokio::time::sleep(taker.0.options.think / 2 + later).await;
         taker.take(key, &sent)
     });
+    if matches!(effect, Some(PlatformEffect::Late { .. })) {
+        break_off()
+    }
     let taken = taking.await;
-    if is_nth(board.0.options.lose_every) {
-        // Unwinding ends the connection before anything of an answer is written.
-        std::panic::resume_unwind(Box::new("the connection is dropped"));
+    if is_nth(board.0.options.lose_every) || effect == Some(PlatformEffect::Lost) {
+        break_off()
     }
     tokio::time::sleep(board.0.options.think / 2).await;
     match taken {
@@ -153,13 +187,31 @@ async fn publish(State(board): State<Board>, headers: HeaderMap, body: Bytes) ->
     }
 }
 
+/// Ends the connection before anything of an answer is written.
+fn break_off<T>() -> T {
+    std::panic::resume_unwind(Box::new("the connection is dropped"))
+}
+
 impl Board {
+    /// What the plan has for the post of this key, taken down.
+    fn struck(&self, key: &str) -> Result<Option<PlatformEffect>, LedgerError> {
+        let Some((number, effect)) = self.0.options.forecast.as_ref().and_then(Forecast::platform) else {
+            return Ok(None);
+        };
+        self.0.ledger.write(Entry::Struck { number })?;
+        if matches!(effect, PlatformEffect::Late { .. }) {
+            self.0.ledger.write(Entry::Coming { key: key.to_owned() })?;
+        }
+        Ok(Some(effect))
+    }
+
     /// Takes the post, or finds that it is there already.
     fn take(&self, key: String, sent: &Sent) -> Result<(StatusCode, String), LedgerError> {
         let mut shelf = self.0.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         if self.0.options.kind == Platform::Careful
             && let Some(id) = shelf.by_key.get(&key)
         {
+            self.0.ledger.write(Entry::Repeated { key: key.clone() })?;
             return Ok((StatusCode::CONFLICT, id.clone()));
         }
         let id = format!("post-{}", shelf.posts + 1);

@@ -9,8 +9,10 @@ use policies::failure::FailureClass;
 use policies::instant::Timestamp;
 
 use super::*;
+use crate::experiment::read;
+use crate::forecast::Forecast;
 use crate::ledger;
-use crate::plan::Platform;
+use crate::plan::{Platform, expand};
 
 struct Ground {
     _folder: tempfile::TempDir,
@@ -48,7 +50,7 @@ fn posted(ground: &Ground) -> Vec<String> {
     let lines = ledger::read::<Entry>(&ground.ledger).unwrap();
     let keys = lines.into_iter().filter_map(|line| match line.entry {
         Entry::Posted { key, .. } => Some(key),
-        Entry::LookedUp { .. } => None,
+        _ => None,
     });
     keys.collect()
 }
@@ -105,4 +107,31 @@ async fn a_platform_goes_on_with_its_ledger() {
     let publisher = WebhookPublisher::new(options, world.http()).unwrap();
     assert_eq!(publisher.publish(post("a")).await.unwrap().remote_id, "post-1");
     assert_eq!(publisher.publish(post("b")).await.unwrap().remote_id, "post-2");
+}
+
+#[tokio::test]
+async fn a_post_meets_what_the_plan_has_for_it() {
+    let head = "[experiment]\nname = 'x'\nduration = '1m'\nquiet = '1m'\n[workload]\nruns = 1\narrival = '1/s'\n";
+    let kinds = ["status'\nstatus = 503\ntarget = 'platform/*", "reset", "lost", "late'\nby = '30ms"];
+    let faults = kinds.map(|kind| format!("[[fault]]\nkind = 'platform_{kind}'\ncount = 1\n")).concat();
+    let plan = expand(&read("x.toml", &format!("{head}{faults}")).unwrap(), 1);
+    let forecast = Forecast::new(&plan, World::real(WorldOptions::default()).unwrap());
+    let ground = ground(Options { forecast: Some(forecast), ..Options::default() }).await;
+    for key in ["refused", "reset", "lost", "late"] {
+        ground.publisher.publish(post(key)).await.unwrap_err();
+    }
+    let first = ground.publisher.publish(post("well")).await.unwrap();
+    while !posted(&ground).contains(&"late".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    let mut keys = posted(&ground);
+    keys.sort();
+    assert_eq!(keys, ["late", "lost", "well"]);
+    assert_eq!(ground.publisher.publish(post("well")).await.unwrap(), first);
+    let entries = ledger::read::<Entry>(&ground.ledger).unwrap().into_iter().map(|line| line.entry);
+    let entries: Vec<_> = entries.collect();
+    let struck = entries.iter().filter(|entry| matches!(entry, Entry::Struck { .. })).count();
+    assert_eq!(struck, 4);
+    assert!(entries.contains(&Entry::Coming { key: "late".to_owned() }));
+    assert!(entries.contains(&Entry::Repeated { key: "well".to_owned() }));
 }

@@ -10,9 +10,11 @@ use actors::world::{World, WorldOptions};
 use anyhow::Context;
 use clap::Parser;
 use gateway::http::at_once;
+use tokio::io::BufReader;
 
 use super::server::{Options, Prices, app};
 use super::storm::Storm;
+use crate::forecast::Forecast;
 use crate::ledger::Ledger;
 
 /// A model server that speaks chat completions and Anthropic's Messages, answers from a
@@ -42,6 +44,10 @@ pub struct ProviderArguments {
     /// reply and silence, 10 half a reply and a broken connection
     #[arg(long, value_name = "SEED")]
     storm: Option<u64>,
+    /// Do to calls what this plan has for a provider. Its time begins at the start; a line `FROM..UNTIL` on the
+    /// standard input, in milliseconds, says which part of it goes by from then on
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Billionths of a dollar billed for each token read
     #[arg(long, default_value_t = 0, value_name = "NANODOLLARS")]
     input_price: u64,
@@ -66,21 +72,30 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// When the ledger cannot be opened, or the address cannot be listened on.
 pub fn serve(arguments: &ProviderArguments) -> anyhow::Result<()> {
-    let options = Options {
-        think: Duration::from_millis(arguments.think_ms),
-        refuse_every: arguments.refuse_every,
-        down_while: arguments.down_while.clone(),
-        key_file: arguments.key_file.clone(),
-        storm: arguments.storm.map(Storm),
-        prices: Prices { input: arguments.input_price, output: arguments.output_price },
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let ledger = Ledger::open(&arguments.ledger, World::real(WorldOptions::default())?)?;
+    let served = runtime.block_on(async {
+        let world = World::real(WorldOptions::default())?;
+        let forecast = arguments.plan.as_ref().map(|plan| Forecast::load(plan, world.clone())).transpose()?;
+        if let Some(forecast) = forecast.clone() {
+            world.spawn("provider.forecast", forecast.listen(BufReader::new(tokio::io::stdin())));
+        }
+        let options = Options {
+            think: Duration::from_millis(arguments.think_ms),
+            refuse_every: arguments.refuse_every,
+            down_while: arguments.down_while.clone(),
+            key_file: arguments.key_file.clone(),
+            storm: arguments.storm.map(Storm),
+            forecast,
+            prices: Prices { input: arguments.input_price, output: arguments.output_price },
+        };
+        let ledger = Ledger::open(&arguments.ledger, world)?;
         let listener = tokio::net::TcpListener::bind(arguments.listen)
             .await
             .with_context(|| format!("cannot listen on {}", arguments.listen))?;
         println!("http://{}/v1", listener.local_addr()?);
         axum::serve(at_once(listener), app(options, ledger)).await.context("the server ended")
-    })
+    });
+    // A read of the standard input may be under way, and would be waited for.
+    runtime.shutdown_background();
+    served
 }

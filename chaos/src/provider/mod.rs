@@ -9,6 +9,9 @@ mod script;
 mod server;
 mod storm;
 
+#[cfg(test)]
+mod tests;
+
 pub use command::{ProviderArguments, main, serve};
 pub use script::{Reply, reply};
 pub use server::{Entry, Options, Prices, app, read};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{Stream, StreamExt};
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use super::anthropic;
 use super::script::{Reply, reply};
 use super::storm::{Storm, Weather};
+use crate::fault::ProviderEffect;
+use crate::forecast::Forecast;
 use crate::ledger::{self, Ledger, LedgerError};
 
 /// The status of a provider that has too much to do; it has no name of its own.
@@ -36,6 +38,8 @@ pub struct Options {
     pub key_file: Option<PathBuf>,
     /// What becomes of calls beside that.
     pub storm: Option<Storm>,
+    /// The faults of a plan.
+    pub forecast: Option<Forecast>,
     /// What tokens cost.
     pub prices: Prices,
 }
@@ -108,9 +112,19 @@ pub enum Entry {
         call: u64,
         /// The request's name.
         id: String,
-        /// With which status.
+        /// With which status; 0 when the connection was broken instead.
         #[serde(default)]
         status: u16,
+    },
+    /// What was on its way was no answer to anything.
+    Spoiled {
+        /// The server's number for the call.
+        call: u64,
+    },
+    /// A fault of the plan hit a call.
+    Struck {
+        /// Its number in the plan.
+        number: u32,
     },
     /// Half a reply is on its way, and no more will be.
     Halved {
@@ -168,13 +182,42 @@ impl Server {
         })
     }
 
+    /// What a fault of the plan does to a call instead of serving it; the fault, where it serves it.
+    fn foreseen(&self, call: u64, id: &str, shape: Shape) -> Result<Foreseen, LedgerError> {
+        let Some((number, effect)) = self.options.forecast.as_ref().and_then(Forecast::provider) else {
+            return Ok(Foreseen::Served(None));
+        };
+        self.ledger.write(Entry::Struck { number })?;
+        let refused = |status| self.ledger.write(Entry::Refused { call, id: id.to_owned(), status });
+        match effect {
+            ProviderEffect::Status { status, retry_after_ms } => {
+                refused(status)?;
+                Ok(Foreseen::Refused(refusal(status, retry_after_ms, shape)))
+            }
+            ProviderEffect::Reset => {
+                refused(0)?;
+                break_off()
+            }
+            effect => Ok(Foreseen::Served(Some(effect))),
+        }
+    }
+
     async fn answer(&self, headers: &HeaderMap, body: &Bytes, shape: Shape) -> Result<Response, LedgerError> {
         let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let weather = self.options.storm.map_or(Weather::Fine, |storm| storm.over(call));
+        let mut weather = self.options.storm.map_or(Weather::Fine, |storm| storm.over(call));
         let reply = reply(body);
         if let Some(refusal) = self.refusal(call, weather, headers, shape) {
             self.ledger.write(Entry::Refused { call, id: reply.id, status: refusal.status().as_u16() })?;
             return Ok(refusal);
+        }
+        let effect = match self.foreseen(call, &reply.id, shape)? {
+            Foreseen::Refused(refusal) => return Ok(refusal),
+            Foreseen::Served(effect) => effect,
+        };
+        match effect {
+            Some(ProviderEffect::Stall) => weather = Weather::Stalled,
+            Some(ProviderEffect::Cut) => weather = Weather::Cut,
+            _ => {}
         }
         let Prices { input, output } = self.options.prices;
         self.ledger.write(Entry::Served {
@@ -184,18 +227,50 @@ impl Server {
             completion_tokens: reply.completion_tokens,
             billed: reply.prompt_tokens * input + reply.completion_tokens * output,
         })?;
-        tokio::time::sleep(self.options.think).await;
+        let later = if let Some(ProviderEffect::Slow { by_ms }) = effect { by_ms } else { 0 };
+        tokio::time::sleep(self.options.think + Duration::from_millis(later)).await;
         // It is dropped at the sleep above when whoever asked has gone.
         if matches!(weather, Weather::Stalled | Weather::Cut) {
             let cut = weather == Weather::Cut;
             self.ledger.write(Entry::Halved { call, cut })?;
             return Ok(halved(shape.events(&reply), cut));
         }
+        let said = match effect {
+            Some(ProviderEffect::Lost) => std::future::pending().await,
+            Some(ProviderEffect::Garbage) => {
+                self.ledger.write(Entry::Spoiled { call })?;
+                return Ok("<html>it is not what you asked for</html>".into_response());
+            }
+            Some(ProviderEffect::Wrong) => Reply { text: "I cannot say.".to_owned(), ..reply },
+            _ => reply,
+        };
         self.ledger.write(Entry::Answered { call })?;
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let is_streamed = request["stream"] == json!(true);
-        Ok(if is_streamed { streamed(shape.events(&reply)) } else { axum::Json(shape.whole(&reply)).into_response() })
+        Ok(if is_streamed { streamed(shape.events(&said)) } else { axum::Json(shape.whole(&said)).into_response() })
     }
+}
+
+/// What the plan has for a call.
+enum Foreseen {
+    /// It is answered with this, and costs nothing.
+    Refused(Response),
+    /// It is served, well or not.
+    Served(Option<ProviderEffect>),
+}
+
+/// Ends the connection before anything of an answer is written.
+fn break_off<T>() -> T {
+    std::panic::resume_unwind(Box::new("the connection is dropped"))
+}
+
+fn refusal(status: u16, retry_after_ms: Option<u64>, shape: Shape) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, shape.error("refused", "not now")).into_response();
+    if let Some(ms) = retry_after_ms {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    response
 }
 
 /// The server's routes.

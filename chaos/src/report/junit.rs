@@ -28,6 +28,7 @@ pub fn junit(report: &Report) -> String {
     cases.extend(report.checkers.iter().map(|line| checker(report, line)));
     cases.extend(report.sometimes.iter().map(|line| sometimes(report, line)));
     cases.extend(report.steady.iter().filter(|line| line.wanted.is_some()).map(steady));
+    cases.extend(unsteady(report));
     let failures = cases.iter().filter(|case| case.failure.is_some()).count();
     let (name, tests) = (escape(&report.heading.experiment), cases.len());
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"0\"");
@@ -109,6 +110,17 @@ fn steady(line: &SteadyLine) -> Case {
         text: format!("before {:?}, during {:?}, after {:?}", line.before, line.during, line.after),
     });
     Case { name: format!("steady.{}", line.probe.name()), failure }
+}
+
+/// Seeds of which a part of the steady state did not hold; no case where there are none.
+fn unsteady(report: &Report) -> Option<Case> {
+    let all =
+        report.verdicts.iter().flat_map(|verdict| verdict.unsteady.iter().map(move |words| (verdict.seed, words)));
+    let lines: Vec<_> = all.map(|(seed, words)| format!("seed {seed}: {words}")).collect();
+    (!lines.is_empty()).then(|| {
+        let message = format!("{} probes did not hold", lines.len());
+        Case { name: "steady".to_owned(), failure: Some(Failure { kind: "unsteady", message, text: told(&lines) }) }
+    })
 }
 
 fn told(lines: &[String]) -> String {

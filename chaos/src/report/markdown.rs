@@ -51,6 +51,9 @@ fn figures(text: &mut String, report: &Report) {
         let _ = writeln!(text, "| file system | {} |", cell(file_system));
     }
     let _ = writeln!(text, "| commit | {} |", cell(&report.heading.commit));
+    if !report.unjudged.is_empty() {
+        let _ = writeln!(text, "| not judged | {} |", cell(&report.unjudged.join(", ")));
+    }
     let first = report.verdicts.first().map_or(0, |verdict| verdict.seed);
     let last = report.verdicts.last().map_or(0, |verdict| verdict.seed);
     let _ = writeln!(text, "| seeds | {}, from {first} to {last} |", report.seeds);
@@ -107,6 +110,9 @@ fn failure(text: &mut String, verdict: &Verdict) {
     }
     if let Some(first) = &verdict.diverged {
         let _ = writeln!(text, "  - it did not replay: {}", cell(first));
+    }
+    for probe in &verdict.unsteady {
+        let _ = writeln!(text, "  - unsteady: {}", cell(probe));
     }
     for violation in verdict.violations.iter().take(TOLD_MAX) {
         let _ = writeln!(text, "  - {}", cell(&violation.to_string()));

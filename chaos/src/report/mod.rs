@@ -67,6 +67,9 @@ pub struct Report {
     /// What the probes measured, where somebody did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steady: Vec<SteadyLine>,
+    /// What the experiment names and this runner cannot judge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unjudged: Vec<String>,
     /// What was found with each seed.
     pub verdicts: Vec<Verdict>,
 }
@@ -171,6 +174,7 @@ impl Report {
             faults: fault_lines(&verdicts),
             outages: Outages::of(verdicts.iter().flat_map(|verdict| verdict.outages_us.iter().copied()).collect()),
             steady: Vec::new(),
+            unjudged: Vec::new(),
             heading,
             verdicts,
         }
@@ -181,6 +185,12 @@ impl Report {
     pub fn with_steady(self, steady: Vec<SteadyLine>) -> Self {
         let holds = steady.iter().all(|line| line.holds);
         Self { outcome: if holds { self.outcome } else { Outcome::Failed }, steady, ..self }
+    }
+
+    /// The same, with what could not be judged.
+    #[must_use]
+    pub fn with_unjudged(self, unjudged: Vec<String>) -> Self {
+        Self { unjudged, ..self }
     }
 
     /// Whether everything was shown that was to be shown.

@@ -154,3 +154,21 @@ fn a_report_says_what_the_data_lay_on_where_it_was_real() {
     assert!(markdown(&report).contains("a missing sync cannot show; no /dev/fuse |"));
     assert!(report.json().unwrap().contains("a missing sync cannot show; no /dev/fuse\""));
 }
+
+#[test]
+fn a_seed_that_is_not_steady_fails_in_every_form() {
+    let mut verdicts = verdicts();
+    verdicts[3].unsteady = vec!["`ready` must be at least 1, after".to_owned()];
+    let report = Report::of(heading(&[]), verdicts);
+    assert_eq!(report.outcome, Outcome::Failed);
+    assert!(markdown(&report).contains("- seed 3\n  - unsteady: `ready` must be at least 1, after"));
+    let junit = junit(&report);
+    assert!(junit.contains("name=\"steady\"") && junit.contains("seed 3: `ready`"), "{junit}");
+    assert_well_formed(&junit);
+}
+
+#[test]
+fn what_was_not_judged_is_named() {
+    let report = Report::of(heading(&[]), verdicts()).with_unjudged(vec!["bounded".to_owned(), "restarted".to_owned()]);
+    assert!(markdown(&report).contains("| not judged | bounded, restarted |"));
+}

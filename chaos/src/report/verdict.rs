@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outage::outages_us;
 use crate::aims::{Invariant, Sometimes};
-use crate::checkers::{Violation, check_all, reached};
+use crate::checkers::{Violation, check_all, reached, unsteady};
+use crate::experiment::Steady;
 use crate::fault::{ActorEffect, DiskEffect, Fault, PlatformEffect, ProviderEffect};
 use crate::history::{History, Seen};
 
@@ -31,6 +32,9 @@ pub struct Verdict {
     pub counts: BTreeMap<Invariant, u64>,
     /// The first [`VIOLATIONS_MAX`] violations, by time.
     pub violations: Vec<Violation>,
+    /// Each part of the steady state that did not hold, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsteady: Vec<String>,
     /// Which of those things happened that had to.
     pub reached: Vec<Sometimes>,
     /// How many faults of each kind were planned.
@@ -73,6 +77,7 @@ impl Verdict {
             unplayed: None,
             counts,
             violations,
+            unsteady: Vec::new(),
             reached: sometimes.iter().copied().filter(|one| reached(*one, history)).collect(),
             planned,
             struck: struck(history),
@@ -90,6 +95,7 @@ impl Verdict {
             unplayed: Some(why),
             counts: BTreeMap::new(),
             violations: Vec::new(),
+            unsteady: Vec::new(),
             reached: Vec::new(),
             planned: BTreeMap::new(),
             struck: Vec::new(),
@@ -97,10 +103,16 @@ impl Verdict {
         }
     }
 
+    /// The same, with the parts of the steady state that are named here.
+    #[must_use]
+    pub fn with_steady(self, steady: &[Steady], history: &History) -> Self {
+        Self { unsteady: unsteady(steady, history), ..self }
+    }
+
     /// Whether the seed shows that something is wrong.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        !self.counts.is_empty() || self.apart().is_some()
+        !self.counts.is_empty() || !self.unsteady.is_empty() || self.apart().is_some()
     }
 
     /// Why its play cannot be given again, if it cannot.

@@ -12,7 +12,8 @@ use super::command::{put, read};
 use super::sabotage::Sabotage;
 use super::{Made, Played, play};
 use crate::aims::{Invariant, Sometimes};
-use crate::checkers::check_all;
+use crate::checkers::{check_all, unsteady};
+use crate::experiment::Steady;
 use crate::plan::{self, Plan, Saved, expand};
 use crate::report::{Verdict, svg};
 
@@ -72,9 +73,9 @@ pub(super) fn read_plan(file: &Path) -> anyhow::Result<Saved> {
 /// When the experiment or a plan cannot be read, or a play cannot be made.
 pub(crate) fn act(arguments: &ActArguments) -> anyhow::Result<()> {
     let mut taken_us = 0;
-    let mut tell = |plan: &Plan, invariants: &[Invariant], sometimes: &[Sometimes]| {
+    let mut tell = |plan: &Plan, invariants: &[Invariant], sometimes: &[Sometimes], steady: &[Steady]| {
         let played = play(plan, Made { lines: arguments.lines.is_some(), sabotage: arguments.sabotage })?;
-        let verdict = Verdict::of(&played.history, invariants, sometimes);
+        let verdict = Verdict::of(&played.history, invariants, sometimes).with_steady(steady, &played.history);
         keep(arguments, &played, &verdict)?;
         let Played { events, elapsed_ms, lives, trace, .. } = played;
         let verdict = Verdict { trace: Some(trace), ..verdict };
@@ -84,14 +85,14 @@ pub(crate) fn act(arguments: &ActArguments) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     for plan in &arguments.plan {
-        tell(&read_plan(plan)?.plan, &Invariant::ALL, &Sometimes::ALL)?;
+        tell(&read_plan(plan)?.plan, &Invariant::ALL, &Sometimes::ALL, &[])?;
     }
     if arguments.plan.is_empty() {
         let experiment = read(arguments.experiment.as_deref())?;
         let invariants: Vec<_> = experiment.invariants.iter().copied().collect();
         let sometimes: Vec<_> = experiment.sometimes.iter().copied().collect();
         for seed in &arguments.seed {
-            tell(&expand(&experiment, *seed), &invariants, &sometimes)?;
+            tell(&expand(&experiment, *seed), &invariants, &sometimes, &experiment.steady)?;
         }
     }
     Ok(())
@@ -133,11 +134,12 @@ fn cpu_us() -> u64 {
 /// When something is wrong with it.
 pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let is_plan = arguments.file.extension().is_some_and(|kind| kind == "json");
-    let (plan, invariants) = if is_plan {
-        (read_plan(&arguments.file)?.plan, Invariant::ALL.to_vec())
+    let (plan, invariants, steady) = if is_plan {
+        (read_plan(&arguments.file)?.plan, Invariant::ALL.to_vec(), Vec::new())
     } else {
         let experiment = read(Some(&arguments.file))?;
-        (expand(&experiment, arguments.seed), experiment.invariants.iter().copied().collect())
+        let invariants = experiment.invariants.iter().copied().collect();
+        (expand(&experiment, arguments.seed), invariants, experiment.steady)
     };
     say_nothing_of_planned_panics();
     let played = play(&plan, Made::default())?;
@@ -152,8 +154,13 @@ pub(crate) fn replay(arguments: &ReplayArguments) -> anyhow::Result<()> {
     for violation in &violations {
         println!("{}: {}", violation.invariant.name(), violation.message);
     }
+    let unsteady = unsteady(&steady, &played.history);
+    for probe in &unsteady {
+        println!("unsteady: {probe}");
+    }
     println!("trace {}", played.trace);
     anyhow::ensure!(violations.is_empty(), "{} violations", violations.len());
+    anyhow::ensure!(unsteady.is_empty(), "{} probes did not hold", unsteady.len());
     Ok(())
 }
 

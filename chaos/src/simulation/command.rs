@@ -168,7 +168,7 @@ fn worst(verdict: &Verdict) -> String {
         return format!("did not replay: {diverged}");
     }
     verdict.violations.first().map_or_else(
-        || "failed".to_owned(),
+        || verdict.unsteady.first().cloned().unwrap_or_else(|| "failed".to_owned()),
         |violation| format!("{}: {}", violation.invariant.name(), violation.message),
     )
 }
@@ -230,6 +230,7 @@ async fn draw(campaign: &Campaign, file: Option<&Path>, report: &Report, out: &P
 pub(crate) async fn regressions(arguments: &RegressionsArguments) -> anyhow::Result<()> {
     let asks: Vec<Ask> = files(&arguments.folder, "json")?.into_iter().map(Ask::Plan).collect();
     let count = asks.len();
+    anyhow::ensure!(count > 0, "{} holds no plan (.json), so nothing was played", arguments.folder.display());
     let mut failed = 0;
     campaign(arguments.processes)?
         .run(asks, |ask, told| {

@@ -17,7 +17,7 @@ mod play;
 mod sabotage;
 mod scene;
 pub(crate) mod smaller;
-mod weather;
+pub(crate) mod weather;
 
 pub use campaign::{Ask, Campaign, CampaignError, Told};
 pub use parts::{Letters, PartsError, brief, parts, provider};

@@ -10,7 +10,7 @@ use crate::fault::{ActorEffect, Fault, Hits, Loss, PlatformEffect, Point, Provid
 use crate::plan::{Plan, Planned};
 
 /// All faults of one play.
-pub(super) struct Weather {
+pub(crate) struct Weather {
     fronts: Vec<Front>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Due {
 }
 
 impl Weather {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let front = |planned: &Planned| Front {
             planned: planned.clone(),
             chance: Chance::derived(plan.seed, "fault", u64::from(planned.number)),
@@ -43,7 +43,7 @@ impl Weather {
     }
 
     /// What a call to the provider runs into now.
-    pub(super) fn provider(&mut self, now: Duration) -> Option<(u32, ProviderEffect)> {
+    pub(crate) fn provider(&mut self, now: Duration) -> Option<(u32, ProviderEffect)> {
         self.fronts.iter_mut().find_map(|front| match front.planned.fault {
             Fault::Provider { effect, hits } => front.hits(hits, now).then_some((front.planned.number, effect)),
             _ => None,
@@ -51,7 +51,7 @@ impl Weather {
     }
 
     /// What a request to the platform runs into now.
-    pub(super) fn platform(&mut self, now: Duration) -> Option<(u32, PlatformEffect)> {
+    pub(crate) fn platform(&mut self, now: Duration) -> Option<(u32, PlatformEffect)> {
         self.fronts.iter_mut().find_map(|front| match front.planned.fault {
             Fault::Platform { effect, hits } => front.hits(hits, now).then_some((front.planned.number, effect)),
             _ => None,

@@ -11,6 +11,8 @@ use policies::span::Span;
 use policies::tokens::Usage;
 
 use super::*;
+use crate::aims::{Invariant, Sometimes};
+use crate::checkers::{check, reached};
 use crate::history::{History, Sighting};
 use crate::kill9::{Kill9Options, plan};
 use crate::ledger::Ledger;
@@ -108,13 +110,49 @@ async fn a_question_is_answered_with_yes_until_it_is_gone_and_told_once() {
         ("GET", _) => (200, json!({ "status": "waiting", "approvals": [{ "path": "p", "what": "?" }] })),
         _ => (503, json!({})),
     });
-    play.rounds(2, &http).await;
+    play.rounds(100, &http).await;
     let yes = ("POST".to_owned(), "/v1/runs/r/approvals".to_owned(), json!({ "path": "p", "approved": true }));
-    assert_eq!(sent.lock().unwrap().iter().filter(|sent| **sent == yes).count(), 2);
+    assert!(sent.lock().unwrap().iter().filter(|sent| **sent == yes).count() > 1);
     let history = play.history();
     assert_eq!(saw(&history, |seen| matches!(seen, Seen::Questioned { .. })), 1);
     assert_eq!(saw(&history, |seen| matches!(seen, Seen::Approved { .. })), 1);
     assert_eq!(history.broken, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_questions_wait_while_the_program_dies() {
+    let play = Play::new();
+    let (http, _) = program(|method, path| match (method, path) {
+        ("POST", "/v1/runs") => (200, json!({ "id": "r" })),
+        ("GET", _) => {
+            let asked: Vec<_> = (0..20).map(|nth| json!({ "path": format!("p{nth}"), "what": "?" })).collect();
+            (200, json!({ "status": "waiting", "approvals": asked }))
+        }
+        _ => (200, json!({})),
+    });
+    let api = Api::new(Arc::clone(&http), "http://here".to_owned());
+    let mut client = Client::new(&play.plan, &play.witness, Manner::beside(play.ledger()));
+    for round in 0..100 {
+        client.ask(&api, 0).await;
+        client.follow(&api).await;
+        if round == 3 {
+            play.witness.see(Seen::Crashed { point: None, loss: crate::fault::Loss::KeepAll });
+        }
+    }
+    drop(client);
+    let history = play.history();
+    assert!(reached(Sometimes::ApprovalWaitedOverCrash, &history));
+    assert_eq!(saw(&history, |seen| matches!(seen, Seen::Approved { .. })), 20);
+}
+
+#[test]
+fn a_post_that_is_on_its_way_is_not_settled_before_it_is_out() {
+    let coming = || platform::Entry::Coming { key: "k".to_owned() };
+    let out = || platform::Entry::Posted { key: "k".to_owned(), content: String::new(), id: "7".to_owned() };
+    let standing = |entries: Vec<platform::Entry>| standing(entries.into_iter(), "k");
+    assert!(matches!(standing(vec![coming()]), Standing::Coming));
+    assert!(matches!(standing(vec![coming(), out()]), Standing::Out(id) if id == "7"));
+    assert!(matches!(standing(Vec::new()), Standing::Nowhere));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,13 +180,18 @@ async fn a_run_that_is_forgotten_taken_on_again_or_refused_for_good_breaks_the_p
     let play = Play::new();
     let lost = |method: &str, _: &str| if method == "POST" { (201, json!({ "id": "r" })) } else { (404, json!({})) };
     play.rounds(1, &program(lost).0).await;
-    assert!(play.history().broken.unwrap().contains("is not known afterwards"));
+    let history = play.history();
+    let forgotten = check(Invariant::AcknowledgedSurvives, &history);
+    assert!(forgotten.iter().any(|violation| violation.message.contains("answered with 404")), "{forgotten:?}");
+    assert!(history.broken.unwrap().contains("is not known afterwards"));
 
     let play = Play::new();
     let new =
         |method: &str, _: &str| (if method == "POST" { 201 } else { 200 }, json!({ "id": "r", "status": "running" }));
     play.rounds(100, &program(new).0).await;
-    assert!(play.history().broken.unwrap().contains("taken on as new afterwards"));
+    let history = play.history();
+    assert!(!check(Invariant::AcknowledgedSurvives, &history).is_empty());
+    assert!(history.broken.unwrap().contains("taken on as new afterwards"));
 
     let play = Play::new();
     play.rounds(1, &program(|_, _| (422, json!({ "detail": "no" }))).0).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::experiment::Probe;
 
 /// Rates and shares of the moment are those of so long a time.
-pub(super) const WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const WINDOW: Duration = Duration::from_secs(30);
 /// A rate over less than this means nothing.
 const SPAN_MIN: Duration = Duration::from_secs(1);
 /// A share of the moment needs so many outcomes.
@@ -15,38 +15,38 @@ const MS_PER_MIN: f64 = 60_000.0;
 
 /// One look at the server; its counts are those since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// When, from the beginning.
-    pub(super) at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Whether it says that it is ready.
-    pub(super) is_ready: bool,
+    pub(crate) is_ready: bool,
     /// Requests of the client that have their answer, or none.
-    pub(super) requests: u64,
+    pub(crate) requests: u64,
     /// Those of them that failed.
-    pub(super) requests_failed: u64,
+    pub(crate) requests_failed: u64,
     /// Runs whose end was reported.
-    pub(super) runs_ended: u64,
+    pub(crate) runs_ended: u64,
     /// Those of them that failed.
-    pub(super) runs_failed: u64,
+    pub(crate) runs_failed: u64,
     /// Restarts in the tree.
-    pub(super) restarts: u64,
+    pub(crate) restarts: u64,
 }
 
 /// The readings of a play, by time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Vec<Reading>);
+pub(crate) struct Meter(Vec<Reading>);
 
 impl Meter {
-    pub(super) fn read(&mut self, reading: Reading) {
+    pub(crate) fn read(&mut self, reading: Reading) {
         self.0.push(reading);
     }
 
-    pub(super) fn readings(&self) -> &[Reading] {
+    pub(crate) fn readings(&self) -> &[Reading] {
         &self.0
     }
 
     /// The probe over this time, if there is anything to go by.
-    pub(super) fn measured(&self, probe: Probe, from_ms: u64, to_ms: u64) -> Option<f64> {
+    pub(crate) fn measured(&self, probe: Probe, from_ms: u64, to_ms: u64) -> Option<f64> {
         let last = self.0.iter().rev().find(|reading| reading.at_ms <= to_ms && reading.at_ms >= from_ms)?;
         let first = self.0.iter().rev().find(|reading| reading.at_ms <= from_ms).or(self.0.first())?;
         match probe {
@@ -61,7 +61,7 @@ impl Meter {
     }
 
     /// The probe at the moment of a reading: over the [`WINDOW`] before it, if that was long enough.
-    pub(super) fn at(&self, probe: Probe, at_ms: u64) -> Option<f64> {
+    pub(crate) fn at(&self, probe: Probe, at_ms: u64) -> Option<f64> {
         let window_ms = millis(WINDOW);
         let from_ms = at_ms.saturating_sub(window_ms);
         let is_enough = match probe {
@@ -94,7 +94,7 @@ fn figure(count: u64) -> f64 {
     count as f64
 }
 
-pub(super) fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

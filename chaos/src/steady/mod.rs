@@ -1,23 +1,25 @@
 //! The steady state, judged. Invariant: a probe that measured nothing has not held, unless the
 //! experiment says that it may.
 
-use super::meter::Meter;
-use crate::experiment::{Experiment, Moment, NoData, Probe, Steady};
+pub(crate) mod meter;
+
+use crate::experiment::{Moment, NoData, Probe, Steady};
 use crate::report::SteadyLine;
+use meter::Meter;
 
 /// The three parts of a play: before the first fault, while there are faults, and after the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub(super) first_fault_ms: u64,
-    pub(super) last_fault_ms: u64,
-    pub(super) end_ms: u64,
+pub(crate) struct Parts {
+    pub(crate) first_fault_ms: u64,
+    pub(crate) last_fault_ms: u64,
+    pub(crate) end_ms: u64,
 }
 
-/// A line for each part of the steady state that the experiment names, and one for each other probe.
-pub(super) fn lines(experiment: &Experiment, meter: &Meter, parts: Parts) -> Vec<SteadyLine> {
-    let named = experiment.steady.iter().map(|steady| line(steady.probe, Some(steady), meter, parts));
-    let is_named = |probe: &Probe| experiment.steady.iter().any(|steady| steady.probe == *probe);
+/// A line for each part of the steady state that is named, and one for each other probe.
+pub(crate) fn lines(named: &[Steady], meter: &Meter, parts: Parts) -> Vec<SteadyLine> {
+    let is_named = |probe: &Probe| named.iter().any(|steady| steady.probe == *probe);
     let others = Probe::ALL.into_iter().filter(|probe| !is_named(probe));
+    let named = named.iter().map(|steady| line(steady.probe, Some(steady), meter, parts));
     named.chain(others.map(|probe| line(probe, None, meter, parts))).collect()
 }
 
@@ -68,7 +70,7 @@ fn wanted(steady: &Steady) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::meter::Reading;
+    use super::meter::Reading;
     use super::*;
     use crate::experiment::read;
 
@@ -89,7 +91,7 @@ mod tests {
         );
         let experiment = read("x.toml", &text).unwrap();
         let parts = Parts { first_fault_ms, last_fault_ms: 45_000, end_ms: 60_000 };
-        let lines = lines(&experiment, &meter(), parts);
+        let lines = lines(&experiment.steady, &meter(), parts);
         assert_eq!(lines.len(), Probe::ALL.len());
         assert_eq!(lines[0].holds, holds, "{steady}: {:?}", lines[0]);
         assert!(lines[1..].iter().all(|line| line.holds && line.wanted.is_none()));
