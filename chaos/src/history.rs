@@ -195,9 +195,9 @@ pub enum Seen {
         /// `closed`, `open`, `half_open`.
         to: String,
     },
-    /// The deepest mailbox and the most tasks so far.
+    /// A mailbox that is deeper than any was before, or over its own bound.
     Depth {
-        /// The actor with the deepest mailbox.
+        /// The actor whose mailbox it is.
         child: String,
         /// Messages that wait there.
         queued: u64,

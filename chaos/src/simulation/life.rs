@@ -17,6 +17,7 @@ use supervisor::{Ended, Failure, Fault as Kill, Observer, SupervisionEvent};
 
 use super::board::Board;
 use super::client::Client;
+use super::gauge::Gauge;
 use super::model::Provider;
 use super::parts::{PartsError, have_stand_ins, parts};
 use super::sabotage::Sabotage;
@@ -235,17 +236,16 @@ impl Cast {
         }
     }
 
-    /// Notes the deepest mailbox, now and then; never ends.
+    /// Notes how full the mailboxes are, now and then; never ends.
     async fn gauge(&self, system: &Arc<System>) {
-        let mut deepest = 0;
+        let mut gauge = Gauge::default();
         loop {
             self.scene.sleep(GAUGE_EVERY).await;
-            if let Some((child, mailbox)) = system.tree().deepest_mailbox()
-                && mailbox.queued as u64 > deepest
-            {
-                deepest = mailbox.queued as u64;
-                self.scene.see(Seen::Depth { child, queued: deepest, max: mailbox.max as u64 });
-            }
+            system.tree().mailboxes(|child, depth| {
+                if let Some(seen) = gauge.see(child, depth) {
+                    self.scene.see(seen);
+                }
+            });
         }
     }
 
