@@ -190,10 +190,16 @@ impl Cast {
                 self.scene.see(Seen::Struck { number });
             }
             Fault::Actor { effect: ActorEffect::Flood { messages }, .. } => {
-                if let Some(run) = self.client.some_run(chance.below(u64::MAX)) {
-                    self.scene.see(Seen::Struck { number });
-                    self.client.flood(server, &run, messages).await;
-                }
+                let nth = chance.below(u64::MAX);
+                let run = loop {
+                    match self.client.some_run(nth) {
+                        Some(run) => break run,
+                        None if self.scene.now() >= Duration::from_millis(self.plan.duration_ms) => return,
+                        None => self.scene.sleep(STRIKE_AGAIN).await,
+                    }
+                };
+                self.scene.see(Seen::Struck { number });
+                self.client.flood(server, &run, messages).await;
             }
             Fault::Actor { .. } | Fault::Provider { .. } | Fault::Platform { .. } => {}
         }

@@ -24,6 +24,8 @@ use crate::provider::{Reply, reply};
 
 /// The shortest and the longest time that it thinks.
 const THINK_MS: (u64, u64) = (50, 4_000);
+/// A piece of an answer that drips and is no stream of events.
+const PIECE_BYTES: usize = 64;
 /// Until it refuses, or notices that it cannot answer.
 const REFUSAL: Duration = Duration::from_millis(30);
 
@@ -112,6 +114,10 @@ impl Provider {
         let whole = if streamed { said.events().concat() } else { said.whole().to_string() };
         let answer = match effect {
             Some(ProviderEffect::Lost) => std::future::pending().await,
+            Some(ProviderEffect::Drip { by_ms }) => {
+                self.pass_back().await;
+                return Ok(dripping(&whole, streamed, Duration::from_millis(by_ms), self.scene.clone(), call));
+            }
             Some(ProviderEffect::Garbage) => answered("<html>it is not what you asked for</html>".to_owned(), streamed),
             Some(ProviderEffect::Wrong) => answered(wrong(&said, streamed), streamed),
             Some(ProviderEffect::Stall) => {
@@ -125,9 +131,14 @@ impl Provider {
             _ => answered(whole, streamed),
         };
         self.scene.see(Seen::Answered { call });
+        self.pass_back().await;
+        Ok(answer)
+    }
+
+    /// An answer begins on its way back.
+    async fn pass_back(&self) {
         self.scene.pass(Point::CallAfterSend);
         self.scene.hold_if_dead().await;
-        Ok(answer)
     }
 
     /// Whether this content kills whoever asks for it, once more.
@@ -184,6 +195,27 @@ fn half(
     let half = whole.get(..whole.floor_char_boundary(whole.len() / 2)).unwrap_or_default().to_owned();
     let first = futures::stream::iter([Ok(Bytes::from(half))]);
     with_kind(first.chain(rest).boxed(), streamed)
+}
+
+/// An answer that comes piece by piece, and is one when its last has gone out.
+fn dripping(whole: &str, streamed: bool, by: Duration, scene: Scene, call: u64) -> Response<Body> {
+    let pieces: Vec<Bytes> = if streamed {
+        whole.split_inclusive("\n\n").map(|event| Bytes::from(event.to_owned())).collect()
+    } else {
+        whole.as_bytes().chunks(PIECE_BYTES).map(Bytes::copy_from_slice).collect()
+    };
+    let last = pieces.len().saturating_sub(1);
+    let dripped = futures::stream::iter(pieces.into_iter().enumerate()).then(move |(place, piece)| {
+        let scene = scene.clone();
+        async move {
+            tokio::time::sleep(by).await;
+            if place == last {
+                scene.see(Seen::Answered { call });
+            }
+            Ok(piece)
+        }
+    });
+    with_kind(dripped.boxed(), streamed)
 }
 
 /// An answer of the right form that says nothing to the point.
