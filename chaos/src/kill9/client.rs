@@ -273,6 +273,7 @@ impl<'a> Client<'a> {
                 Some(id) => json!({ "key": key, "done": true, "id": id }),
                 None => json!({ "key": key, "done": false }),
             };
+            self.witness.see(Seen::Settled { run: run.to_owned(), key: key.clone() });
             let _ = api.post(&format!("/v1/runs/{run}/settlements"), &word).await;
         }
     }
