@@ -29,6 +29,8 @@ use crate::plan::{Plan, Platform};
 
 /// How long a shutdown may take before it counts as stuck.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
+/// When a tree has ended, its actors' tasks are gone within this.
+const GONE_WITHIN: Duration = Duration::from_millis(1);
 /// Between two looks at the mailboxes.
 const GAUGE_EVERY: Duration = Duration::from_millis(500);
 /// A fault that found nothing to strike is tried again so much later.
@@ -107,6 +109,7 @@ impl Cast {
         self.scene.hold_if_dead().await;
         self.scene.see(Seen::Ready { life });
         let server = router(Arc::clone(&system));
+        let server = self.sabotage.map_or(server.clone(), |sabotage| sabotage.stand_at(server, life));
         let end = tokio::select! {
             biased;
             ended = system.tree().wait() => Some(ended),
@@ -116,8 +119,13 @@ impl Cast {
             () = tokio::time::sleep(self.time_left()) => None,
         };
         match end {
-            Some(Ended::Escalated(failure)) => Ok(End::Fell(failure.to_string())),
-            Some(other) => Ok(End::Fell(format!("{other:?}"))),
+            Some(ended) => {
+                self.count_orphans(world).await;
+                Ok(End::Fell(match ended {
+                    Ended::Escalated(failure) => failure.to_string(),
+                    other => format!("{other:?}"),
+                }))
+            }
             None => {
                 self.close(world, &system).await;
                 Ok(End::Over)
@@ -138,12 +146,22 @@ impl Cast {
 
     async fn close(&self, world: &World, system: &Arc<System>) {
         let stuck = tokio::time::timeout(SHUTDOWN_MAX, system.shutdown()).await.is_err();
+        self.count_orphans(world).await;
         // What was cancelled by the shutdown has its turn to notice.
         tokio::time::sleep(GAUGE_EVERY).await;
         self.board.settle_late();
         let unfinished = self.client.unfinished();
         let tasks = world.tasks() as u64 + u64::from(stuck);
-        self.scene.see(Seen::Over { tasks, unfinished, orphans: 0 });
+        self.scene.see(Seen::Over { tasks, unfinished, orphans: self.scene.orphans() });
+    }
+
+    /// Counts the actors that are alive though their tree has ended: what the runtime has of tasks beside
+    /// those that the world has started, for everything but ractor's actors is started by the world.
+    async fn count_orphans(&self, world: &World) {
+        // The last actors of the tree have their turn to go.
+        tokio::time::sleep(GONE_WITHIN).await;
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.scene.orphaned(alive.saturating_sub(world.tasks()) as u64);
     }
 
     /// Applies each fault that strikes by itself, at its time; never ends.
