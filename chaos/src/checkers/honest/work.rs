@@ -336,7 +336,7 @@ impl Model {
             let key = run.post_key();
             self.runs[index].reports += 1;
             self.see(Seen::Held { run: id, key });
-        } else if run.held && index % LEFT_ONE_IN > 0 {
+        } else if run.held && !index.is_multiple_of(LEFT_ONE_IN) {
             self.settle(index);
         } else if let Some(status) = run.status.filter(|_| run.reports < REPORTS) {
             let posts = run.posts.clone();

@@ -59,14 +59,18 @@ fn forgotten(history: &History, seed: u64) -> Option<History> {
     ))
 }
 
-/// A run that was held, and settled, and that nobody saw any more.
+/// A run that was held, and settled, and that nobody saw any more: it was waited for to the last.
 fn stuck(history: &History, seed: u64) -> Option<History> {
     let settled = places(history, |seen| match seen {
         Seen::Settled { run, .. } => Some(run.clone()),
         _ => None,
     });
     let (_, stuck) = pick(settled, seed)?;
-    Some(without(history.clone(), |seen| matches!(seen, Seen::Reported { run, .. } if *run == stuck)))
+    let mut history = without(history.clone(), |seen| matches!(seen, Seen::Reported { run, .. } if *run == stuck));
+    let quiet_us = (history.plan.duration_ms + history.plan.quiet_ms) * MICROS_PER_MILLI;
+    let over = history.seen.iter_mut().find(|sighting| matches!(sighting.what, Seen::Over { .. }))?;
+    over.at_us = over.at_us.max(quiet_us);
+    Some(history)
 }
 
 fn undone(history: &History, seed: u64) -> Option<History> {
