@@ -84,6 +84,11 @@ pub enum ProviderEffect {
         /// How much.
         by_ms: u64,
     },
+    /// Sends its reply piece by piece, with so much time before each; bills the whole.
+    Drip {
+        /// How much.
+        by_ms: u64,
+    },
     /// Sends half of its reply and then nothing more; bills the whole.
     Stall,
     /// Sends half of its reply and breaks the connection; bills the whole.
@@ -144,7 +149,7 @@ pub enum ActorEffect {
     },
     /// It is killed.
     Kill,
-    /// It is sent so many requests at once that its mailbox is full.
+    /// A run is sent so many requests at once; nobody else can be sent any from outside.
     Flood {
         /// How many.
         messages: u32,

@@ -64,7 +64,8 @@ pub enum Seen {
         /// Its step.
         path: String,
     },
-    /// A question was answered with yes, and the answer acknowledged.
+    /// A question is answered with yes: noted before the answer is sent, since it may be acted on before it
+    /// is acknowledged.
     Approved {
         /// The run.
         run: String,
@@ -92,6 +93,21 @@ pub enum Seen {
         /// The effect's key.
         key: String,
     },
+    /// A post in doubt is settled: noted before the word is sent, since it may be acted on before it is
+    /// acknowledged.
+    Settled {
+        /// The run.
+        run: String,
+        /// The effect's key.
+        key: String,
+    },
+    /// A run whose end was reported is under way again, as reported to the client.
+    Undone {
+        /// The run.
+        run: String,
+        /// What it is now.
+        status: String,
+    },
     /// A step of a run is a dead letter, as reported to the client.
     DeadLettered {
         /// The run.
@@ -114,6 +130,13 @@ pub enum Seen {
         /// The model that it is for, where there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+    },
+    /// Which order a call is for, where its words say so.
+    CalledFor {
+        /// The provider's number for it.
+        call: u64,
+        /// The order's idempotency key.
+        key: String,
     },
     /// A call was billed.
     Billed {
@@ -195,9 +218,9 @@ pub enum Seen {
         /// `closed`, `open`, `half_open`.
         to: String,
     },
-    /// The deepest mailbox and the most tasks so far.
+    /// A mailbox that is deeper than any was before, or over its own bound.
     Depth {
-        /// The actor with the deepest mailbox.
+        /// The actor whose mailbox it is.
         child: String,
         /// Messages that wait there.
         queued: u64,

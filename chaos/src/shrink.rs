@@ -159,7 +159,7 @@ fn window(fault: &mut Fault) -> Option<&mut u64> {
 /// How much later a fault makes something.
 fn delay(fault: &mut Fault) -> Option<&mut u64> {
     match fault {
-        Fault::Provider { effect: ProviderEffect::Slow { by_ms }, .. }
+        Fault::Provider { effect: ProviderEffect::Slow { by_ms } | ProviderEffect::Drip { by_ms }, .. }
         | Fault::Provider { effect: ProviderEffect::Status { retry_after_ms: Some(by_ms), .. }, .. }
         | Fault::Platform { effect: PlatformEffect::Slow { by_ms } | PlatformEffect::Late { by_ms }, .. }
         | Fault::Actor { effect: ActorEffect::Slow { by_ms }, .. } => Some(by_ms),

@@ -218,10 +218,10 @@ impl Tree {
         self.shared.board.census()
     }
 
-    /// The node in whose mailbox most messages wait now, at the price of no picture; none where no mailbox
-    /// is shown.
-    pub fn deepest_mailbox(&self) -> Option<(String, Depth)> {
-        self.shared.board.deepest()
+    /// Shows each mailbox with the name of its node, as of now, at the price of no picture. The tree stands
+    /// still meanwhile: `see` asks nothing of it.
+    pub fn mailboxes(&self, see: impl FnMut(&str, Depth)) {
+        self.shared.board.mailboxes(see);
     }
 
     /// Whether every child has been up once and the tree is not being stopped.

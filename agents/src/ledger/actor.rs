@@ -11,12 +11,13 @@ use actors::world::World;
 use policies::budget::{Accounts, Alert, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
 use policies::money::Money;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::Serialize;
 use storage::journal::{AppendError, Journal, Seq, Write};
 use storage::snapshots::Snapshots;
 use supervisor::Failure;
 use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::book::{Book, FOLD_VERSION};
 use super::entry::{ALERTED, Alerted, Entry, OPENED, Reader};
@@ -120,8 +121,9 @@ pub struct Open {
     book: Book,
     reader: Reader,
     snapshot_at: Seq,
-    check_due: bool,
     outbox: Option<Outbox>,
+    /// The next look for lost holds; it goes with the actor, and outlives none.
+    check: Option<AbortOnDropHandle<Result<(), MessagingErr<LedgerMsg>>>>,
     /// Its tasks end with it.
     _tether: Tether,
 }
@@ -168,8 +170,7 @@ impl Actor for LedgerActor {
         let tether = Tether::new(self.world.clone());
         tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
         let outbox = arguments.hook.clone().map(|hook| Outbox::open(hook, &self.world, &tether));
-        let check_due = false;
-        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check_due, outbox, _tether: tether };
+        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check: None, outbox, _tether: tether };
         open.tell().await?;
         Ok(open)
     }
@@ -216,7 +217,7 @@ impl Actor for LedgerActor {
                 return Err(Failure::new(FailureClass::Bug, message).into());
             }
             LedgerMsg::Check => {
-                open.check_due = false;
+                open.check = None;
                 self.renew(open).await?;
                 open.watch(&me);
             }
@@ -241,9 +242,8 @@ impl LedgerActor {
 impl Open {
     /// Has [`LedgerMsg::Check`] come once there can be a hold to look for.
     fn watch(&mut self, me: &ActorRef<LedgerMsg>) {
-        if !self.check_due && self.book.has_holds() {
-            self.check_due = true;
-            me.send_after(HOLD_AGE_MAX, || LedgerMsg::Check);
+        if self.check.is_none() && self.book.has_holds() {
+            self.check = Some(AbortOnDropHandle::new(me.send_after(HOLD_AGE_MAX, || LedgerMsg::Check)));
         }
     }
 

@@ -422,3 +422,17 @@ async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept
     let (anew, _) = start(&ground, &policy(1_000, 1_000)).await;
     assert_eq!((factor(&anew), anew.factors().of("other")), (1_320, Default::default()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_ledger_outlives_it() {
+    let ground = Ground::new(1);
+    // What the world did not start.
+    let strangers =
+        || tokio::runtime::Handle::current().metrics().num_alive_tasks().saturating_sub(ground.world.tasks());
+    let before = strangers();
+    let (ledger, actor) = start(&ground, &policy(100, 50)).await;
+    ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    actor.kill();
+    settle().await;
+    assert_eq!(strangers(), before, "its next look for lost holds went with it");
+}

@@ -1,5 +1,7 @@
-//! The bill stays within the budget at every instant. Invariant: what the provider billed counts,
+//! The bill stays within the budgets at every instant. Invariant: what the provider billed counts,
 //! answered or not; what the system believes to have spent does not.
+
+use std::collections::BTreeMap;
 
 use policies::money::Money;
 
@@ -7,22 +9,57 @@ use super::violation::{Moment, Violation};
 use crate::aims::Invariant;
 use crate::history::{History, Seen, Sighting};
 
-/// Judges the workspace's budget. A bill does not name its run, so a run's own limit cannot be seen
-/// from outside.
+/// A budget, and what was billed against it so far.
+#[derive(Debug)]
+struct Account {
+    whose: String,
+    budget: Money,
+    sum: Money,
+    /// Its first bill too many is told, and the later ones say nothing new.
+    is_told: bool,
+}
+
+impl Account {
+    fn new(whose: String, budget: Money) -> Self {
+        Self { whose, budget, sum: Money::ZERO, is_told: false }
+    }
+
+    fn bill(&mut self, call: u64, cost: Money, at_us: u64) -> Option<Violation> {
+        let before = self.sum;
+        self.sum = before.saturating_add(cost);
+        if self.is_told || self.sum <= self.budget {
+            return None;
+        }
+        self.is_told = true;
+        let (at, Self { whose, budget, sum, .. }) = (Moment(at_us), self);
+        let message =
+            format!("call {call} was billed {cost} at {at} after {before}: {sum} together, and {whose} is {budget}");
+        Some(Violation { invariant: Invariant::NoBudgetOverrun, at_us, message })
+    }
+}
+
+/// Judges the workspace's budget, and that of each run. A bill does not name its run, but the words of a
+/// call may name the order; a call that names none counts for the workspace alone.
 pub(super) fn check(history: &History) -> Vec<Violation> {
-    let mut sum = Money::ZERO;
+    let mut workspace = Account::new("the budget".to_owned(), history.budget);
+    let mut runs: BTreeMap<&str, Account> = BTreeMap::new();
+    let mut orders: BTreeMap<u64, &str> = BTreeMap::new();
+    let mut found = Vec::new();
     for Sighting { at_us, what } in &history.seen {
-        let Seen::Billed { call, cost } = what else { continue };
-        let before = sum;
-        sum = sum.saturating_add(*cost);
-        if sum > history.budget {
-            let message = format!(
-                "call {call} was billed {cost} at {} after {before}: {sum} together, and the budget is {}",
-                Moment(*at_us),
-                history.budget
-            );
-            return vec![Violation { invariant: Invariant::NoBudgetOverrun, at_us: *at_us, message }];
+        match what {
+            Seen::CalledFor { call, key } => {
+                orders.insert(*call, key);
+            }
+            Seen::Billed { call, cost } => {
+                found.extend(workspace.bill(*call, *cost, *at_us));
+                let order = orders.get(call).zip(history.plan.workload.cost_max);
+                found.extend(order.and_then(|(key, cost_max)| {
+                    let own = || Account::new(format!("the budget of the run under key `{key}`"), cost_max);
+                    runs.entry(key).or_insert_with(own).bill(*call, *cost, *at_us)
+                }));
+            }
+            _ => {}
         }
     }
-    Vec::new()
+    found
 }

@@ -1,5 +1,6 @@
 //! No run is lost: every acknowledged run reaches exactly one end within the quiet time. Invariant:
-//! a run whose post is held for a person has its end in that person's hands, and counts as ended.
+//! a run whose post is held for a person has its end in that person's hands, until the person has
+//! settled it; then it has to end like any other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +14,26 @@ use crate::history::{History, Seen, Sighting};
 /// the quiet time.
 pub const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// After its post was settled, a run comes to its end within this, since nothing else is in its way by then.
+pub const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
+
 const MICROS_PER_MILLI: u64 = 1_000;
 
 #[derive(Debug, Default)]
 struct Outcome<'a> {
     ends: Vec<(u64, &'a str)>,
-    held: bool,
+    /// The posts that were held, and when each was first settled.
+    holds: BTreeMap<&'a str, Option<u64>>,
+}
+
+impl Outcome<'_> {
+    /// Whether it waits for a person, or has waited until a moment ago.
+    fn is_held(&self, now_us: u64) -> bool {
+        let waits = |settled_us: &Option<u64>| {
+            settled_us.is_none_or(|settled_us| now_us <= settled_us.saturating_add(micros(GOES_ON_WITHIN)))
+        };
+        self.holds.values().any(waits)
+    }
 }
 
 /// Silent about runs that were never acknowledged, except that they too may not end in two ways.
@@ -45,7 +60,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
                 ),
             )),
             Some(_) => {}
-            None if outcome.is_some_and(|outcome| outcome.held) => open += 1,
+            None if outcome.is_some_and(|outcome| outcome.is_held(last_us)) => open += 1,
             None => found.push(violation(
                 last_us,
                 format!(
@@ -68,7 +83,12 @@ fn outcomes(history: &History) -> BTreeMap<&str, Outcome<'_>> {
     for Sighting { at_us, what } in &history.seen {
         match what {
             Seen::Reported { run, status, .. } => outcomes.entry(run).or_default().ends.push((*at_us, status)),
-            Seen::Held { run, .. } => outcomes.entry(run).or_default().held = true,
+            Seen::Held { run, key } => {
+                outcomes.entry(run).or_default().holds.entry(key).or_default();
+            }
+            Seen::Settled { run, key } => {
+                outcomes.entry(run).or_default().holds.entry(key).or_default().get_or_insert(*at_us);
+            }
             _ => {}
         }
     }

@@ -28,9 +28,8 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
-pub use approval::ACKNOWLEDGED_WITHIN;
 pub use breaker::ON_THE_WAY;
-pub use lost_run::SEEN_WITHIN;
+pub use lost_run::{GOES_ON_WITHIN, SEEN_WITHIN};
 pub use recovery::{DURABLE_WITHIN, LISTENED_FOR};
 pub use restarts::ESCALATED_WITHIN;
 pub(crate) use sometimes::SPARE;

@@ -48,7 +48,9 @@ pub(super) fn run_of(what: &Seen) -> Option<&str> {
         Seen::Questioned { run, .. }
         | Seen::Approved { run, .. }
         | Seen::Reported { run, .. }
+        | Seen::Undone { run, .. }
         | Seen::Held { run, .. }
+        | Seen::Settled { run, .. }
         | Seen::DeadLettered { run, .. }
         | Seen::Posted { run, .. } => Some(run),
         _ => None,

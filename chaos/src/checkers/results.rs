@@ -1,7 +1,7 @@
-//! A result that was reported never changes. Invariant: the first report, the first acknowledged
-//! order and the first content of a post are held against all later ones.
+//! A result that was reported never changes, and is not undone. Invariant: the first report, the first
+//! acknowledged order and the first content of a post are held against all later ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::violation::{Moment, Violation};
 use crate::aims::Invariant;
@@ -22,6 +22,8 @@ struct Firsts<'a> {
     /// The order that a key's first acknowledgement answered.
     orders: BTreeMap<&'a str, (u64, &'a str)>,
     reports: BTreeMap<&'a str, Report<'a>>,
+    /// Runs whose undone end was told.
+    undone: BTreeSet<&'a str>,
     contents: BTreeMap<&'a str, (u64, &'a str)>,
 }
 
@@ -57,6 +59,7 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
                     }
                 }
             }
+            Seen::Undone { run, status } => found.extend(firsts.undone(run, status, at_us)),
             Seen::Posted { key, content, .. } => {
                 let (first_us, first) = *firsts.contents.entry(key).or_insert((at_us, content));
                 if first != content {
@@ -72,6 +75,17 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         }
     }
     found
+}
+
+impl<'a> Firsts<'a> {
+    /// A run that has ended, and goes on; told once. Only the word `resume` opens a failed run again, and
+    /// no client here says it.
+    fn undone(&mut self, run: &'a str, status: &str, at_us: u64) -> Option<Violation> {
+        let first = self.reports.get(run)?;
+        let what = format!("run {run} was reported as");
+        let told = changed(&what, (first.at_us, first.status), at_us, status);
+        self.undone.insert(run).then_some(told)
+    }
 }
 
 /// Posts may be added, because what is under way when a run ends is still resolved; none is taken

@@ -154,18 +154,35 @@ fn a_run_may_show_before_its_lost_acknowledgement_but_not_one_run_more() {
 }
 
 #[test]
-fn a_run_whose_post_is_held_may_stay_open() {
+fn a_run_may_stay_open_while_nobody_has_settled_its_post() {
     let held = Seen::Held { run: "r".to_owned(), key: "r/post".to_owned() };
+    let settled = Seen::Settled { run: "r".to_owned(), key: "r/post".to_owned() };
     let seen = vec![(1.0, asked("k")), (1.0, acknowledged("k", "r"))];
     assert_eq!(found(Invariant::NoLostRun, &told(Vec::new(), seen.clone())), 1);
-    let waits = [seen, vec![(5.0, held)]].concat();
-    let mut history = told(Vec::new(), waits);
+    let waits = [seen, vec![(5.0, held.clone())]].concat();
+    let mut history = told(Vec::new(), waits.clone());
     assert_eq!(found(Invariant::NoLostRun, &history), 0);
     let over = |unfinished| Seen::Over { tasks: 0, unfinished, orphans: 0 };
     history.seen.last_mut().unwrap().what = over(1);
     assert_eq!(found(Invariant::NoLostRun, &history), 0);
     history.seen.last_mut().unwrap().what = over(2);
     assert_eq!(found(Invariant::NoLostRun, &history), 1);
+
+    let stuck = |end: f64| [waits.clone(), vec![(155.0, settled.clone()), (end, held.clone())]].concat();
+    assert_eq!(found(Invariant::NoLostRun, &told(Vec::new(), stuck(160.0))), 0, "it may still be about it");
+    let mut history = told(Vec::new(), stuck(300.0));
+    assert_eq!(found(Invariant::NoLostRun, &history), 1);
+    history.seen.last_mut().unwrap().what = over(1);
+    assert_eq!(found(Invariant::NoLostRun, &history), 2, "and the client misses it too");
+}
+
+#[test]
+fn an_end_that_was_told_is_not_undone() {
+    let undone = |status: &str| Seen::Undone { run: "r".to_owned(), status: status.to_owned() };
+    let stable = |seen: Vec<(f64, Seen)>| found(Invariant::ResultsStable, &told(Vec::new(), seen));
+    assert_eq!(stable(vec![(1.0, reported("r", &[])), (2.0, crashed()), (3.0, undone("running"))]), 1);
+    assert_eq!(stable(vec![(1.0, reported("r", &[])), (3.0, undone("running")), (4.0, undone("running"))]), 1, "once");
+    assert_eq!(stable(vec![(1.0, undone("running"))]), 0, "nobody was told of an end");
 }
 
 #[test]
@@ -300,7 +317,7 @@ fn a_breaker_is_closed_after_a_crash() {
 }
 
 #[test]
-fn an_answer_whose_acknowledgement_a_crash_took_is_in_force() {
+fn a_post_needs_a_yes_that_was_given_before_and_no_crash_makes_one() {
     let question = Seen::Questioned { run: "r".to_owned(), path: "p".to_owned() };
     let answer = Seen::Approved { run: "r".to_owned(), path: "p".to_owned() };
     let ask = |seen: Vec<(f64, Seen)>| {
@@ -309,10 +326,49 @@ fn an_answer_whose_acknowledgement_a_crash_took_is_in_force() {
         found(Invariant::ApprovalFirst, &history)
     };
     assert_eq!(ask(vec![(1.0, question.clone()), (2.0, answer.clone()), (3.0, posted("k", "r"))]), 0);
-    assert_eq!(ask(vec![(1.0, question.clone()), (3.0, posted("k", "r")), (3.5, answer.clone())]), 0);
-    assert_eq!(ask(vec![(1.0, question.clone()), (3.0, posted("k", "r")), (6.0, answer)]), 1);
-    assert_eq!(ask(vec![(1.0, question.clone()), (2.0, crashed()), (3.0, posted("k", "r"))]), 0);
+    assert_eq!(
+        ask(vec![(1.0, question.clone()), (2.0, answer.clone()), (2.0, crashed()), (3.0, posted("k", "r"))]),
+        0,
+        "the acknowledgement may be lost, and the answer is not"
+    );
+    assert_eq!(ask(vec![(1.0, question.clone()), (3.0, posted("k", "r")), (3.5, answer)]), 1);
+    assert_eq!(ask(vec![(1.0, question.clone()), (2.0, crashed()), (3.0, posted("k", "r"))]), 1);
     assert_eq!(ask(vec![(2.0, crashed()), (3.0, posted("k", "r")), (4.0, question)]), 1);
+}
+
+#[test]
+fn a_yes_is_for_the_post_of_its_own_block() {
+    let answer = |path: &str| Seen::Approved { run: "r".to_owned(), path: path.to_owned() };
+    let post = |item: u32| posted(&format!("r/posts[{item}]/gate/out/publish:ab"), "r");
+    let ask = |seen: Vec<(f64, Seen)>| {
+        let mut history = told(Vec::new(), seen);
+        history.plan.workload.approval = Approval::Ask;
+        found(Invariant::ApprovalFirst, &history)
+    };
+    assert_eq!(ask(vec![(1.0, answer("posts[0]/gate/approve")), (2.0, post(0))]), 0);
+    assert_eq!(ask(vec![(1.0, answer("posts[0]/gate/approve")), (2.0, post(1))]), 1);
+    assert_eq!(ask(vec![(1.0, answer("posts[1]/gate/approve")), (2.0, post(10))]), 1);
+    assert_eq!(ask(vec![(1.0, answer("approve")), (2.0, post(0))]), 0, "a question above all posts");
+    assert_eq!(ask(vec![(1.0, answer("approve")), (2.0, post(0)), (2.0, post(1))]), 1, "one yes for two posts");
+}
+
+#[test]
+fn a_run_is_held_to_its_own_budget_by_the_calls_that_name_its_order() {
+    let call = |call: u64, key: Option<&str>, nanos: u64| {
+        let named = key.map(|key| (1.0, Seen::CalledFor { call, key: key.to_owned() }));
+        let billed = (2.0, Seen::Billed { call, cost: Money::from_nanos(nanos) });
+        [vec![(1.0, called(call, "c"))], named.into_iter().collect(), vec![billed]].concat()
+    };
+    let over = |seen: Vec<Vec<(f64, Seen)>>| {
+        let mut history = told(Vec::new(), seen.concat());
+        history.plan.workload.cost_max = Some(Money::from_nanos(10));
+        check(Invariant::NoBudgetOverrun, &history)
+    };
+    assert!(over(vec![call(1, Some("a"), 9), call(2, Some("b"), 9), call(3, None, 99)]).is_empty());
+    let found = over(vec![call(1, Some("a"), 9), call(2, Some("a"), 9), call(3, Some("a"), 9)]);
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert!(one.message.contains("after $0.000000009"), "{}", one.message);
+    assert!(one.message.contains("the budget of the run under key `a` is $0.00000001"), "{}", one.message);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub enum Kind {
     ProviderStatus,
     ProviderReset,
     ProviderSlow,
+    ProviderDrip,
     ProviderStall,
     ProviderCut,
     ProviderGarbage,
@@ -72,10 +73,11 @@ pub(super) enum Victim {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ProviderStatus,
         Self::ProviderReset,
         Self::ProviderSlow,
+        Self::ProviderDrip,
         Self::ProviderStall,
         Self::ProviderCut,
         Self::ProviderGarbage,
@@ -107,6 +109,7 @@ impl Kind {
             Self::ProviderStatus => "provider_status",
             Self::ProviderReset => "provider_reset",
             Self::ProviderSlow => "provider_slow",
+            Self::ProviderDrip => "provider_drip",
             Self::ProviderStall => "provider_stall",
             Self::ProviderCut => "provider_cut",
             Self::ProviderGarbage => "provider_garbage",
@@ -134,12 +137,12 @@ impl Kind {
 
     /// The ways of running that can do it. A simulation can do everything. Only its disk and its clock
     /// can be made to lie, and a running system is not killed under its users. Nor is it given an
-    /// answer that looks right, a post that comes late, a call that kills, or messages of which it was not
-    /// asked.
+    /// answer that looks right or that drips, a post that comes late, a call that kills, or messages of which
+    /// it was not asked.
     #[must_use]
     pub fn modes(self) -> &'static [Mode] {
         match (self, self.victim()) {
-            (Self::ActorFlood | Self::ProviderPoison, _) => &[Mode::Sim],
+            (Self::ActorFlood | Self::ProviderPoison | Self::ProviderDrip, _) => &[Mode::Sim],
             (Self::ProviderWrong | Self::PlatformLate, _) => &[Mode::Sim, Mode::Kill9],
             (_, Victim::Provider | Victim::Platform) => &[Mode::Sim, Mode::Live, Mode::Kill9],
             (_, Victim::Actor) => &[Mode::Sim, Mode::Live],
@@ -153,6 +156,7 @@ impl Kind {
             Self::ProviderStatus
             | Self::ProviderReset
             | Self::ProviderSlow
+            | Self::ProviderDrip
             | Self::ProviderStall
             | Self::ProviderCut
             | Self::ProviderGarbage

@@ -7,7 +7,7 @@ use std::ops::Range;
 use policies::document::{self, Mistakes, Section};
 use policies::pattern::covers;
 use policies::span::Span;
-use policies::tree::TreePolicy;
+use policies::tree::{NodePolicy, TreePolicy};
 use toml::Spanned;
 
 use super::kind::{Kind, Mode, Victim};
@@ -94,7 +94,7 @@ pub(super) fn read(
     let timing = timing(kind, &mut section, frame, mistakes);
     let count = section.whole("count", 1..=COUNT_MAX, mistakes);
     let p = if lasts(kind) { share(&mut section, "p", mistakes).unwrap_or(1.0) } else { 1.0 };
-    let target = target(kind.victim(), &mut section, frame, mistakes);
+    let target = target(kind, &mut section, frame, mistakes);
     let effect = effect(kind, timing.as_ref(), &mut section, mistakes);
     section.finish(mistakes);
 
@@ -174,26 +174,50 @@ fn lasts(kind: Kind) -> bool {
 }
 
 /// Reads `target`: for an actor the names that it stands for, otherwise the one that there is.
-fn target(victim: Victim, section: &mut Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Option<String> {
+fn target(kind: Kind, section: &mut Section<'_>, frame: &Frame, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let victim = kind.victim();
     let (target, known) = match victim {
         Victim::Provider => (section.read::<String>("target", mistakes)?, vec![PROVIDER.to_owned()]),
         Victim::Platform => (section.read::<String>("target", mistakes)?, vec![PLATFORM.to_owned()]),
-        Victim::Actor => (section.need::<String>("target", mistakes)?, actors()),
+        Victim::Actor => (section.need::<String>("target", mistakes)?, actors(kind)),
         Victim::Disk | Victim::Clock | Victim::Process => return None,
     };
     // A running system may have a tree of its own.
     let checked = victim != Victim::Actor || frame.modes.iter().any(|mode| *mode != Mode::Live);
     if checked && !known.iter().any(|name| name == target.get_ref() || covers(target.get_ref(), name)) {
-        let help = document::suggestion(target.get_ref(), known.iter().map(String::as_str));
-        mistakes.add(target.span(), format!("`{}` stands for nothing that there is", target.get_ref()), help);
+        let (message, help) = nobody(kind, target.get_ref(), &known);
+        mistakes.add(target.span(), message, help);
     }
     Some(target.into_inner())
 }
 
-/// The names that an actor can have in the built-in tree.
-fn actors() -> Vec<String> {
+/// What is wrong with a target that stands for nobody, and what to do about it.
+fn nobody(kind: Kind, target: &str, known: &[String]) -> (String, String) {
+    // A kill finds whoever there is.
+    let is_there = actors(Kind::ActorKill).iter().any(|name| name == target || covers(target, name));
+    if kind.victim() != Victim::Actor || !is_there {
+        let help = document::suggestion(target, known.iter().map(String::as_str));
+        return (format!("`{target}` stands for nothing that there is"), help);
+    }
+    if kind == Kind::ActorFlood {
+        let message = format!("`{target}` takes no messages from outside, so `{}` cannot flood it", kind.name());
+        return (message, format!("aim at `{RUNS}`"));
+    }
+    let message = format!("`{target}` is a supervisor, which takes no messages that `{}` could strike", kind.name());
+    (message, format!("aim at a worker or at `{RUNS}`, or take `{}`", Kind::ActorKill.name()))
+}
+
+/// The names in the built-in tree that a fault of this kind can be aimed at. Only workers and runs take
+/// turns, and only runs can be sent something from outside; killed is whoever there is.
+fn actors(kind: Kind) -> Vec<String> {
     let nodes = TreePolicy::builtin().map(|tree| tree.nodes).unwrap_or_default();
-    nodes.into_keys().chain([RUNS.to_owned()]).collect()
+    let fits = |node: &NodePolicy| match kind {
+        Kind::ActorKill => true,
+        Kind::ActorFlood => false,
+        _ => matches!(node, NodePolicy::Worker(_)),
+    };
+    let named = nodes.into_iter().filter(|(_, node)| fits(node)).map(|(name, _)| name);
+    named.chain([RUNS.to_owned()]).collect()
 }
 
 /// Reads the keys that the kind has for itself.
@@ -211,6 +235,7 @@ fn effect(
         }
         Kind::ProviderReset => Effect::Provider(ProviderEffect::Reset),
         Kind::ProviderSlow => Effect::Provider(ProviderEffect::Slow { by_ms: by(section, mistakes)? }),
+        Kind::ProviderDrip => Effect::Provider(ProviderEffect::Drip { by_ms: by(section, mistakes)? }),
         Kind::ProviderStall => Effect::Provider(ProviderEffect::Stall),
         Kind::ProviderCut => Effect::Provider(ProviderEffect::Cut),
         Kind::ProviderGarbage => Effect::Provider(ProviderEffect::Garbage),
@@ -290,9 +315,13 @@ mod tests {
 
     #[test]
     fn the_builtin_trees_actors_can_be_aimed_at() {
-        let names = actors();
-        for name in ["ledger", "feed", "writer", "reviewer", "runs", "run/*"] {
+        let names = actors(Kind::ActorKill);
+        for name in ["ledger", "feed", "writer", "reviewer", "runs", "callboard", "run/*"] {
             assert!(names.iter().any(|known| known == name), "{name}");
         }
+        let workers = actors(Kind::ActorPanic);
+        assert!(["ledger", "writer", "run/*"].iter().all(|name| workers.iter().any(|known| known == name)));
+        assert!(!["agents", "runs", "callboard"].iter().any(|name| workers.iter().any(|known| known == name)));
+        assert_eq!(actors(Kind::ActorFlood), [RUNS]);
     }
 }

@@ -116,9 +116,9 @@ fn every_kind_is_read_with_its_keys() {
     let of = |kind: Kind| match kind {
         Kind::ProviderStatus => "status = 429\nretry_after = '5s'\ntarget = 'llm/*'\np = 0.3\ncount = 2\n",
         Kind::PlatformStatus => "status = 503\ntarget = 'platform/*'\nfor = '9s'\n",
-        Kind::ProviderSlow | Kind::PlatformSlow | Kind::PlatformLate => "by = '2s'\n",
+        Kind::ProviderSlow | Kind::ProviderDrip | Kind::PlatformSlow | Kind::PlatformLate => "by = '2s'\n",
         Kind::ActorSlow => "target = 'run/*'\nby = '2s'\n",
-        Kind::ActorFlood => "target = 'w*'\nmessages = 9\n",
+        Kind::ActorFlood => "target = 'run/*'\nmessages = 9\n",
         Kind::ActorPanic | Kind::ActorError | Kind::ActorHang | Kind::ActorKill => "target = 'writer'\ncount = 3\n",
         Kind::DiskFull => "for = '9s'\n",
         Kind::ClockJump => "by = '-2h'\n",
@@ -314,6 +314,19 @@ fn a_target_must_stand_for_something() {
         &[
             "10:10: `wirter` stands for nothing that there is; did you mean `writer`?",
             "13:10: `lm/*` stands for nothing that there is; did you mean `llm/*`?",
+        ],
+    );
+    let text = "[[fault]]\nkind = \"actor_panic\"\ntarget = \"agents\"\n\
+                [[fault]]\nkind = \"actor_kill\"\ntarget = \"agents\"\n\
+                [[fault]]\nkind = \"actor_flood\"\ntarget = \"ledger\"\nmessages = 9\n\
+                [[fault]]\nkind = \"actor_flood\"\ntarget = \"lodger\"\nmessages = 9\n";
+    rest(
+        text,
+        &[
+            "10:10: `agents` is a supervisor, which takes no messages that `actor_panic` could strike; aim at a worker \
+             or at `run/*`, or take `actor_kill`",
+            "16:10: `ledger` takes no messages from outside, so `actor_flood` cannot flood it; aim at `run/*`",
+            "20:10: `lodger` stands for nothing that there is; known here: `run/*`",
         ],
     );
     // A running system may have actors that the built-in tree does not name.

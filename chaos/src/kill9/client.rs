@@ -302,6 +302,7 @@ impl<'a> Client<'a> {
                 Standing::Coming => continue,
                 Standing::Nowhere => json!({ "key": key, "done": false }),
             };
+            self.witness.see(Seen::Settled { run: run.to_owned(), key: key.clone() });
             let _ = api.post(&format!("/v1/runs/{run}/settlements"), &word).await;
         }
     }

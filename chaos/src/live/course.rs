@@ -74,7 +74,7 @@ fn provider(effect: ProviderEffect) -> Option<Asked> {
         ProviderEffect::Cut => Asked::new(Kind::ProviderCut),
         ProviderEffect::Garbage => Asked::new(Kind::ProviderGarbage),
         ProviderEffect::Lost => Asked::new(Kind::ProviderLost),
-        ProviderEffect::Wrong | ProviderEffect::Poison => return None,
+        ProviderEffect::Drip { .. } | ProviderEffect::Wrong | ProviderEffect::Poison => return None,
     })
 }
 

@@ -287,6 +287,8 @@ fn mark(what: &Seen, faults: &BTreeMap<u32, &Fault>) -> Option<(Lane, Tone, Stri
             (Client, tone, format!("run {run} told as {status}, {} posts", posts.len()))
         }
         Seen::Held { run, key } => (Client, Wait, format!("run {run} holds post `{key}`")),
+        Seen::Settled { run, key } => (Client, Ask, format!("post `{key}` of run {run} is settled")),
+        Seen::Undone { run, status } => (Client, Bad, format!("run {run} had ended, and is {status}")),
         Seen::DeadLettered { run, letter } => (Client, Wait, format!("run {run} has the dead letter {letter}")),
         Seen::Replayed { letter } => (Client, Ask, format!("the dead letter {letter} replayed")),
         Seen::Called { call, content, .. } => (Provider, Ask, format!("call {call} came in, content {content}")),
@@ -319,7 +321,7 @@ fn mark(what: &Seen, faults: &BTreeMap<u32, &Fault>) -> Option<(Lane, Tone, Stri
         Seen::Depth { child, queued, max } if queued > max => {
             (Process, Bad, format!("{queued} messages wait for {child}, {max} may"))
         }
-        Seen::Depth { .. } => return None,
+        Seen::Depth { .. } | Seen::CalledFor { .. } => return None,
         Seen::Over { tasks, unfinished, orphans } => {
             (Process, Ask, format!("over: {tasks} tasks, {unfinished} runs open, {orphans} orphans"))
         }

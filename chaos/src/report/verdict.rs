@@ -145,6 +145,7 @@ pub fn kind(fault: &Fault) -> &'static str {
             ProviderEffect::Status { .. } => "provider.status",
             ProviderEffect::Reset => "provider.reset",
             ProviderEffect::Slow { .. } => "provider.slow",
+            ProviderEffect::Drip { .. } => "provider.drip",
             ProviderEffect::Stall => "provider.stall",
             ProviderEffect::Cut => "provider.cut",
             ProviderEffect::Garbage => "provider.garbage",

@@ -2,6 +2,9 @@
 //! speaks HTTP only, remembers what it was told over all lives of the server, and asks again with the
 //! same key when it was told nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +17,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::board::Board;
-use super::parts::brief;
-use super::sabotage::Sabotage;
+use super::parts::{brief_about, product};
 use super::scene::Scene;
 use crate::fault::Point;
 use crate::history::Seen;
@@ -41,7 +43,6 @@ pub(super) struct Client {
     scene: Scene,
     board: Arc<Board>,
     plan: Plan,
-    sabotage: Option<Sabotage>,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -120,8 +121,8 @@ impl Answer {
 }
 
 impl Client {
-    pub(super) fn new(scene: Scene, board: Arc<Board>, plan: &Plan, sabotage: Option<Sabotage>) -> Self {
-        Self { scene, board, plan: plan.clone(), sabotage, known: Mutex::default() }
+    pub(super) fn new(scene: Scene, board: Arc<Board>, plan: &Plan) -> Self {
+        Self { scene, board, plan: plan.clone(), known: Mutex::default() }
     }
 
     /// Looks after all orders until each is over.
@@ -141,18 +142,16 @@ impl Client {
         self.plan.workload.arrivals.iter().filter(|arrival| open(&arrival.key)).count() as u64
     }
 
+    /// Follows an order to its end. One whose end is known is followed once more after a restart: what was
+    /// reported is reported again, in full, so that a result that changed would show.
     async fn look_after(&self, server: &Router, key: &str) {
-        if self.order(key).over {
-            // What was reported once is reported again, in full: a result that changed would show.
-            if let Some(run) = self.order(key).run {
-                self.tell(key, |known| known.shown = None);
-                self.look(server, key, &run).await;
+        let known = self.order(key);
+        let run = if known.over { known.run } else { self.ask(server, key).await };
+        self.tell(key, |known| known.shown = None);
+        if let Some(run) = run {
+            while !self.look(server, key, &run).await {
+                self.scene.sleep(LOOK_EVERY).await;
             }
-            return;
-        }
-        let Some(run) = self.ask(server, key).await else { return self.tell(key, |known| known.over = true) };
-        while !self.look(server, key, &run).await {
-            self.scene.sleep(LOOK_EVERY).await;
         }
         self.tell(key, |known| known.over = true);
     }
@@ -160,7 +159,7 @@ impl Client {
     /// Asks until the run is acknowledged; nothing when it is refused for good. A run that is known
     /// already is asked for once more, with the same key.
     async fn ask(&self, server: &Router, key: &str) -> Option<String> {
-        let order = self.order_text();
+        let order = self.order_text(key);
         let hash = blake3::hash(order.as_bytes()).to_hex()[..16].to_owned();
         loop {
             self.scene.see(Seen::Asked { key: key.to_owned(), order: hash.clone() });
@@ -207,6 +206,9 @@ impl Client {
             let outputs = blake3::hash(outputs.to_string().as_bytes()).to_hex()[..16].to_owned();
             let spent = failure.as_ref().is_some_and(|failure| failure.contains("raise the budget"));
             self.scene.see(Seen::Reported { run: run.to_owned(), status, outputs, posts, spent });
+        } else if self.order(key).over {
+            self.tell(key, |known| known.over = false);
+            self.scene.see(Seen::Undone { run: run.to_owned(), status: status.clone() });
         }
         ended
     }
@@ -279,6 +281,8 @@ impl Client {
             }
             None => json!({ "key": effect, "done": false }),
         };
+        // As with a yes: it may be acted on before it is acknowledged.
+        self.scene.see(Seen::Settled { run: run.to_owned(), key: effect.to_owned() });
         self.send(server, Ask::post(&format!("/v1/runs/{run}/settlements"), &body.to_string())).await;
     }
 
@@ -310,14 +314,14 @@ impl Client {
         open.get(place).cloned()
     }
 
-    fn order_text(&self) -> String {
+    fn order_text(&self, key: &str) -> String {
         let approval = match self.plan.workload.approval {
             Approval::Automatic => "automatic",
-            // As if nobody had asked for it: what the client sent is what its plan says.
-            Approval::Ask if self.sabotage == Some(Sabotage::SkipsApproval) => "automatic",
             Approval::Ask => "ask",
         };
-        let mut order = json!({ "workflow": "announce", "approval": approval, "inputs": brief() });
+        let nth = self.plan.workload.arrivals.iter().position(|arrival| arrival.key == key).unwrap_or(0);
+        let inputs = brief_about(&product(nth));
+        let mut order = json!({ "workflow": "announce", "approval": approval, "inputs": inputs });
         if let Some(max) = self.plan.workload.cost_max {
             order["cost_max"] = json!(max.to_string());
         }

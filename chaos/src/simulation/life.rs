@@ -17,6 +17,7 @@ use supervisor::{Ended, Failure, Fault as Kill, Observer, SupervisionEvent};
 
 use super::board::Board;
 use super::client::Client;
+use super::gauge::Gauge;
 use super::model::Provider;
 use super::parts::{PartsError, have_stand_ins, parts};
 use super::sabotage::Sabotage;
@@ -28,6 +29,8 @@ use crate::plan::{Plan, Platform};
 
 /// How long a shutdown may take before it counts as stuck.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
+/// When a tree has ended, its actors' tasks are gone within this.
+const GONE_WITHIN: Duration = Duration::from_millis(1);
 /// Between two looks at the mailboxes.
 const GAUGE_EVERY: Duration = Duration::from_millis(500);
 /// A fault that found nothing to strike is tried again so much later.
@@ -106,6 +109,7 @@ impl Cast {
         self.scene.hold_if_dead().await;
         self.scene.see(Seen::Ready { life });
         let server = router(Arc::clone(&system));
+        let server = self.sabotage.map_or(server.clone(), |sabotage| sabotage.stand_at(server, life));
         let end = tokio::select! {
             biased;
             ended = system.tree().wait() => Some(ended),
@@ -115,8 +119,13 @@ impl Cast {
             () = tokio::time::sleep(self.time_left()) => None,
         };
         match end {
-            Some(Ended::Escalated(failure)) => Ok(End::Fell(failure.to_string())),
-            Some(other) => Ok(End::Fell(format!("{other:?}"))),
+            Some(ended) => {
+                self.count_orphans(world).await;
+                Ok(End::Fell(match ended {
+                    Ended::Escalated(failure) => failure.to_string(),
+                    other => format!("{other:?}"),
+                }))
+            }
             None => {
                 self.close(world, &system).await;
                 Ok(End::Over)
@@ -137,12 +146,22 @@ impl Cast {
 
     async fn close(&self, world: &World, system: &Arc<System>) {
         let stuck = tokio::time::timeout(SHUTDOWN_MAX, system.shutdown()).await.is_err();
+        self.count_orphans(world).await;
         // What was cancelled by the shutdown has its turn to notice.
         tokio::time::sleep(GAUGE_EVERY).await;
         self.board.settle_late();
         let unfinished = self.client.unfinished();
         let tasks = world.tasks() as u64 + u64::from(stuck);
-        self.scene.see(Seen::Over { tasks, unfinished, orphans: 0 });
+        self.scene.see(Seen::Over { tasks, unfinished, orphans: self.scene.orphans() });
+    }
+
+    /// Counts the actors that are alive though their tree has ended: what the runtime has of tasks beside
+    /// those that the world has started, for everything but ractor's actors is started by the world.
+    async fn count_orphans(&self, world: &World) {
+        // The last actors of the tree have their turn to go.
+        tokio::time::sleep(GONE_WITHIN).await;
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        self.scene.orphaned(alive.saturating_sub(world.tasks()) as u64);
     }
 
     /// Applies each fault that strikes by itself, at its time; never ends.
@@ -189,10 +208,16 @@ impl Cast {
                 self.scene.see(Seen::Struck { number });
             }
             Fault::Actor { effect: ActorEffect::Flood { messages }, .. } => {
-                if let Some(run) = self.client.some_run(chance.below(u64::MAX)) {
-                    self.scene.see(Seen::Struck { number });
-                    self.client.flood(server, &run, messages).await;
-                }
+                let nth = chance.below(u64::MAX);
+                let run = loop {
+                    match self.client.some_run(nth) {
+                        Some(run) => break run,
+                        None if self.scene.now() >= Duration::from_millis(self.plan.duration_ms) => return,
+                        None => self.scene.sleep(STRIKE_AGAIN).await,
+                    }
+                };
+                self.scene.see(Seen::Struck { number });
+                self.client.flood(server, &run, messages).await;
             }
             Fault::Actor { .. } | Fault::Provider { .. } | Fault::Platform { .. } => {}
         }
@@ -235,17 +260,16 @@ impl Cast {
         }
     }
 
-    /// Notes the deepest mailbox, now and then; never ends.
+    /// Notes how full the mailboxes are, now and then; never ends.
     async fn gauge(&self, system: &Arc<System>) {
-        let mut deepest = 0;
+        let mut gauge = Gauge::default();
         loop {
             self.scene.sleep(GAUGE_EVERY).await;
-            if let Some((child, mailbox)) = system.tree().deepest_mailbox()
-                && mailbox.queued as u64 > deepest
-            {
-                deepest = mailbox.queued as u64;
-                self.scene.see(Seen::Depth { child, queued: deepest, max: mailbox.max as u64 });
-            }
+            system.tree().mailboxes(|child, depth| {
+                if let Some(seen) = gauge.see(child, depth) {
+                    self.scene.see(seen);
+                }
+            });
         }
     }
 

@@ -9,6 +9,7 @@ mod board;
 mod campaign;
 mod client;
 pub(crate) mod command;
+mod gauge;
 mod life;
 mod model;
 pub(crate) mod mutants;

@@ -53,6 +53,8 @@ const OWN: BreakerPolicy = BreakerPolicy {
 };
 /// The shortest and the longest time that the simulated model thinks.
 const THINK_MS: (u64, u64) = (50, 4_000);
+/// What every order of a play is about, before its own number.
+const PRODUCT: &str = "Lamp ";
 /// Numbers in a simulated vector: one for each letter.
 const DIMENSION: usize = 26;
 
@@ -190,6 +192,25 @@ fn counted(text: &str) -> Vec<f32> {
     }
     let length = vector.iter().map(|n| n * n).sum::<f32>().sqrt();
     vector.iter().map(|n| n / length).collect()
+}
+
+/// What an order is about: a name that no other order of a play has, and none is the beginning of.
+pub(super) fn product(nth: usize) -> String {
+    format!("{PRODUCT}{:04}", nth + 1_000)
+}
+
+/// The brief of an order, about its own product, so that the provider's book can be read by orders.
+pub(super) fn brief_about(product: &str) -> BTreeMap<String, Value> {
+    brief().into_iter().map(|(name, value)| (name, renamed(value, product))).collect()
+}
+
+fn renamed(value: Value, product: &str) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("Lamp 3", product)),
+        Value::Array(items) => items.into_iter().map(|item| renamed(item, product)).collect(),
+        Value::Object(map) => map.into_iter().map(|(name, item)| (name, renamed(item, product))).collect(),
+        other => other,
+    }
 }
 
 /// A small brief, as the announce workflow's inputs.

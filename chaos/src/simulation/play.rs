@@ -77,7 +77,7 @@ pub fn play(plan: &Plan, made: Made) -> Result<Played, PlayError> {
     let cast = Cast {
         scene: scene.clone(),
         provider: Arc::new(Provider::new(scene.clone(), policies.prices, plan)),
-        client: Client::new(scene.clone(), Arc::clone(&board), plan, made.sabotage),
+        client: Client::new(scene.clone(), Arc::clone(&board), plan),
         board,
         plan: plan.clone(),
         sabotage: made.sabotage,

@@ -1,21 +1,31 @@
-//! Systems broken on purpose: each lacks one thing that a promise stands on, and the checker of that
-//! promise must find out. Invariant: a sabotage touches the system only, never the books of the client,
-//! the provider or the platform.
+//! Systems broken on purpose: each lacks one thing that a promise stands on, and the checkers of that
+//! promise must find out. Invariant: a sabotage touches the system only, never the client, or the books of
+//! the client, the provider or the platform.
 
-use std::io;
+mod disk;
+mod door;
+mod model;
+
 use std::sync::Arc;
 
+use agents::model::Model;
+use axum::Router;
 use gateway::system::Parts;
+use policies::breaker::FAILURES_MAX;
 use policies::intensity::{Intensity, RESTARTS_MAX};
+use policies::span::Span;
 use policies::tree::NodePolicy;
 use serde::{Deserialize, Serialize};
-use storage::disk::{Disk, File};
 
-use super::parts::PRICE;
+use super::parts::MODEL;
 use crate::aims::Invariant;
+use disk::{Liar, Synced};
+use model::{Lacking, Lacks};
 
-/// The price table's key of a model that costs nothing.
-const FREE: &str = "local";
+/// A guard that nobody else goes by.
+const ASIDE: &str = "model/aside";
+/// Longer than any play.
+const FOR_EVER: Span = Span::from_secs(30 * 24 * 3_600);
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +33,8 @@ const FREE: &str = "local";
 pub enum Sabotage {
     /// No file is synced: what is acknowledged is in the cache at best.
     NoSync,
+    /// A file is synced, but only after what it holds was acknowledged.
+    AcknowledgesBeforeSync,
     /// A post in doubt is sent again, without asking for the first one.
     PostsWithoutAsking,
     /// Money is counted when it is spent, not before.
@@ -31,53 +43,87 @@ pub enum Sabotage {
     SkipsApproval,
     /// A supervisor restarts for ever.
     IgnoresIntensity,
+    /// An open breaker stops some agents' calls only.
+    CallsThroughBreaker,
+    /// A call that is never answered is waited for without an end.
+    WaitsForEver,
+    /// A run that has finished is told as failed after a restart.
+    TellsAnotherEnd,
+    /// Calls leave actors behind that no supervisor has.
+    LeavesActors,
+    /// Calls leave tasks behind.
+    LeavesTasks,
 }
+
+const CRASH_MID_POST: &str = include_str!("../../experiments/crash-mid-post.toml");
+const CRASH_IN_RECOVERY: &str = include_str!("../../experiments/crash-in-recovery.toml");
+const BUDGET_RACE: &str = include_str!("../../experiments/budget-race.toml");
+const APPROVAL_UNDER_CRASH: &str = include_str!("../../experiments/approval-under-crash.toml");
+const TREE_MELTDOWN: &str = include_str!("../../experiments/tree-meltdown.toml");
+const BREAKER_FLAP: &str = include_str!("../../experiments/breaker-flap.toml");
+const SLOW_PROVIDER: &str = include_str!("../../experiments/slow-provider.toml");
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::NoSync, Self::PostsWithoutAsking, Self::ReservesNothing, Self::SkipsApproval, Self::IgnoresIntensity];
+    pub const ALL: [Self; 11] = [
+        Self::NoSync,
+        Self::AcknowledgesBeforeSync,
+        Self::PostsWithoutAsking,
+        Self::ReservesNothing,
+        Self::SkipsApproval,
+        Self::IgnoresIntensity,
+        Self::CallsThroughBreaker,
+        Self::WaitsForEver,
+        Self::TellsAnotherEnd,
+        Self::LeavesActors,
+        Self::LeavesTasks,
+    ];
 
     /// Its name on the command line and in plans.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::NoSync => "no_sync",
+            Self::AcknowledgesBeforeSync => "acknowledges_before_sync",
             Self::PostsWithoutAsking => "posts_without_asking",
             Self::ReservesNothing => "reserves_nothing",
             Self::SkipsApproval => "skips_approval",
             Self::IgnoresIntensity => "ignores_intensity",
+            Self::CallsThroughBreaker => "calls_through_breaker",
+            Self::WaitsForEver => "waits_for_ever",
+            Self::TellsAnotherEnd => "tells_another_end",
+            Self::LeavesActors => "leaves_actors",
+            Self::LeavesTasks => "leaves_tasks",
         }
     }
 
-    /// The checker that must find out, and the shipped experiment in which it shows.
+    /// The checkers that must find out, each by itself, and the shipped experiment in which it shows.
     #[must_use]
-    pub fn betrayed(self) -> (Invariant, &'static str) {
+    pub fn betrayed(self) -> (&'static [Invariant], &'static str) {
+        use Invariant as I;
         match self {
-            Self::NoSync => (Invariant::AcknowledgedSurvives, include_str!("../../experiments/crash-mid-post.toml")),
-            Self::PostsWithoutAsking => {
-                (Invariant::NoDoublePost, include_str!("../../experiments/crash-in-recovery.toml"))
-            }
-            Self::ReservesNothing => (Invariant::NoBudgetOverrun, include_str!("../../experiments/budget-race.toml")),
-            Self::SkipsApproval => {
-                (Invariant::ApprovalFirst, include_str!("../../experiments/approval-under-crash.toml"))
-            }
-            Self::IgnoresIntensity => {
-                (Invariant::RestartsBounded, include_str!("../../experiments/tree-meltdown.toml"))
-            }
+            Self::NoSync => (&[I::AcknowledgedSurvives, I::RecoveryIdempotent], CRASH_MID_POST),
+            Self::AcknowledgesBeforeSync => (&[I::ResultsStable], CRASH_MID_POST),
+            Self::PostsWithoutAsking => (&[I::NoDoublePost], CRASH_IN_RECOVERY),
+            Self::ReservesNothing => (&[I::NoBudgetOverrun], BUDGET_RACE),
+            Self::SkipsApproval => (&[I::ApprovalFirst], APPROVAL_UNDER_CRASH),
+            Self::IgnoresIntensity => (&[I::RestartsBounded], TREE_MELTDOWN),
+            Self::CallsThroughBreaker => (&[I::BreakerLegal], BREAKER_FLAP),
+            Self::WaitsForEver => (&[I::NoLostRun], SLOW_PROVIDER),
+            Self::TellsAnotherEnd => (&[I::NoLostRun, I::ResultsStable], CRASH_MID_POST),
+            Self::LeavesActors => (&[I::RestartsBounded], CRASH_MID_POST),
+            Self::LeavesTasks => (&[I::Bounded], CRASH_MID_POST),
         }
     }
 
     /// Takes it out of the parts.
     pub(super) fn apply(self, parts: &mut Parts) {
         match self {
-            Self::NoSync => parts.disk = Arc::new(Liar(Arc::clone(&parts.disk))),
-            Self::ReservesNothing => {
-                let models = &mut parts.policies.prices.models;
-                if let Some(free) = models.get(FREE).cloned() {
-                    models.insert(PRICE.to_owned(), free);
-                }
-            }
+            Self::NoSync => lies(parts, Synced::Never),
+            Self::AcknowledgesBeforeSync => lies(parts, Synced::Later),
+            Self::ReservesNothing => lack(parts, Lacks::Worst),
+            Self::LeavesActors => lack(parts, Lacks::ActorsEnd),
+            Self::LeavesTasks => lack(parts, Lacks::TasksEnd),
             Self::IgnoresIntensity => {
                 for node in parts.policies.tree.nodes.values_mut() {
                     match node {
@@ -87,8 +133,55 @@ impl Sabotage {
                     }
                 }
             }
-            // The publisher is told so where it is made, and the order where it is asked for.
-            Self::PostsWithoutAsking | Self::SkipsApproval => {}
+            Self::CallsThroughBreaker => go_aside(parts),
+            Self::WaitsForEver => wait_for_ever(parts),
+            // The publisher is told so where it is made; the others stand at the door.
+            Self::PostsWithoutAsking | Self::SkipsApproval | Self::TellsAnotherEnd => {}
+        }
+    }
+
+    /// Stands at the door of the system in this life.
+    pub(super) fn stand_at(self, door: Router, life: u32) -> Router {
+        match self {
+            Self::SkipsApproval => door::asks_nobody(door),
+            Self::TellsAnotherEnd if life > 1 => door::tells_another_end(door),
+            _ => door,
+        }
+    }
+}
+
+fn lies(parts: &mut Parts, when: Synced) {
+    parts.disk = Arc::new(Liar { disk: Arc::clone(&parts.disk), when });
+}
+
+fn lack(parts: &mut Parts, lacks: Lacks) {
+    for agent in &mut parts.agents {
+        let (model, world) = (Arc::clone(&agent.model), parts.world.clone());
+        agent.model = Arc::new(Lacking { model, world, lacks }) as Arc<dyn Model>;
+    }
+}
+
+/// Every second agent goes by a guard whose breaker never opens.
+fn go_aside(parts: &mut Parts) {
+    let mut guard = parts.policies.guards.get(ASIDE);
+    guard.breaker.failures = FAILURES_MAX;
+    guard.breaker.failure_rate = None;
+    parts.policies.guards.set(ASIDE, guard);
+    parts.agents.iter_mut().skip(1).step_by(2).for_each(|agent| ASIDE.clone_into(&mut agent.guard));
+}
+
+fn wait_for_ever(parts: &mut Parts) {
+    let name = format!("model/{MODEL}");
+    let mut guard = parts.policies.guards.get(&name);
+    (guard.timeout, guard.deadline) = (FOR_EVER, FOR_EVER);
+    parts.policies.guards.set(name, guard);
+    for agent in &mut parts.agents {
+        agent.timeout = FOR_EVER.duration();
+    }
+    for node in parts.policies.tree.nodes.values_mut() {
+        match node {
+            NodePolicy::Worker(worker) => worker.liveness = None,
+            NodePolicy::Dynamic(_) | NodePolicy::Supervisor(_) => {}
         }
     }
 }
@@ -98,86 +191,39 @@ fn endless(intensity: Intensity) -> Intensity {
     Intensity { restarts: RESTARTS_MAX, ..intensity }
 }
 
-/// A disk that says that it has synced, and has not.
-struct Liar(Arc<dyn Disk>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::check;
+    use crate::experiment::read;
+    use crate::plan::{Approval, Plan, expand};
+    use crate::simulation::{Made, play};
 
-struct LyingFile(Box<dyn File>);
-
-impl Disk for Liar {
-    fn open(&self, path: &str) -> io::Result<Box<dyn File>> {
-        self.0.open(path).map(|file| Box::new(LyingFile(file)) as Box<dyn File>)
+    /// What each checker finds in a plan that is played like this.
+    fn found(plan: &Plan, sabotage: Option<Sabotage>) -> Vec<Invariant> {
+        let played = play(plan, Made { lines: false, sabotage }).unwrap();
+        Invariant::ALL.into_iter().filter(|invariant| !check(*invariant, &played.history).is_empty()).collect()
     }
 
-    fn open_existing(&self, path: &str) -> io::Result<Box<dyn File>> {
-        self.0.open_existing(path)
+    #[test]
+    fn what_outlives_its_tree_and_a_post_that_nobody_approved_are_found_without_a_fault() {
+        let mut plan = expand(&read("calm.toml", include_str!("calm.toml")).unwrap(), 1);
+        plan.workload.arrivals.truncate(1);
+        plan.workload.approval = Approval::Ask;
+        for (sabotage, wanted) in [
+            (None, &[][..]),
+            (Some(Sabotage::LeavesActors), &[Invariant::RestartsBounded]),
+            (Some(Sabotage::LeavesTasks), &[Invariant::Bounded]),
+            (Some(Sabotage::SkipsApproval), &[Invariant::ApprovalFirst]),
+        ] {
+            assert_eq!(found(&plan, sabotage), wanted, "{sabotage:?}");
+        }
     }
 
-    fn exists(&self, path: &str) -> io::Result<bool> {
-        self.0.exists(path)
-    }
-
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        self.0.read(path)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn create_dir_all(&self, dir: &str) -> io::Result<()> {
-        self.0.create_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &str) -> io::Result<Box<dyn Send>> {
-        self.0.lock(path)
-    }
-
-    fn entropy(&self, buffer: &mut [u8]) -> io::Result<()> {
-        self.0.entropy(buffer)
-    }
-}
-
-impl File for LyingFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // What comes first is synced after all, so that a start finds a journal to open.
-        let first = self.0.is_empty()?;
-        self.0.append(bytes)?;
-        if first { self.0.sync() } else { Ok(()) }
-    }
-
-    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
-        self.0.reserve(bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.rewrite(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(offset, buffer)
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
+    #[test]
+    fn every_invariant_is_betrayed_by_a_broken_system() {
+        let betrayed = |invariant| Sabotage::ALL.into_iter().any(|one| one.betrayed().0.contains(&invariant));
+        let kept: Vec<_> = Invariant::ALL.into_iter().filter(|invariant| !betrayed(*invariant)).collect();
+        assert!(kept.is_empty(), "{kept:?}");
     }
 }

@@ -34,6 +34,8 @@ struct State {
     death: Option<Death>,
     /// When a full disk has room again, whoever lives then.
     room_at: Option<Duration>,
+    /// Actors that were alive when their tree had ended, over all lives.
+    orphans: u64,
     /// What happened beside the system: requests of the client, and times that were waited for.
     beside: u64,
     /// What had been seen when the last runtime stopped.
@@ -64,6 +66,7 @@ impl Scene {
             lines: lines.then(Vec::new),
             death: None,
             room_at: None,
+            orphans: 0,
             beside: 0,
             seen_by_then: 0,
         };
@@ -215,6 +218,16 @@ impl Scene {
 
     pub(super) fn death(&self) -> Option<Death> {
         self.state().death
+    }
+
+    /// Notes so many actors that are alive though their tree has ended.
+    pub(super) fn orphaned(&self, count: u64) {
+        self.state().orphans += count;
+    }
+
+    /// Actors that were alive when their tree had ended, over all lives.
+    pub(super) fn orphans(&self) -> u64 {
+        self.state().orphans
     }
 
     /// Counts something that happened beside the system.

@@ -44,18 +44,28 @@ impl Weather {
 
     /// What a call to the provider runs into now.
     pub(crate) fn provider(&mut self, now: Duration) -> Option<(u32, ProviderEffect)> {
-        self.fronts.iter_mut().find_map(|front| match front.planned.fault {
-            Fault::Provider { effect, hits } => front.hits(hits, now).then_some((front.planned.number, effect)),
+        self.first_hit(now, |fault| match fault {
+            Fault::Provider { effect, hits } => Some((*effect, *hits)),
             _ => None,
         })
     }
 
     /// What a request to the platform runs into now.
     pub(crate) fn platform(&mut self, now: Duration) -> Option<(u32, PlatformEffect)> {
-        self.fronts.iter_mut().find_map(|front| match front.planned.fault {
-            Fault::Platform { effect, hits } => front.hits(hits, now).then_some((front.planned.number, effect)),
+        self.first_hit(now, |fault| match fault {
+            Fault::Platform { effect, hits } => Some((*effect, *hits)),
             _ => None,
         })
+    }
+
+    /// The first of the faults in force that hit. Each of them draws and counts, whether another was before
+    /// it or not, so that it does the same when that one is left out.
+    fn first_hit<E>(&mut self, now: Duration, of: impl Fn(&Fault) -> Option<(E, Hits)>) -> Option<(u32, E)> {
+        let drawn = self.fronts.iter_mut().map(|front| {
+            let (effect, hits) = of(&front.planned.fault)?;
+            front.hits(hits, now).then_some((front.planned.number, effect))
+        });
+        drawn.fold(None, |first, one| first.or(one))
     }
 
     /// What this actor's turn runs into now.
@@ -154,7 +164,10 @@ mod tests {
 
     fn weather(faults: Vec<Fault>) -> Weather {
         let numbered = faults.into_iter().zip(0..);
-        let faults = numbered.map(|(fault, number)| Planned { number, at_ms: 1_000, fault }).collect();
+        planned(numbered.map(|(fault, number)| Planned { number, at_ms: 1_000, fault }).collect())
+    }
+
+    fn planned(faults: Vec<Planned>) -> Weather {
         let workload = Workload {
             arrivals: Vec::new(),
             approval: Approval::Automatic,
@@ -190,6 +203,27 @@ mod tests {
             both.provider(at(2));
             assert_eq!(both.platform(at(2)).is_some(), one.platform(at(2)).is_some());
         }
+    }
+
+    #[test]
+    fn leaving_out_a_fault_of_the_same_kind_leaves_the_next_as_it_was() {
+        let half = Hits { for_ms: 5_000, p: 0.5, count_max: None };
+        let few = Hits { count_max: Some(9), ..half };
+        let pair = |effect: ProviderEffect| Fault::Provider { effect, hits: few };
+        let fault = |number, effect| Planned { number, at_ms: 1_000, fault: pair(effect) };
+        let both = vec![fault(0, ProviderEffect::Reset), fault(1, ProviderEffect::Lost)];
+        let (mut both, mut alone) = (planned(both.clone()), planned(both[1..].to_vec()));
+        let mut seen = 0;
+        for _ in 0..64 {
+            let (of_both, of_one) = (both.provider(at(2)), alone.provider(at(2)));
+            match of_both {
+                // What the first one takes, the other would have hit or not all the same.
+                Some((0, _)) => {}
+                other => assert_eq!(other, of_one),
+            }
+            seen += u32::from(of_both.is_some_and(|(number, _)| number == 1));
+        }
+        assert!(seen > 1, "the second one hits where the first does not");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tree's actors, as faults reach them. Invariant: the root is never killed, since its end is the
+//! The tree's actors, as faults reach them. Invariant: only workers take turns; the root is never killed, since its end is the
 //! process's; an actor that a fault holds in a turn is killed when the fault is gone, and an actor in
 //! another turn is left alone.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use actors::world::World;
 use futures::future::BoxFuture;
 use policies::pattern::covers;
-use supervisor::{Fault as Death, Tree};
+use supervisor::{Fault as Death, NodeKind, Tree};
 use tokio_util::sync::CancellationToken;
 
 use super::Live;
@@ -20,10 +20,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Stands for all runs: the tree names them only while they are awake.
 pub(super) const RUNS: &str = "run/*";
 
+/// Names in the tree, and what each is.
+pub(super) type Nodes = BTreeMap<String, NodeKind>;
+
 /// The names in the tree, and how one is killed.
 #[derive(Clone)]
 pub(super) struct Actors {
-    names: Arc<dyn Fn() -> BTreeSet<String> + Send + Sync>,
+    nodes: Arc<dyn Fn() -> Nodes + Send + Sync>,
     kill: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
@@ -31,27 +34,34 @@ impl Actors {
     pub(super) fn of(tree: Tree) -> Self {
         let picture = tree.clone();
         // All but the root, which is never killed.
-        let names = move || picture.draw().root.nodes().skip(1).map(|node| node.name.clone()).collect();
+        let nodes = move || picture.draw().root.nodes().skip(1).map(|node| (node.name.clone(), node.kind)).collect();
         let kill = move |name: String| {
             let tree = tree.clone();
             Box::pin(async move { tree.fault(&name, Death::Kill).await.is_ok() }) as BoxFuture<'static, bool>
         };
-        Self::new(names, kill)
+        Self::new(nodes, kill)
     }
 
     pub(super) fn new(
-        names: impl Fn() -> BTreeSet<String> + Send + Sync + 'static,
+        nodes: impl Fn() -> Nodes + Send + Sync + 'static,
         kill: impl Fn(String) -> BoxFuture<'static, bool> + Send + Sync + 'static,
     ) -> Self {
-        Self { names: Arc::new(names), kill: Arc::new(kill) }
+        Self { nodes: Arc::new(nodes), kill: Arc::new(kill) }
     }
 
-    /// The names that can be aimed at, now and later.
+    /// The names that a kill can be aimed at, now and later.
     pub(super) fn known(&self) -> BTreeSet<String> {
-        let mut names = (self.names)();
-        names.retain(|name| !covers(RUNS, name));
-        names.insert(RUNS.to_owned());
-        names
+        self.named(|_| true)
+    }
+
+    /// The names whose turns can be aimed at, now and later.
+    pub(super) fn workers(&self) -> BTreeSet<String> {
+        self.named(|kind| kind == NodeKind::Worker)
+    }
+
+    fn named(&self, fits: impl Fn(NodeKind) -> bool) -> BTreeSet<String> {
+        let nodes = (self.nodes)().into_iter().filter(|(name, kind)| fits(*kind) && !covers(RUNS, name));
+        nodes.map(|(name, _)| name).chain([RUNS.to_owned()]).collect()
     }
 
     /// Kills those that are still in the turn in which they were stopped.
@@ -71,7 +81,7 @@ impl Live {
         let target = fault.fault.target.unwrap_or_default();
         let mut killed = BTreeSet::new();
         while !gone.is_cancelled() {
-            for name in (actors.names)() {
+            for name in (actors.nodes)().into_keys() {
                 if !covers(&target, &name) || killed.contains(&name) {
                     continue;
                 }

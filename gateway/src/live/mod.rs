@@ -180,9 +180,8 @@ impl Live {
             match fault.effect {
                 fault::Effect::Provider(_) => books.models.clone(),
                 fault::Effect::Platform(_) => books.publishers.clone(),
-                fault::Effect::Turn(_) | fault::Effect::Kill => {
-                    self.0.actors.get().map(Actors::known).unwrap_or_default()
-                }
+                fault::Effect::Turn(_) => self.0.actors.get().map(Actors::workers).unwrap_or_default(),
+                fault::Effect::Kill => self.0.actors.get().map(Actors::known).unwrap_or_default(),
             }
         };
         // A run need not be awake now.

@@ -1,10 +1,11 @@
 //! What operators can rely on: only they are let in, every fault ends, and one stop ends all.
 
 use actors::transport;
+use supervisor::NodeKind;
 
 use super::*;
 
-/// A world with live faults, two actors, and no tree.
+/// A world with live faults, two agents, their supervisor, and no tree.
 pub(super) struct Play {
     pub(super) live: Live,
     pub(super) world: World,
@@ -16,12 +17,15 @@ pub(super) fn play() -> Play {
     let live = Live::new(world.clone(), &Secret::new("open sesame"));
     let killed = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&killed);
-    let names = || ["writer", "reviewer", "run/7"].map(str::to_owned).into();
+    let nodes = || {
+        let workers = ["writer", "reviewer", "run/7"].map(|name| (name.to_owned(), NodeKind::Worker));
+        workers.into_iter().chain([("team".to_owned(), NodeKind::Supervisor)]).collect()
+    };
     let kill = move |name| {
         told.lock().unwrap().push(name);
         Box::pin(std::future::ready(true)) as futures::future::BoxFuture<'static, bool>
     };
-    live.attach_actors(Actors::new(names, kill));
+    live.attach_actors(Actors::new(nodes, kill));
     Play { live, world, killed }
 }
 
@@ -145,6 +149,9 @@ async fn a_target_that_stands_for_nothing_is_told_with_what_there_is() {
     let _ = play.live.models("small", transport::unplugged());
     for (fault, wanted) in [
         (r#"{ "kind": "actor_panic", "target": "wirter" }"#, "known: `reviewer`, `run/*`, `writer`"),
+        // A supervisor takes no turns.
+        (r#"{ "kind": "actor_panic", "target": "team" }"#, "known: `reviewer`, `run/*`, `writer`"),
+        (r#"{ "kind": "actor_kill", "target": "taem" }"#, "known: `reviewer`, `run/*`, `team`, `writer`"),
         (r#"{ "kind": "provider_reset", "target": "llm/big" }"#, "known: `llm/small`"),
         (r#"{ "kind": "platform_reset" }"#, "there is nothing"),
     ] {

@@ -27,11 +27,14 @@ impl Board {
         }
     }
 
-    /// The node in whose mailbox most messages wait, the youngest of several; none where no node has a gauge.
-    pub(crate) fn deepest(&self) -> Option<(String, Depth)> {
-        let nodes = self.nodes();
-        let gauged = nodes.entries.values().filter_map(|entry| Some((entry, entry.gauge.get()?())));
-        gauged.max_by_key(|(_, depth)| depth.queued).map(|(entry, depth)| (entry.name.clone(), depth))
+    /// Shows each node's mailbox, eldest first; nodes without a gauge have none to show. `see` asks nothing
+    /// of the board.
+    pub(crate) fn mailboxes(&self, mut see: impl FnMut(&str, Depth)) {
+        for entry in self.nodes().entries.values() {
+            if let Some(gauge) = entry.gauge.get() {
+                see(&entry.name, gauge());
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@ const COST_MAX: u64 = 180_000;
 const ATTEMPTS_MAX: u32 = 4;
 const TIME_OUT: u64 = 60 * SECOND;
 const REPORTS: u32 = 3;
+/// The held posts of one run in so many are left alone by everybody.
+const LEFT_ONE_IN: usize = 3;
 const INSUFFICIENT_STORAGE: u16 = 507;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +78,9 @@ impl Run {
         }
     }
 
+    /// A post stands in one block with the step before it.
     fn post_key(&self) -> String {
-        format!("{}/{}:post", self.id, self.done)
+        format!("{}/posts[{}]/publish:post", self.id, self.done - 1)
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -169,6 +172,8 @@ impl Model {
         run.attempts += 1;
         let (epoch, content) = (run.epoch, format!("{}#{}", run.id, run.done));
         self.see(Seen::Called { call, content, model: None });
+        let key = self.runs[index].key.clone();
+        self.see(Seen::CalledFor { call, key });
         if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Status { .. }, .. })) {
             self.after(50 * MILLI, Due::Fail { run: index, epoch, call });
         } else if self.hit(|fault| matches!(fault, Fault::Provider { effect: ProviderEffect::Lost, .. })) {
@@ -317,7 +322,7 @@ impl Model {
     pub(super) fn look_at(&mut self, index: usize) {
         let run = &self.runs[index];
         let (id, done) = (run.id.clone(), run.done);
-        let path = format!("posts/{done}/approve");
+        let path = format!("posts[{done}]/approve");
         if run.asked && run.status.is_none() {
             if !std::mem::replace(&mut self.runs[index].told, true) {
                 self.see(Seen::Questioned { run: id, path });
@@ -331,6 +336,8 @@ impl Model {
             let key = run.post_key();
             self.runs[index].reports += 1;
             self.see(Seen::Held { run: id, key });
+        } else if run.held && !index.is_multiple_of(LEFT_ONE_IN) {
+            self.settle(index);
         } else if let Some(status) = run.status.filter(|_| run.reports < REPORTS) {
             let posts = run.posts.clone();
             self.runs[index].reports += 1;
@@ -344,12 +351,22 @@ impl Model {
         }
     }
 
+    /// Somebody has looked at the platform, and says what is there.
+    fn settle(&mut self, index: usize) {
+        let run = &mut self.runs[index];
+        (run.held, run.sent, run.reports) = (false, false, 0);
+        let (id, key) = (run.id.clone(), run.post_key());
+        let is_out = self.rows.contains(&key);
+        self.see(Seen::Settled { run: id, key });
+        if is_out { self.record(index) } else { self.go_on(index, MILLI) }
+    }
+
     fn approve(&mut self, index: usize, done: usize) {
         let run = &mut self.runs[index];
         (run.asked, run.told) = (false, false);
         run.done += 1;
         let id = run.id.clone();
-        self.see(Seen::Approved { run: id, path: format!("posts/{done}/approve") });
+        self.see(Seen::Approved { run: id, path: format!("posts[{done}]/approve") });
         self.go_on(index, MILLI);
     }
 }

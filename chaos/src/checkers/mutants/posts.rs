@@ -18,8 +18,10 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant("post's content changed", ResultsStable, rewritten),
         mutant("reported post taken back", ResultsStable, taken_back),
         mutant("approval skipped", ApprovalFirst, skipped),
+        mutant("question that nobody answered", ApprovalFirst, unanswered),
         mutant("post before its approval", ApprovalFirst, too_early),
         mutant("one approval for two posts", ApprovalFirst, one_for_two),
+        mutant("approval of another post", ApprovalFirst, of_another),
     ]
 }
 
@@ -139,6 +141,41 @@ fn skipped(history: &History, seed: u64) -> Option<History> {
     ))
 }
 
+/// The questions of a run stay, and one answer goes: a crash between them excuses nothing.
+fn unanswered(history: &History, seed: u64) -> Option<History> {
+    let chosen = approved_run(history, seed, 1)?;
+    let gone = answered(history, &chosen, seed)?;
+    Some(without(
+        history.clone(),
+        |seen| matches!(seen, Seen::Approved { run, path } if *run == chosen && *path == gone),
+    ))
+}
+
+/// One of the run's questions that was answered.
+fn answered(history: &History, chosen: &str, seed: u64) -> Option<String> {
+    let answered = places(history, |seen| match seen {
+        Seen::Approved { run, path } if *run == *chosen => Some(path.clone()),
+        _ => None,
+    });
+    pick(answered, seed).map(|(_, path)| path)
+}
+
+/// A yes to another step than that whose post is out.
+fn of_another(history: &History, seed: u64) -> Option<History> {
+    let chosen = approved_run(history, seed, 1)?;
+    let given = answered(history, &chosen, seed)?;
+    let mut history = history.clone();
+    for sighting in &mut history.seen {
+        if let Seen::Approved { run, path } = &mut sighting.what
+            && *run == chosen
+            && *path == given
+        {
+            *path = "elsewhere/approve".to_owned();
+        }
+    }
+    Some(history)
+}
+
 /// The run's questions and answers, moved behind its posts.
 fn too_early(history: &History, seed: u64) -> Option<History> {
     let chosen = approved_run(history, seed, 1)?;
@@ -152,11 +189,7 @@ fn too_early(history: &History, seed: u64) -> Option<History> {
 
 fn one_for_two(history: &History, seed: u64) -> Option<History> {
     let chosen = approved_run(history, seed, 2)?;
-    let answered = places(history, |seen| match seen {
-        Seen::Approved { run, path } if *run == chosen => Some(path.clone()),
-        _ => None,
-    });
-    let (_, gone) = pick(answered, seed)?;
+    let gone = answered(history, &chosen, seed)?;
     Some(without(history.clone(), |seen| match seen {
         Seen::Questioned { run, path } | Seen::Approved { run, path } => *run == chosen && *path == gone,
         _ => false,

@@ -1,6 +1,8 @@
 //! Mutants of runs: lost, invented, changed, made again, dearer than allowed. Invariant: see the
 //! parent.
 
+use std::collections::BTreeMap;
+
 use policies::money::Money;
 
 use super::{Mutant, last_us, late_us, pick, places, with, without};
@@ -17,16 +19,19 @@ pub(super) fn mutants() -> Vec<Mutant> {
     let mutant = |name, invariant, apply| Mutant { name, invariant, apply };
     vec![
         mutant("acknowledged run forgotten", NoLostRun, forgotten as fn(&History, u64) -> Option<History>),
+        mutant("run stuck after its post was settled", NoLostRun, stuck),
         mutant("two ends of one run", NoLostRun, two_ends),
         mutant("end after the quiet time", NoLostRun, late),
         mutant("start that fails", NoLostRun, no_start),
         mutant("billed over the budget", NoBudgetOverrun, over_budget),
         mutant("budget checked after the call", NoBudgetOverrun, checked_late),
+        mutant("run's budget checked after the call", NoBudgetOverrun, run_checked_late),
         mutant("acknowledged key taken on again", AcknowledgedSurvives, taken_again),
         mutant("acknowledged before the sync", AcknowledgedSurvives, unsynced),
         mutant("one run for two keys", AcknowledgedSurvives, shared),
         mutant("run that nobody asked for", AcknowledgedSurvives, invented),
         mutant("result changed", ResultsStable, changed),
+        mutant("end undone", ResultsStable, undone),
         mutant("one key with two orders", ResultsStable, two_orders),
         mutant("recorded call repeated after recovery", RecoveryIdempotent, repeated),
     ]
@@ -52,6 +57,25 @@ fn forgotten(history: &History, seed: u64) -> Option<History> {
         history.clone(),
         |seen| matches!(seen, Seen::Reported { run, .. } | Seen::Held { run, .. } if *run == lost),
     ))
+}
+
+/// A run that was held, and settled, and that nobody saw any more: it was waited for to the last.
+fn stuck(history: &History, seed: u64) -> Option<History> {
+    let settled = places(history, |seen| match seen {
+        Seen::Settled { run, .. } => Some(run.clone()),
+        _ => None,
+    });
+    let (_, stuck) = pick(settled, seed)?;
+    let mut history = without(history.clone(), |seen| matches!(seen, Seen::Reported { run, .. } if *run == stuck));
+    let quiet_us = (history.plan.duration_ms + history.plan.quiet_ms) * MICROS_PER_MILLI;
+    let over = history.seen.iter_mut().find(|sighting| matches!(sighting.what, Seen::Over { .. }))?;
+    over.at_us = over.at_us.max(quiet_us);
+    Some(history)
+}
+
+fn undone(history: &History, seed: u64) -> Option<History> {
+    let (_, run) = pick(reports(history), seed)?;
+    Some(with(history.clone(), late_us(history), Seen::Undone { run, status: "running".to_owned() }))
 }
 
 fn two_ends(history: &History, seed: u64) -> Option<History> {
@@ -96,6 +120,28 @@ fn checked_late(history: &History, _: u64) -> Option<History> {
     let sum: Money = costs.iter().map(|(_, cost)| *cost).sum();
     let budget = sum.checked_sub(Money::from_nanos(1))?;
     Some(History { budget, ..history.clone() })
+}
+
+/// The budget of each run as it would have to be for the last call of one of them to be one too many.
+fn run_checked_late(history: &History, seed: u64) -> Option<History> {
+    let orders = places(history, |seen| match seen {
+        Seen::CalledFor { call, key } => Some((*call, key.clone())),
+        _ => None,
+    });
+    let orders: BTreeMap<u64, String> = orders.into_iter().map(|(_, order)| order).collect();
+    let mut sums: BTreeMap<&str, Money> = BTreeMap::new();
+    for sighting in &history.seen {
+        if let Seen::Billed { call, cost } = &sighting.what
+            && let Some(key) = orders.get(call)
+        {
+            let sum = sums.entry(key).or_default();
+            *sum = sum.saturating_add(*cost);
+        }
+    }
+    let sum = pick(sums.into_values().collect(), seed)?;
+    let mut history = history.clone();
+    history.plan.workload.cost_max = Some(sum.checked_sub(Money::from_nanos(1))?);
+    Some(history)
 }
 
 fn taken_again(history: &History, seed: u64) -> Option<History> {

@@ -1,0 +1,83 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Json;
+use axum::routing::get;
+use storage::disk::sim::SimDisk;
+
+use super::*;
+use crate::history::Sighting;
+use crate::plan::{Arrival, Platform, Workload};
+
+/// The key of the only order.
+const KEY: &str = "k";
+
+fn client() -> Client {
+    let workload = Workload {
+        arrivals: vec![Arrival { at_ms: 0, key: KEY.to_owned() }],
+        approval: Approval::Automatic,
+        budget: None,
+        cost_max: None,
+        platform: Platform::Careful,
+        stand_in: false,
+    };
+    let plan = Plan {
+        experiment: "test".to_owned(),
+        seed: 1,
+        workload,
+        duration_ms: 60_000,
+        quiet_ms: 60_000,
+        yields: false,
+        faults: Vec::new(),
+    };
+    let scene = Scene::new(&plan, SimDisk::new(), false);
+    scene.begin();
+    Client::new(scene.clone(), Arc::new(Board::new(scene, Platform::Careful)), &plan)
+}
+
+/// A server whose one run shows these, one look after the other.
+fn server(shown: &'static [&'static str]) -> Router {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let show = move || {
+        let look = looks.fetch_add(1, Ordering::Relaxed);
+        let status = shown.get(look).or(shown.last());
+        async move { Json(json!({ "id": "r", "status": status, "outputs": {} })) }
+    };
+    let taken = || async { (StatusCode::CREATED, Json(json!({ "id": "r" }))) };
+    Router::new().route("/v1/runs", axum::routing::post(taken)).route("/v1/runs/r", get(show))
+}
+
+fn told(client: &Client) -> Vec<String> {
+    let word = |Sighting { what, .. }: Sighting| match what {
+        Seen::Reported { status, .. } => Some(status),
+        Seen::Undone { status, .. } => Some(format!("undone: {status}")),
+        _ => None,
+    };
+    client.scene.take().into_iter().filter_map(word).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_followed_to_its_end_and_looked_at_once_more_after_a_restart() {
+    let client = client();
+    client.attend(&server(&["running", "running", "finished"])).await;
+    client.attend(&server(&["finished"])).await;
+    assert_eq!(told(&client), ["finished", "finished"]);
+    assert_eq!(client.unfinished(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_a_restart_has_undone_is_told_and_followed_to_the_next() {
+    let client = client();
+    client.attend(&server(&["finished"])).await;
+    client.attend(&server(&["running", "running", "failed"])).await;
+    assert_eq!(told(&client), ["finished", "undone: running", "failed"]);
+    assert_eq!(client.unfinished(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_end_was_undone_counts_as_unfinished() {
+    let client = client();
+    client.attend(&server(&["finished"])).await;
+    let (again, late) = (server(&["running"]), Duration::from_secs(60));
+    assert!(tokio::time::timeout(late, client.attend(&again)).await.is_err());
+    assert_eq!(client.unfinished(), 1);
+}
