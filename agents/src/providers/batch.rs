@@ -277,7 +277,7 @@ impl Remote {
 
     /// What a line of results says. Only what has succeeded is billed.
     fn outcome(&self, request: &ModelRequest, line: &Value) -> Result<ModelReply, ModelError> {
-        let faults = self.wire.faults();
+        let faults = self.faults();
         let free = |error: ModelError| Err(ModelError { billed: Billed::No, ..error });
         let message = match line["result"]["type"].as_str() {
             Some("succeeded") => &line["result"]["message"],
@@ -295,7 +295,7 @@ impl Remote {
                         let body = response["body"].to_string();
                         return free(faults.refused(&self.url, status, &HeaderMap::new(), body.as_bytes()));
                     }
-                    None => return free(self.lost(&Told::of(&line["error"]).message)),
+                    None => return free(self.lost(&faults.words(&Told::of(&line["error"]).message))),
                 }
             }
         };
