@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::exchange::{JSON, Outgoing};
 use super::fault::Told;
+use super::ids::fitted;
 use super::opening::opened;
 use super::wire::Asked;
 use super::{Api, ChatDialect, Remote, ResponsesDialect, fault};
@@ -133,7 +134,7 @@ impl Remote {
     }
 
     async fn submitted(&self, shape: Shape, request: &ModelRequest, call: &BatchCall) -> Result<Batch, ModelError> {
-        let messages = opened(self.options.prefill, request);
+        let messages = fitted(opened(self.options.prefill, request));
         let asked = Asked { options: &self.options, request, messages: &messages, stream: false };
         let mut params = self.wire.body(&asked);
         params.as_object_mut().map(|params| params.remove("stream"));

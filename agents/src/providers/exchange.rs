@@ -26,7 +26,7 @@ use crate::secret::Secret;
 
 /// More than any reply that `output_max` allows; a longer one is cut off as a
 /// fault of the server.
-const REPLY_BYTES_MAX: ByteSize = ByteSize(16 << 20);
+pub(super) const REPLY_BYTES_MAX: ByteSize = ByteSize(16 << 20);
 /// What is read of an error's body.
 const FAULT_BYTES_MAX: ByteSize = ByteSize(64 << 10);
 /// The end of a stream, where a provider says it in a word.
