@@ -164,7 +164,7 @@ impl Stage {
     /// The call that this speaker would make, and the most that it may cost.
     ///
     /// # Errors
-    /// When its model has no price.
+    /// When its model has no price that bounds what it may cost.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
         self.worst_by(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
     }
@@ -185,7 +185,7 @@ impl Stage {
         // Where one call may lead to several requests, its bill says nothing of how one is counted.
         let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
         let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
-        let price = self.prices.price(voice.model.price_key())?;
+        let price = self.prices.covering(voice.model.price_key(), &bounds)?;
         let by_batch = price.by_batch().filter(|_| waits);
         let (batch, worst) = match by_batch {
             Some(price) => (true, price.worst_case(&bounds)),

@@ -53,6 +53,15 @@ pub enum Api {
 
 /// How a key is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+impl Api {
+    /// Whether it may think beside the output that it is allowed, and search without being asked to: what that
+    /// costs is bounded by the price table alone.
+    #[must_use]
+    pub fn acts_unasked(self) -> bool {
+        matches!(self, Self::Chat(ChatDialect::Sonar) | Self::Responses(ResponsesDialect::Perplexity))
+    }
+}
+
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
     /// `authorization: Bearer KEY`.
@@ -216,6 +225,7 @@ impl Model for Remote {
             hour_cache: self.takes_marks() && marks.contains(&Some(CacheTtl::Hour)),
             ..Bounds::default()
         }
+            unasked: u64::from(self.options.api.acts_unasked()),
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
