@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::guard::{Blocked, Line};
+use actors::guard::{Blocked, Line, Need};
 use policies::budget::ScopeId;
 use policies::choice::Chosen;
 use policies::fallback::{self, Choice, Link, Outage, Readiness};
@@ -193,6 +193,19 @@ impl Stage {
         };
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
         Ok((ModelCall { model, agent, counted, provider, batch }, worst))
+    }
+
+    /// What a call needs of its provider's limits at the most; nothing where it asks no model, or by batch, which
+    /// has limits of its own.
+    pub(super) fn need(&self, action: &Action, cast: &Cast) -> Need {
+        let (Action::Agent(call), Some(speaker)) = (action, &cast.speaker) else { return Need::default() };
+        if speaker.waits_for_batch(call) {
+            return Need::default();
+        }
+        let model = &speaker.voice.model;
+        let bounds = model.bounds(&speaker.request(call, &self.prices));
+        let input = self.ledger.factors().of(&model.id().0).reserve(model.counting(), bounds.input);
+        Need { input, output: bounds.output }
     }
 
     /// Whether an action is one that this guard stands around, and nobody else does it.
