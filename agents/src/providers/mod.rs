@@ -34,6 +34,8 @@ pub use chat::Dialect as ChatDialect;
 pub use opening::Prefill;
 pub use responses::Dialect as ResponsesDialect;
 
+pub(crate) use wait::retry_after;
+
 use crate::key::Key;
 use crate::model::{
     Abilities, Ability, BatchCall, CacheTtl, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
@@ -51,8 +53,6 @@ pub enum Api {
     Anthropic(Version),
 }
 
-/// How a key is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 impl Api {
     /// Whether it may think beside the output that it is allowed, and search without being asked to: what that
     /// costs is bounded by the price table alone.
@@ -62,6 +62,8 @@ impl Api {
     }
 }
 
+/// How a key is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
     /// `authorization: Bearer KEY`.
@@ -223,9 +225,9 @@ impl Model for Remote {
             input: self.count(request),
             output: request.output_max,
             hour_cache: self.takes_marks() && marks.contains(&Some(CacheTtl::Hour)),
+            unasked: u64::from(self.options.api.acts_unasked()),
             ..Bounds::default()
         }
-            unasked: u64::from(self.options.api.acts_unasked()),
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
