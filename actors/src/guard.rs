@@ -3,6 +3,7 @@
 //! its state lives here and outlives the actors that use it; every admitted call is recorded once,
 //! an abandoned one as saying nothing about the other side.
 
+mod left;
 mod limit;
 mod line;
 mod slots;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::latest::{self, Latest};
 use crate::telemetry::Metrics;
 use crate::world::World;
+pub use left::{Left, Need, Rest};
 use limit::Pace;
 pub use line::{Blocked, Line};
 use slots::{Slot, Slots};
@@ -61,6 +63,7 @@ struct Inner {
     pace: Pace,
     breaker: Mutex<Breaker>,
     latency: Mutex<Latency>,
+    left: Mutex<left::Word>,
 }
 
 /// Why a call may not be made now.
@@ -183,6 +186,7 @@ impl Guard {
             pace: Pace::new(policy.rate, world),
             breaker: Mutex::new(Breaker::new(policy.breaker)),
             latency: Mutex::default(),
+            left: Mutex::default(),
             policy: Mutex::new(policy),
         }))
     }
@@ -263,6 +267,18 @@ impl Guard {
             Admission::Wait(wait) => Err(Refused::Open(Some(wait))),
             Admission::Refused => Err(Refused::Open(None)),
         }
+    }
+
+    /// The other side has said what is left of its limits.
+    pub fn leaves(&self, left: Left) {
+        lock(&self.0.left).hear(left, self.0.world.elapsed());
+    }
+
+    /// How long there is less left of the other side's limits than a call needs, by its latest word; it would
+    /// refuse that call, and not a smaller one. What the call needs is asked only where such a word holds.
+    pub fn short_for(&self, need: impl FnOnce() -> Need) -> Option<Duration> {
+        let (word, now) = (*lock(&self.0.left), self.0.world.elapsed());
+        if word.holds(now) { word.short_for(need(), now) } else { None }
     }
 
     /// Lets no call go for so long, since the other side would refuse it: ten minutes at most. Calls

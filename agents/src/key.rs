@@ -1,15 +1,20 @@
 //! A key that may be rotated while the system runs. Invariant: its words are read again when a provider
-//! refuses them and when they are old, and a source that cannot be read then leaves them as they were.
+//! refuses them and when they are old, and a source that cannot be read then leaves them as they were. What
+//! words it has given to be sent is known, so that they can be blotted out of the answers.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
 use actors::world::World;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::secret::Secret;
+use crate::secret::{Confided, Secret};
+
+/// How many of the words that a key had are remembered, the newest: an answer may be to older ones.
+const GIVEN_MAX: usize = 4;
 
 /// Where a secret is read.
 #[async_trait]
@@ -35,6 +40,8 @@ struct Reader {
     world: World,
     age_max: Duration,
     held: Mutex<Option<Held>>,
+    /// The words that may have been sent.
+    given: Lock<VecDeque<Secret>>,
 }
 
 struct Held {
@@ -64,7 +71,8 @@ impl Key {
     /// A key that is read from `source` when it is first used, and again once it is older than `age_max`.
     #[must_use]
     pub fn read_from(source: impl SecretSource + 'static, world: World, age_max: Duration) -> Self {
-        let reader = Reader { source: Box::new(source), world, age_max, held: Mutex::new(None) };
+        let (source, held) = (Box::new(source), Mutex::new(None));
+        let reader = Reader { source, world, age_max, held, given: Lock::default() };
         Self(Arc::new(Kind::Read(reader)))
     }
 
@@ -76,6 +84,17 @@ impl Key {
         match &*self.0 {
             Kind::Fixed(secret) => sendable(secret.clone()),
             Kind::Read(reader) => reader.current().await,
+        }
+    }
+
+    /// The key as it is now, read now however young it is: for what is given once, at the beginning.
+    ///
+    /// # Errors
+    /// As [`Key::current`].
+    pub async fn afresh(&self) -> Result<Secret, KeyError> {
+        match &*self.0 {
+            Kind::Fixed(secret) => sendable(secret.clone()),
+            Kind::Read(reader) => reader.within(None).await,
         }
     }
 
@@ -93,15 +112,29 @@ impl Key {
         tracing::info!("a key that was refused has been rotated");
         Some(found)
     }
+
+    /// What whoever was sent this key must not say again: the words of now, and some of those before.
+    #[must_use]
+    pub fn confided(&self) -> Confided {
+        match &*self.0 {
+            Kind::Fixed(secret) => Confided::of([secret.clone()]),
+            Kind::Read(reader) => Confided::of(reader.given().iter().cloned()),
+        }
+    }
 }
 
 impl Reader {
     async fn current(&self) -> Result<Secret, KeyError> {
+        self.within(Some(self.age_max)).await
+    }
+
+    /// The key as it was read no longer ago than that.
+    async fn within(&self, age_max: Option<Duration>) -> Result<Secret, KeyError> {
         let mut held = self.held.lock().await;
         let now = self.world.elapsed();
         let known = held.as_ref().map(|held| (held.secret.clone(), now.saturating_sub(held.read_at)));
         match known {
-            Some((secret, age)) if age <= self.age_max => Ok(secret),
+            Some((secret, age)) if age_max.is_some_and(|age_max| age <= age_max) => Ok(secret),
             known => {
                 let secret = match (self.read().await, known) {
                     (Ok(found), _) => found,
@@ -118,7 +151,18 @@ impl Reader {
     }
 
     async fn read(&self) -> Result<Secret, KeyError> {
-        sendable(self.source.read().await.map_err(KeyError::Unread)?)
+        let found = sendable(self.source.read().await.map_err(KeyError::Unread)?)?;
+        let mut given = self.given();
+        if !given.contains(&found) {
+            given.push_back(found.clone());
+            let old = given.len().saturating_sub(GIVEN_MAX);
+            given.drain(..old);
+        }
+        Ok(found)
+    }
+
+    fn given(&self) -> std::sync::MutexGuard<'_, VecDeque<Secret>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,8 +181,6 @@ impl fmt::Debug for Key {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex as Lock, PoisonError};
-
     use actors::transport;
 
     use super::*;
@@ -200,6 +242,25 @@ mod tests {
         assert_eq!(key.clone().instead_of(&one).await.unwrap().expose(), "two");
         assert_eq!(place.reads(), reads);
         assert_eq!(Key::fixed(one.clone()).instead_of(&one).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_is_blotted_out_of_answers_also_when_it_was_rotated() {
+        let place = Place::default();
+        place.put(Some("first-secret"));
+        let key = key(&place);
+        key.current().await.unwrap();
+        place.put(Some("second-secret"));
+        assert_eq!(key.current().await.unwrap().expose(), "first-secret");
+        assert_eq!(key.afresh().await.unwrap().expose(), "second-secret", "however young the old one is");
+        assert_eq!(key.confided().blotted("first-secret, second-secret"), "[redacted], [redacted]");
+        for words in ["third-word", "fourth-word", "fifth-word"] {
+            place.put(Some(words));
+            key.afresh().await.unwrap();
+        }
+        assert_eq!(key.confided().blotted("first-secret, fifth-word"), "first-secret, [redacted]");
+        place.put(None);
+        assert_eq!(key.afresh().await.unwrap().expose(), "fifth-word", "what cannot be read leaves it as it was");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command};
 use crate::commands;
 
+/// Who logs nothing, whatever is chosen.
+const SILENT: &str = "rmcp=off";
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -62,9 +65,12 @@ fn one_thread() {
     }
 }
 
-/// `CALLBOARD_LOG` chooses what is logged; warnings, without it.
+/// `CALLBOARD_LOG` chooses what is logged; warnings, without it. What the MCP client itself logs is never in it:
+/// that is what servers say, word for word, and they may say again what they were given in confidence.
 fn log() {
-    let filter = EnvFilter::try_from_env("CALLBOARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let chosen = std::env::var("CALLBOARD_LOG").ok();
+    let filter = chosen.and_then(|chosen| EnvFilter::try_new(format!("{chosen},{SILENT}")).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(format!("warn,{SILENT}")));
     let colours = std::io::stderr().is_terminal() && commands::wants_colours();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     // A second subscriber can only be set by a test that has one already.

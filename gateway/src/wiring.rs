@@ -3,6 +3,7 @@
 //! Invariant: nothing is fetched or opened that this configuration does not
 //! use, and every failure says what to bring or change.
 
+mod index;
 mod telemetry;
 mod tools;
 
@@ -22,7 +23,6 @@ use agents::model::{Model, ModelId};
 use agents::providers::Remote;
 use agents::publisher::{FeedOptions, FeedPublisher, Publisher, WebhookOptions, WebhookPublisher};
 use agents::schema::Structured;
-use agents::secret::Secret;
 use agents::thrift::{REPLIES_VERSION, Replies, Thrift, Thrifty};
 use agents_local::fetch::{FetchOptions, FetchProgress, fetch};
 use agents_local::language::LoadOptions;
@@ -60,8 +60,11 @@ const OUTPUT_MAX: Tokens = Tokens(4096);
 const TEMPERATURE: f32 = 0.4;
 /// For one request to a Qdrant server.
 const QDRANT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How old the key for alerts may be before it is read again.
-const ALERTS_KEY_AGE_MAX: Duration = Duration::from_secs(300);
+/// How old a key may be before it is read again, where the configuration does not say: those for alerts,
+/// publishers, MCP servers, telemetry and the context index.
+const KEY_AGE_MAX: Duration = Duration::from_secs(300);
+/// The same of the token for faults: who shows another one may just have been told of it.
+const TOKEN_AGE_MAX: Duration = Duration::from_secs(10);
 /// Fields that searches filter by.
 const KEYWORDS: [&str; 5] = ["collection", "run", "agent", "source", "kind"];
 
@@ -118,7 +121,7 @@ pub async fn parts(
         agents,
         models,
         fetch: config.fetch.clone(),
-        servers: tools::servers(config).await?,
+        servers: tools::servers(config, world).await?,
         publishers: platforms,
         policies,
         governed: Some(Governed { config: config.clone(), documents }),
@@ -135,15 +138,16 @@ pub async fn parts(
 /// Faults on purpose, where they are configured.
 async fn live(config: &Config, world: &World) -> anyhow::Result<Option<Live>> {
     let Some(chaos) = &config.chaos else { return Ok(None) };
-    let token = chaos.token.read().await.map_err(anyhow::Error::msg).context("[chaos] has no token")?;
+    let token = Key::read_from(chaos.token.clone(), world.clone(), TOKEN_AGE_MAX);
+    token.current().await.context("[chaos] has no token")?;
     tracing::warn!("whoever has the token of [chaos] can disturb this system on purpose");
-    Ok(Some(Live::new(world.clone(), &token)))
+    Ok(Some(Live::new(world.clone(), token)))
 }
 
 /// Where alerts are sent, where that is configured.
 fn alerts(config: &Config, world: &World) -> anyhow::Result<Option<AlertHook>> {
     let Some(AlertsConfig { url, key }) = &config.alerts else { return Ok(None) };
-    let key = key.as_ref().map(|source| Key::read_from(source.clone(), world.clone(), ALERTS_KEY_AGE_MAX));
+    let key = key.as_ref().map(|source| Key::read_from(source.clone(), world.clone(), KEY_AGE_MAX));
     AlertHook::new(url, key, world.http()).context("[alerts] cannot be used").map(Some)
 }
 
@@ -154,7 +158,7 @@ async fn platform(config: &Config, name: &str, world: &World) -> anyhow::Result<
     };
     let options = WebhookOptions {
         url: url.clone(),
-        api_key: secret(key.as_ref()).await?,
+        api_key: key_of(key.as_ref(), world).await.with_context(|| format!("the publisher `{name}` has no key"))?,
         deduplicates: *deduplicates,
         can_be_asked: *can_be_asked,
     };
@@ -171,9 +175,12 @@ fn feed(config: &Config, world: &World) -> anyhow::Result<Arc<dyn Publisher>> {
     Ok(Arc::new(FeedPublisher::new(world.clone(), Arc::new(FileDisk::new(&folder)), options)))
 }
 
-async fn secret(source: Option<&SecretSource>) -> anyhow::Result<Option<Secret>> {
+/// A key that is there at the start, and may be another later.
+async fn key_of(source: Option<&SecretSource>, world: &World) -> anyhow::Result<Option<Key>> {
     let Some(source) = source else { return Ok(None) };
-    source.read().await.map(Some).map_err(anyhow::Error::msg)
+    let key = Key::read_from(source.clone(), world.clone(), KEY_AGE_MAX);
+    key.current().await?;
+    Ok(Some(key))
 }
 
 /// Where things are kept.
@@ -225,16 +232,18 @@ async fn index(config: &Config, world: &World, embedder: &dyn Embedder) -> anyho
             Ok(Arc::new(index))
         }
         ContextConfig::Qdrant { url, collection, key } => {
-            let api_key = secret(key.as_ref()).await?.map(|key| key.expose().to_owned());
             let options = storage_qdrant::Options {
                 url: url.clone(),
-                api_key,
+                api_key: None,
                 collection: collection.clone(),
                 dimension: embedder.dimension(),
                 keywords,
                 timeout: QDRANT_TIMEOUT,
             };
-            Ok(Arc::new(ServerIndex::open(options).await?))
+            match key_of(key.as_ref(), world).await.context("[context] has no key")? {
+                None => Ok(Arc::new(ServerIndex::open(options).await?)),
+                Some(key) => Ok(Arc::new(index::Keyed::on_server(key, options).await?)),
+            }
         }
     }
 }

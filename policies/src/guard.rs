@@ -26,7 +26,7 @@ const DEFAULT: &str = "default";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardPolicy {
-    /// For the whole effect: waiting, attempts and the delays between them.
+    /// The longest wait for a place and the rate before it is tried anew.
     pub deadline: Span,
     /// For one attempt.
     pub timeout: Span,

@@ -53,6 +53,10 @@ pub struct ModelPrice {
     pub request: Fee,
     /// For each web search.
     pub search: Money,
+    /// Of a request to a provider that thinks beside the output that it was allowed: the most that it thinks.
+    pub reasoning_max: Option<Tokens>,
+    /// Of a request to a provider that searches without being asked to: the most searches.
+    pub searches_max: Option<u64>,
     /// For each second of processor time, for local models.
     pub cpu_second: Money,
     /// Prices of long inputs.
@@ -93,6 +97,8 @@ pub struct Bounds {
     pub searches: u64,
     /// Requests beyond the first.
     pub repeats: u64,
+    /// Requests in which the provider may think and search beside what it is asked, as far as the table says.
+    pub unasked: u64,
     /// Whether it may write to the one-hour cache: only a call that asks for it does.
     pub hour_cache: bool,
 }
@@ -112,6 +118,8 @@ struct Written {
     request: Fee,
     #[serde(default)]
     search: Money,
+    reasoning_max: Option<Tokens>,
+    searches_max: Option<u64>,
     #[serde(default)]
     cpu_second: Money,
     #[serde(default)]
@@ -134,6 +142,8 @@ impl From<Written> for ModelPrice {
             batch: written.batch,
             request: written.request,
             search: written.search,
+            reasoning_max: written.reasoning_max,
+            searches_max: written.searches_max,
             cpu_second: written.cpu_second,
             tiers: written.tiers,
         }
@@ -236,12 +246,25 @@ impl ModelPrice {
     /// The most that a request may cost that stays within these bounds: every
     /// token at the dearest rate that may apply to it.
     pub fn worst_case(&self, bounds: &Bounds) -> Money {
-        let Bounds { input, output, cpu, searches, repeats, hour_cache } = *bounds;
+        let Bounds { input, output, cpu, searches, repeats, unasked, hour_cache } = *bounds;
+        let output = output + Tokens(self.reasoning_max.unwrap_or_default().0.saturating_mul(unasked));
+        let searches = searches.saturating_add(self.searches_max.unwrap_or_default().saturating_mul(unasked));
         let dearest_input = self.rates(input).map(|rate| rate.dearest_input(hour_cache)).max();
         let dearest_output = self.rates(input).map(|rate| rate.output).max();
         let tokens = [(dearest_input, input), (dearest_output, output)];
         let tokens = money::cost(tokens.map(|(rate, count)| (rate.unwrap_or_default(), count)));
         [tokens, self.cpu(cpu), self.fees(repeats), self.searches(searches)].into_iter().sum()
+    }
+
+    /// The bound that the table lacks of a model whose provider thinks and searches unasked: what costs something
+    /// and may be any number.
+    #[must_use]
+    pub fn lacks_bound(&self) -> Option<&'static str> {
+        let thinking_costs = self.rates(Tokens(u64::MAX)).any(|rate| rate.output != PricePerMillion::default());
+        if thinking_costs && self.reasoning_max.is_none() {
+            return Some("reasoning_max");
+        }
+        (self.search != Money::ZERO && self.searches_max.is_none()).then_some("searches_max")
     }
 
     /// What a request cost that used so much: what the provider says, or else
@@ -277,17 +300,33 @@ pub struct PriceTable {
     pub models: BTreeMap<String, ModelPrice>,
 }
 
-/// A model whose price nobody wrote down.
+/// A model whose calls no budget can cover.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no price is known for the model `{model}` (price table {version}), so no budget can cover it; \
-     add [models.\"{model}\"] to the price table"
-)]
-pub struct NoPrice {
-    /// The model.
-    pub model: String,
-    /// The version of the table it is not in.
-    pub version: u32,
+pub enum NoPrice {
+    /// Nobody wrote its price down.
+    #[error(
+        "no price is known for the model `{model}` (price table {version}), so no budget can cover it; \
+         add [models.\"{model}\"] to the price table"
+    )]
+    Unknown {
+        /// The model.
+        model: String,
+        /// The version of the table it is not in.
+        version: u32,
+    },
+    /// Nobody wrote down how much it may do unasked.
+    #[error(
+        "the model `{model}` may think and search beside what it is asked, and the price table {version} has no \
+         `{bound}` for it, so no budget can cover it; add `{bound}` to [models.\"{model}\"] in the price table"
+    )]
+    Unbounded {
+        /// The model.
+        model: String,
+        /// What the table lacks.
+        bound: &'static str,
+        /// The table's version.
+        version: u32,
+    },
 }
 
 impl PriceTable {
@@ -304,15 +343,27 @@ impl PriceTable {
     /// # Errors
     /// [`NoPrice`] if the table does not have it under exactly this name.
     pub fn price(&self, model: &str) -> Result<&ModelPrice, NoPrice> {
-        self.models.get(model).ok_or_else(|| NoPrice { model: model.to_owned(), version: self.version })
+        self.models.get(model).ok_or_else(|| NoPrice::Unknown { model: model.to_owned(), version: self.version })
+    }
+
+    /// The prices of a model, if they bound what a call within these bounds may cost.
+    ///
+    /// # Errors
+    /// [`NoPrice`] if the table does not have it, or not how much it may do unasked.
+    pub fn covering(&self, model: &str, bounds: &Bounds) -> Result<&ModelPrice, NoPrice> {
+        let price = self.price(model)?;
+        match price.lacks_bound().filter(|_| bounds.unasked > 0) {
+            None => Ok(price),
+            Some(bound) => Err(NoPrice::Unbounded { model: model.to_owned(), bound, version: self.version }),
+        }
     }
 
     /// The most that one request may cost; see [`ModelPrice::worst_case`].
     ///
     /// # Errors
-    /// [`NoPrice`] if the table does not have the model.
+    /// As [`PriceTable::covering`].
     pub fn worst_case(&self, model: &str, bounds: &Bounds) -> Result<Money, NoPrice> {
-        self.price(model).map(|price| price.worst_case(bounds))
+        self.covering(model, bounds).map(|price| price.worst_case(bounds))
     }
 
     /// What one request cost. Tiers are decided request by request, so usages

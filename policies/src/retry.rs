@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{backoff::Backoff, failure::FailureClass, span::Span};
 
+/// The longest that calls are held back at the other side's word: by the guard in front of it, and so by the step
+/// whose call it has refused, which would else fail while all others only wait.
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
+
 /// How calls are retried.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,7 +21,8 @@ pub struct RetryPolicy {
     pub attempts_max: u32,
     /// The delay between attempts.
     pub backoff: Backoff,
-    /// The longest `Retry-After` worth waiting for.
+    /// The longest `Retry-After` of a server that is unwell that is worth waiting for. One that limits calls is
+    /// waited for [`HOLD_MAX`] at least.
     pub retry_after_max: Span,
 }
 
@@ -50,7 +55,9 @@ impl RetryPolicy {
         chance: f64,
     ) -> RetryDecision {
         let asked = retry_after.unwrap_or_default();
-        if !class.is_retryable() || attempt >= self.attempts_max || asked > self.retry_after_max.0 {
+        let longest = self.retry_after_max.duration();
+        let longest = if class == FailureClass::RateLimited { longest.max(HOLD_MAX) } else { longest };
+        if !class.is_retryable() || attempt >= self.attempts_max || asked > longest {
             return RetryDecision::GiveUp;
         }
         RetryDecision::After(self.backoff.delay(attempt, chance).max(asked))
@@ -79,7 +86,10 @@ mod tests {
         let limited = |seconds| decide(FailureClass::RateLimited, 1, Some(seconds));
         assert_eq!(limited(7), RetryDecision::After(Duration::from_secs(7)));
         assert_eq!(limited(0), RetryDecision::After(Duration::from_millis(500)));
-        assert_eq!(limited(61), RetryDecision::GiveUp);
+        assert_eq!(limited(600), RetryDecision::After(HOLD_MAX), "for as long as the guard holds the others back");
+        assert_eq!(limited(601), RetryDecision::GiveUp);
+        let unwell = |seconds| decide(FailureClass::ProviderDown, 1, Some(seconds));
+        assert_eq!((unwell(60), unwell(61)), (RetryDecision::After(Duration::from_secs(60)), RetryDecision::GiveUp));
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -17,7 +17,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(desk: &Desk) -> Self {
-        let mut child = desk.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::with(desk, |command| command)
+    }
+
+    /// A server whose command is changed before it is started.
+    pub(crate) fn with(desk: &Desk, change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = desk.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = change(&mut command).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
             .find_map(|line| line.unwrap().strip_prefix("listening on http://").map(str::to_owned))

@@ -21,7 +21,7 @@ use super::{Refused, Waiting, lock};
 use crate::world::World;
 
 /// The longest that calls are held back at the other side's word before it is asked anew.
-const HOLD_MAX: Duration = Duration::from_secs(600);
+const HOLD_MAX: Duration = policies::retry::HOLD_MAX;
 
 /// A guard's pace.
 pub(super) struct Pace {

@@ -202,6 +202,7 @@ async fn perform(
         if let Some(span) = news.hold() {
             guard.hold(span);
         }
+        guard.leaves(news.left());
     });
     progress.sent();
     let call = async {

@@ -186,6 +186,9 @@ impl Conductor {
     /// Whoever is cast, if there is a place with it at once.
     fn at_once(&self, due: &Due, casting: Casting) -> Option<Prepared> {
         let Casting::Take(cast) = casting else { return None };
+        if cast.line.shared().short_for(|| self.stage.need(&due.action, &cast)).is_some() {
+            return None;
+        }
         let place = self.stage.entrance(&due.action, &cast).try_enter().ok()?;
         let rank = Rank::of(due.priority, self.stage.spine.world.elapsed());
         cast.line.try_admit_as(rank).map(|permit| Prepared::new(permit, place, *cast))
@@ -339,6 +342,11 @@ impl Conductor {
                     continue;
                 }
             };
+            if let Some(wait) = cast.line.shared().short_for(|| self.stage.need(action, &cast)) {
+                // A newer word may tell that there is enough again, or who could stand in.
+                tokio::time::sleep(wait.min(RECAST_AFTER)).await;
+                continue;
+            }
             let deadline = Instant::now() + cast.line.shared().policy().deadline.duration();
             match cast.line.admit_as(rank, deadline).await {
                 Ok(permit) if self.is_still(&cast, action, failures) => return (permit, cast),

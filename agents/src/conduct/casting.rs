@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::guard::{Blocked, Line};
+use actors::guard::{Blocked, Line, Need};
 use policies::budget::ScopeId;
 use policies::choice::Chosen;
 use policies::fallback::{self, Choice, Link, Outage, Readiness};
@@ -170,7 +170,7 @@ impl Stage {
     /// The call that this speaker would make, and the most that it may cost.
     ///
     /// # Errors
-    /// When its model has no price.
+    /// When its model has no price that bounds what it may cost.
     pub(super) fn worst_of(&self, call: &AgentCall, speaker: &Speaker) -> Result<(ModelCall, Money), NoPrice> {
         self.worst_of_request(&speaker.request(call, &self.prices), speaker, speaker.waits_for_batch(call))
     }
@@ -189,7 +189,7 @@ impl Stage {
         // Where one call may lead to several requests, its bill says nothing of how one is counted.
         let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
         let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
-        let price = self.prices.price(voice.model.price_key())?;
+        let price = self.prices.covering(voice.model.price_key(), &bounds)?;
         let by_batch = price.by_batch().filter(|_| waits);
         let (batch, worst) = match by_batch {
             Some(price) => (true, price.worst_case(&bounds)),
@@ -198,6 +198,19 @@ impl Stage {
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
         let bound = bounds.input + bounds.output;
         Ok((ModelCall { model, agent, counted, bound, provider, batch }, worst))
+    }
+
+    /// What a call needs of its provider's limits at the most; nothing where it asks no model, or by batch, which
+    /// has limits of its own.
+    pub(super) fn need(&self, action: &Action, cast: &Cast) -> Need {
+        let (Action::Agent(call), Some(speaker)) = (action, &cast.speaker) else { return Need::default() };
+        if speaker.waits_for_batch(call) {
+            return Need::default();
+        }
+        let model = &speaker.voice.model;
+        let bounds = model.bounds(&speaker.request(call, &self.prices));
+        let input = self.ledger.factors().of(&model.id().0).reserve(model.counting(), bounds.input);
+        Need { input, output: bounds.output }
     }
 
     /// Whether an action is one that this guard stands around, and nobody else does it.

@@ -99,6 +99,7 @@ impl Model for Moody {
     }
 }
 
+mod limits;
 mod pools;
 mod spending;
 mod urgency;

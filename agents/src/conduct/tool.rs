@@ -132,9 +132,9 @@ impl Conductor {
         match ended {
             Ok(answer) => Ended::ok(tool.bounded(answer)),
             Err(fault) if fault.may_have_acted() && call.class != EffectClass::Read => {
-                Ended::unknown(fault.to_string(), Money::ZERO)
+                Ended::unknown(tool.bounded_words(fault.to_string()), Money::ZERO)
             }
-            Err(fault) => Ended::failed(fault.class(), fault.to_string()),
+            Err(fault) => Ended::failed(fault.class(), tool.bounded_words(fault.to_string())),
         }
     }
 

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::secret::Confided;
+
 /// Who speaks in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -176,6 +178,21 @@ impl Block {
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text { text } = self { Some(text) } else { None }
+    }
+
+    /// Blots out what whoever says it was sent in confidence. A thought that is another then is none that its
+    /// provider takes back.
+    pub(crate) fn blot(&mut self, confided: &Confided) {
+        match self {
+            Self::Text { text } => confided.blot_text(text),
+            Self::ToolCall(call) => confided.blot(&mut call.arguments),
+            Self::Thinking { text, signature } => {
+                if let Cow::Owned(blotted) = confided.blotted(text) {
+                    (*text, *signature) = (blotted, None);
+                }
+            }
+            Self::Image(_) | Self::ToolResult(_) | Self::Redacted(_) => {}
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a provider tells of its limits with each answer. Invariant: it holds a call back only where
-//! the provider says both that nothing is left and until when.
+//! the provider says both that nothing, or less than the call needs, is left and until when.
 
 use std::time::Duration;
+
+use actors::guard::{Left, Rest};
+use policies::tokens::Tokens;
 
 /// What is left of a provider's limits, as its last answer told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// What is left of it, where that is told with its end.
+    fn rest(&self) -> Rest {
+        Some((Tokens(self.remaining?), self.resets_in?))
+    }
+
     /// How long nothing is left of it.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
@@ -38,6 +46,12 @@ impl Window {
 }
 
 impl RateNews {
+    /// What is left for the calls to come, of which each needs another part.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        Left { tokens: self.tokens.rest(), input: self.input.rest(), output: self.output.rest() }
+    }
+
     /// How long the next call would be refused; none when it would not.
     #[must_use]
     pub fn hold(&self) -> Option<Duration> {

@@ -135,6 +135,9 @@ fn only_a_limit_that_is_used_up_holds_the_next_call_back() {
     let news = |remaining| RateNews { tokens: window(remaining), ..RateNews::default() };
     assert_eq!((news(Some(1)).hold(), news(None).hold(), news(Some(0)).hold()), (None, None, Some(second)));
     assert_eq!(RateNews { retry_after: Some(second * 2), ..news(Some(0)) }.hold(), Some(second * 2));
+    // What is left is for the calls to come, each of which needs another part of it.
+    let rest = Some((policies::tokens::Tokens(1), second));
+    assert_eq!((news(Some(1)).left().tokens, news(None).left().tokens, news(Some(1)).left().input), (rest, None, None));
     let untold = Window { resets_in: None, ..window(Some(0)) };
     assert_eq!(RateNews { requests: untold, ..RateNews::default() }.hold(), None);
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::exchange::{JSON, Outgoing};
 use super::fault::Told;
+use super::ids::fitted;
 use super::opening::opened;
 use super::wire::Asked;
 use super::{Api, ChatDialect, Remote, ResponsesDialect, fault};
@@ -133,7 +134,7 @@ impl Remote {
     }
 
     async fn submitted(&self, shape: Shape, request: &ModelRequest, call: &BatchCall) -> Result<Batch, ModelError> {
-        let messages = opened(self.options.prefill, request);
+        let messages = fitted(opened(self.options.prefill, request));
         let asked = Asked { options: &self.options, request, messages: &messages, stream: false };
         let mut params = self.wire.body(&asked);
         params.as_object_mut().map(|params| params.remove("stream"));
@@ -282,7 +283,7 @@ impl Remote {
 
     /// What a line of results says. Only what has succeeded is billed.
     fn outcome(&self, request: &ModelRequest, line: &Value) -> Result<ModelReply, ModelError> {
-        let faults = self.wire.faults();
+        let faults = self.faults();
         let free = |error: ModelError| Err(ModelError { billed: Billed::No, ..error });
         let message = match line["result"]["type"].as_str() {
             Some("succeeded") => &line["result"]["message"],
@@ -300,7 +301,7 @@ impl Remote {
                         let body = response["body"].to_string();
                         return free(faults.refused(&self.url, status, &HeaderMap::new(), body.as_bytes()));
                     }
-                    None => return free(self.lost(&Told::of(&line["error"]).message)),
+                    None => return free(self.lost(&faults.words(&Told::of(&line["error"]).message))),
                 }
             }
         };

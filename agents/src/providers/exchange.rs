@@ -12,6 +12,7 @@ use policies::failure::FailureClass;
 use policies::span::ByteSize;
 use policies::tokens::{Tokens, Usage};
 
+use super::fault::Faults;
 use super::ids::fitted;
 use super::opening::{opened, trimmed};
 use super::rates::reset_of_refused;
@@ -19,12 +20,13 @@ use super::sse::Splitter;
 use super::wait::retry_after;
 use super::wire::{Asked, Broken, Completion, Gather, Step};
 use super::{Api, Auth, Remote, fault};
+use crate::key::Key;
 use crate::model::{Block, Finish, Model, ModelError, ModelReply, ModelRequest, Progress};
 use crate::secret::Secret;
 
 /// More than any reply that `output_max` allows; a longer one is cut off as a
 /// fault of the server.
-const REPLY_BYTES_MAX: ByteSize = ByteSize(16 << 20);
+pub(super) const REPLY_BYTES_MAX: ByteSize = ByteSize(16 << 20);
 /// What is read of an error's body.
 const FAULT_BYTES_MAX: ByteSize = ByteSize(64 << 10);
 /// The end of a stream, where a provider says it in a word.
@@ -81,7 +83,7 @@ impl Remote {
         let now = self.world.now();
         // An unreadable body takes nothing from what the status says.
         let body = transport::collect(body, FAULT_BYTES_MAX).await.unwrap_or_default();
-        let mut error = self.wire.faults().refused(&self.url, head.status, &head.headers, &body);
+        let mut error = self.faults().refused(&self.url, head.status, &head.headers, &body);
         if error.class.is_retryable() {
             let limits = self.wire.rates(&head.headers, now);
             error.retry_after = retry_after(&head.headers, now).or_else(|| reset_of_refused(&limits));
@@ -183,9 +185,16 @@ impl Remote {
 
     pub(super) fn broken(&self, broken: Broken) -> ModelError {
         match broken {
-            Broken::Nonsense(reason) => fault::broken(&self.url, &reason),
-            Broken::Told(told) => self.wire.faults().told(&self.url, &told),
+            // It may repeat what is in the reply.
+            Broken::Nonsense(reason) => fault::broken(&self.url, &self.faults().words(&reason)),
+            Broken::Told(told) => self.faults().told(&self.url, &told),
         }
+    }
+
+    /// What its provider's refusals mean, told without the keys that it was sent.
+    pub(super) fn faults(&self) -> Faults {
+        let confided = self.options.key.as_ref().map(Key::confided).unwrap_or_default();
+        Faults { table: self.wire.faults(), confided }
     }
 
     /// The reply to `request`.
@@ -195,6 +204,8 @@ impl Remote {
         let is_said = matches!(finish, Finish::Stop | Finish::Length | Finish::ContextFull);
         let met_stop = is_said && trimmed(&mut content, request);
         let finish = if met_stop { Finish::Stop } else { finish };
+        let keys = self.faults().confided.keys();
+        content.iter_mut().for_each(|block| block.blot(&keys));
         ModelReply { content, usage, finish, remote_id: id, model }
     }
 

@@ -1,6 +1,6 @@
 //! What a provider's refusal means. Invariant: only a refusal that the provider certainly does not bill
-//! is [`Billed::No`], what has no money behind it is never tried again, and what each provider's words
-//! mean is data: one table for each.
+//! is [`Billed::No`], what has no money behind it is never tried again, what each provider's words
+//! mean is data: one table for each; and no error repeats a key that the provider was sent.
 
 use actors::transport::TransportError;
 use http::{HeaderMap, StatusCode, Uri};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::wait::header;
 use crate::model::{Billed, ModelError};
+use crate::secret::Confided;
 
 /// What a server's words may take of a message.
 const WORDS_CHARS_MAX: usize = 300;
@@ -36,6 +37,13 @@ pub(super) struct Rule {
 /// The rules of one provider; what has none goes by its status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table(pub(super) &'static [Rule]);
+
+/// The rules of one provider, and the keys that it was sent.
+#[derive(Debug)]
+pub(super) struct Faults {
+    pub(super) table: Table,
+    pub(super) confided: Confided,
+}
 
 pub(super) const KEY: &str = "; check the key and what it may do";
 pub(super) const NAME: &str = "; check url and the model's name";
@@ -134,26 +142,33 @@ impl Table {
             None => &UNTOLD,
         })
     }
+}
 
+impl Faults {
     /// An answer whose status is not 2xx.
-    pub(super) fn refused(self, url: &Uri, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ModelError {
+    pub(super) fn refused(&self, url: &Uri, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ModelError {
         let told = Told::in_body(body);
-        let rule = self.rule(Some(status.as_u16()), &told);
+        let rule = self.table.rule(Some(status.as_u16()), &told);
         let class = match header(headers, "x-should-retry") {
             Some("false") if rule.class.is_retryable() => FailureClass::Rejected,
             Some("true") if rule.class == FailureClass::Rejected && rule.advice != SPENT => FailureClass::ProviderDown,
             _ => rule.class,
         };
         let id = header(headers, "request-id").or_else(|| header(headers, "x-request-id"));
-        let id = id.map_or_else(String::new, |id| format!(" (request {})", clip(id)));
-        let message = format!("{url} answered {status}: {}{id}{}", clip(&told.message), rule.advice);
+        let id = id.map_or_else(String::new, |id| format!(" (request {})", self.words(id)));
+        let message = format!("{url} answered {status}: {}{id}{}", self.words(&told.message), rule.advice);
         ModelError { class, message, retry_after: None, billed: rule.billed.clone() }
     }
 
     /// An error in the body of an answer whose status was 200.
-    pub(super) fn told(self, url: &Uri, told: &Told) -> ModelError {
-        let rule = self.rule(told.status, told);
-        ModelError::unknown(rule.class, format!("{url} broke off: {}{}", clip(&told.message), rule.advice))
+    pub(super) fn told(&self, url: &Uri, told: &Told) -> ModelError {
+        let rule = self.table.rule(told.status, told);
+        ModelError::unknown(rule.class, format!("{url} broke off: {}{}", self.words(&told.message), rule.advice))
+    }
+
+    /// The beginning of what the provider says.
+    pub(super) fn words(&self, words: &str) -> String {
+        self.confided.excerpt(words, WORDS_CHARS_MAX)
     }
 }
 
@@ -164,14 +179,7 @@ pub(super) fn unreached(url: &Uri, error: &TransportError) -> ModelError {
     ModelError { class: FailureClass::ProviderDown, message, retry_after: None, billed }
 }
 
-/// A reply began and could not be read to its end.
+/// A reply began and could not be read to its end, for a reason in our own words.
 pub(super) fn broken(url: &Uri, reason: &str) -> ModelError {
-    ModelError::unknown(FailureClass::ProviderDown, format!("the reply of {url} could not be used: {}", clip(reason)))
-}
-
-fn clip(words: &str) -> String {
-    match words.char_indices().nth(WORDS_CHARS_MAX) {
-        None => words.to_owned(),
-        Some((end, _)) => format!("{}…", &words[..end]),
-    }
+    ModelError::unknown(FailureClass::ProviderDown, format!("the reply of {url} could not be used: {reason}"))
 }

@@ -34,6 +34,8 @@ pub use chat::Dialect as ChatDialect;
 pub use opening::Prefill;
 pub use responses::Dialect as ResponsesDialect;
 
+pub(crate) use wait::retry_after;
+
 use crate::key::Key;
 use crate::model::{
     Abilities, Ability, BatchCall, CacheTtl, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
@@ -49,6 +51,15 @@ pub enum Api {
     Responses(ResponsesDialect),
     /// Anthropic's messages.
     Anthropic(Version),
+}
+
+impl Api {
+    /// Whether it may think beside the output that it is allowed, and search without being asked to: what that
+    /// costs is bounded by the price table alone.
+    #[must_use]
+    pub fn acts_unasked(self) -> bool {
+        matches!(self, Self::Chat(ChatDialect::Sonar) | Self::Responses(ResponsesDialect::Perplexity))
+    }
 }
 
 /// How a key is shown.
@@ -214,6 +225,7 @@ impl Model for Remote {
             input: self.count(request),
             output: request.output_max,
             hour_cache: self.takes_marks() && marks.contains(&Some(CacheTtl::Hour)),
+            unasked: u64::from(self.options.api.acts_unasked()),
             ..Bounds::default()
         }
     }

@@ -1,11 +1,13 @@
 //! Server-sent events, as chat servers send them, from a stream of bytes.
-//! Invariant: no more than one line of `LINE_BYTES_MAX` is ever held back.
+//! Invariant: no more than one line of `LINE_BYTES_MAX` is ever held back; that is as much as a
+//! whole reply, because the last event of one may carry all of it.
 //!
 //! A line of bare JSON among the events is handed on too: Ollama reports an
 //! error in the middle of a stream that way.
 
-/// Far above the largest chunk of any server.
-const LINE_BYTES_MAX: usize = 1 << 20;
+use super::exchange::REPLY_BYTES_MAX;
+
+const LINE_BYTES_MAX: u64 = REPLY_BYTES_MAX.0;
 
 /// A line ran past its bound.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Splitter {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, LineTooLong> {
         let mut texts = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if self.pending.len() + piece.len() > LINE_BYTES_MAX {
+            if (self.pending.len() + piece.len()) as u64 > LINE_BYTES_MAX {
                 return Err(LineTooLong);
             }
             self.pending.extend_from_slice(piece);
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn refuses_an_endless_line() {
         let mut splitter = Splitter::default();
-        splitter.push(&vec![b'x'; LINE_BYTES_MAX]).unwrap();
+        splitter.push(&vec![b'x'; usize::try_from(LINE_BYTES_MAX).unwrap()]).unwrap();
         assert_eq!(splitter.push(b"x"), Err(LineTooLong));
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 }
 
 /// `retry-after-ms`, or else `retry-after` in seconds or as a date.
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let millis = header(headers, "retry-after-ms").and_then(|value| seconds(value, 1e-3));
     millis.or_else(|| {
         let value = header(headers, "retry-after")?;

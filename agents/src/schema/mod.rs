@@ -2,21 +2,23 @@
 //! checked here is refused when it is read, so that whatever is checked is checked whole.
 //!
 //! Checked: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
-//! `minItems`, `maxItems`, `minLength`, `maxLength`, `minimum`, `maximum`, `exclusiveMinimum`,
+//! `minItems`, `maxItems`, `minLength`, `maxLength`, `pattern`, `minimum`, `maximum`, `exclusiveMinimum`,
 //! `exclusiveMaximum`, `anyOf`, `oneOf`, `allOf`, and `$ref` to a place within the schema. `format` and
-//! the words for people say nothing about what fits. All else (`pattern`, `not`, `if`, `$dynamicRef`, …)
-//! is not known.
+//! the words for people say nothing about what fits. All else (`not`, `if`, `$dynamicRef`, …) is not known.
 
+mod pattern;
 mod reading;
 mod structured;
 
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
+use pattern::Patterns;
 pub use reading::SchemaError;
 pub use structured::{REPAIRS_MAX, Structured};
 
@@ -60,7 +62,8 @@ impl Schema {
     /// Why a value does not fit, the first few reasons; none when it does.
     #[must_use]
     pub fn misfits(&self, value: &Value) -> Vec<Misfit> {
-        let mut check = Check { root: &self.0, found: Vec::new() };
+        let patterns = RefCell::default();
+        let mut check = Check { root: &self.0, patterns: &patterns, found: Vec::new() };
         check.value(&self.0, value, &Place { before: None, step: Step::Root, depth: 0 });
         check.found
     }
@@ -126,6 +129,8 @@ impl<'a> Place<'a> {
 
 struct Check<'s> {
     root: &'s Value,
+    /// Made ready once for all values of a check.
+    patterns: &'s RefCell<Patterns>,
     found: Vec<Misfit>,
 }
 
@@ -144,7 +149,7 @@ impl Check<'_> {
 
     /// What is found of a value by one part of the schema.
     fn count(&self, schema: &Value, value: &Value, place: &Place<'_>) -> Vec<Misfit> {
-        let mut check = Check { root: self.root, found: Vec::new() };
+        let mut check = Check { root: self.root, patterns: self.patterns, found: Vec::new() };
         check.value(schema, value, &place.then(Step::Same));
         check.found
     }
@@ -180,6 +185,10 @@ impl Check<'_> {
             Value::Array(items) => self.array(words, items, place),
             Value::String(text) => {
                 self.bounds(words, ["minLength", "maxLength"], text.chars().count() as f64, "characters", place);
+                let pattern = words.get("pattern").and_then(Value::as_str);
+                if let Some(pattern) = pattern.filter(|pattern| !self.patterns.borrow_mut().matches(pattern, text)) {
+                    self.wrong(place, format!("must match the regular expression {pattern}"));
+                }
             }
             Value::Number(number) => self.number(words, number.as_f64().unwrap_or(f64::NAN), place),
             Value::Null | Value::Bool(_) => {}

@@ -1,7 +1,10 @@
 //! Whether a schema says only what is checked.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
+use super::pattern::{self, PATTERNS_MAX};
 use super::{DEPTH_MAX, one_or_many, resolve};
 
 const KINDS: [&str; 7] = ["null", "boolean", "number", "integer", "string", "array", "object"];
@@ -44,62 +47,86 @@ pub enum SchemaError {
 }
 
 pub(super) fn read(root: &Value) -> Result<(), SchemaError> {
-    schema(root, root, "#", 0)
+    Reading { root, patterns: BTreeSet::new() }.schema(root, "#", 0)
 }
 
-fn schema(root: &Value, part: &Value, at: &str, depth: usize) -> Result<(), SchemaError> {
-    let wrong = |word: &str, why| Err(SchemaError::Wrong { word: word.to_owned(), at: at.to_owned(), why });
-    let words = match part {
-        Value::Bool(_) => return Ok(()),
-        Value::Object(words) => words,
-        other => return wrong(&other.to_string(), "is no schema: write an object or a boolean"),
-    };
-    if depth > DEPTH_MAX {
-        return wrong("{…}", "is nested too deep");
-    }
-    for (word, said) in words {
-        let within = format!("{at}/{word}");
-        let one = |part| schema(root, part, &within, depth + 1);
-        match word.as_str() {
-            "properties" | "$defs" | "definitions" => {
-                let Some(parts) = said.as_object() else { return wrong(word, "must be an object of schemas") };
-                for (name, part) in parts {
-                    schema(root, part, &format!("{within}/{name}"), depth + 1)?;
-                }
-            }
-            "items" | "additionalProperties" => one(said)?,
-            "anyOf" | "oneOf" | "allOf" => {
-                let Some(parts) = said.as_array() else { return wrong(word, "must be a list of schemas") };
-                parts.iter().try_for_each(one)?;
-            }
-            "$ref" => {
-                if said.as_str().and_then(|name| resolve(root, name)).is_none() {
-                    return wrong(word, "names no place within it");
-                }
-            }
-            "type" => {
-                let mut kinds = one_or_many(said);
-                if !kinds.all(|kind| kind.as_str().is_some_and(|kind| KINDS.contains(&kind))) {
-                    return wrong(word, "is no type, nor a list of types");
-                }
-            }
-            "enum" if !said.is_array() => return wrong(word, "must be a list"),
-            "required" => {
-                if !said.as_array().is_some_and(|names| names.iter().all(Value::is_string)) {
-                    return wrong(word, "must be a list of names");
-                }
-            }
-            "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum"
-            | "exclusiveMaximum"
-                if !said.is_number() =>
-            {
-                return wrong(word, "must be a number");
-            }
-            "enum" | "const" | "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum"
-            | "exclusiveMinimum" | "exclusiveMaximum" => {}
-            silent if SILENT.contains(&silent) => {}
-            unknown => return Err(SchemaError::Unknown { word: unknown.to_owned(), at: at.to_owned() }),
+struct Reading<'s> {
+    root: &'s Value,
+    /// The regular expressions that it has so far.
+    patterns: BTreeSet<&'s str>,
+}
+
+impl<'s> Reading<'s> {
+    fn schema(&mut self, part: &'s Value, at: &str, depth: usize) -> Result<(), SchemaError> {
+        let wrong = |word: &str, why| Err(SchemaError::Wrong { word: word.to_owned(), at: at.to_owned(), why });
+        let words = match part {
+            Value::Bool(_) => return Ok(()),
+            Value::Object(words) => words,
+            other => return wrong(&other.to_string(), "is no schema: write an object or a boolean"),
+        };
+        if depth > DEPTH_MAX {
+            return wrong("{…}", "is nested too deep");
         }
+        for (word, said) in words {
+            let within = format!("{at}/{word}");
+            match word.as_str() {
+                "properties" | "$defs" | "definitions" => {
+                    let Some(parts) = said.as_object() else { return wrong(word, "must be an object of schemas") };
+                    for (name, part) in parts {
+                        self.schema(part, &format!("{within}/{name}"), depth + 1)?;
+                    }
+                }
+                "items" | "additionalProperties" => self.schema(said, &within, depth + 1)?,
+                "anyOf" | "oneOf" | "allOf" => {
+                    let Some(parts) = said.as_array() else { return wrong(word, "must be a list of schemas") };
+                    for part in parts {
+                        self.schema(part, &within, depth + 1)?;
+                    }
+                }
+                "$ref" => {
+                    if said.as_str().and_then(|name| resolve(self.root, name)).is_none() {
+                        return wrong(word, "names no place within it");
+                    }
+                }
+                "type" => {
+                    let mut kinds = one_or_many(said);
+                    if !kinds.all(|kind| kind.as_str().is_some_and(|kind| KINDS.contains(&kind))) {
+                        return wrong(word, "is no type, nor a list of types");
+                    }
+                }
+                "pattern" => self.pattern(said, at)?,
+                "enum" if !said.is_array() => return wrong(word, "must be a list"),
+                "required" => {
+                    if !said.as_array().is_some_and(|names| names.iter().all(Value::is_string)) {
+                        return wrong(word, "must be a list of names");
+                    }
+                }
+                "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum"
+                | "exclusiveMaximum"
+                    if !said.is_number() =>
+                {
+                    return wrong(word, "must be a number");
+                }
+                "enum" | "const" | "minItems" | "maxItems" | "minLength" | "maxLength" | "minimum" | "maximum"
+                | "exclusiveMinimum" | "exclusiveMaximum" => {}
+                silent if SILENT.contains(&silent) => {}
+                unknown => return Err(SchemaError::Unknown { word: unknown.to_owned(), at: at.to_owned() }),
+            }
+        }
+        Ok(())
     }
-    Ok(())
+    fn pattern(&mut self, said: &'s Value, at: &str) -> Result<(), SchemaError> {
+        let wrong = |why| Err(SchemaError::Wrong { word: "pattern".to_owned(), at: at.to_owned(), why });
+        let Some(pattern) = said.as_str() else { return wrong("must be a regular expression") };
+        if !self.patterns.insert(pattern) {
+            return Ok(());
+        }
+        if self.patterns.len() > PATTERNS_MAX {
+            return wrong("is one regular expression too many");
+        }
+        if pattern::ready(pattern).is_none() {
+            return wrong("is no regular expression that is checked in linear time, or is too large");
+        }
+        Ok(())
+    }
 }

@@ -188,6 +188,7 @@ impl Model for Structured {
             output: Tokens(bounds.output.0.saturating_mul(calls)),
             searches: bounds.searches.saturating_mul(calls),
             repeats: self.repairs_max(),
+            unasked: bounds.unasked.saturating_mul(calls),
             ..bounds
         }
     }

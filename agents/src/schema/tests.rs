@@ -42,6 +42,23 @@ fn what_fits_has_no_misfits() {
     }
 }
 
+/// More of them than are checked.
+fn many_patterns() -> Value {
+    json!({ "allOf": (0..17).map(|nth| json!({ "pattern": nth.to_string() })).collect::<Vec<_>>() })
+}
+
+#[test]
+fn a_text_must_match_a_pattern_somewhere() {
+    let schema = json!({ "type": "array", "items": { "type": ["string", "null"], "pattern": "^[a-z]+-\\d{2}$" } });
+    assert_eq!(told(schema.clone(), &json!(["lamp-03", null, "ab-99"])), [""; 0]);
+    assert_eq!(told(schema, &json!(["lamp-03", "Lamp-3"])), ["/1: must match the regular expression ^[a-z]+-\\d{2}$"]);
+    assert_eq!(told(json!({ "pattern": "b" }), &json!("abc")), [""; 0], "it is not anchored by itself");
+    assert_eq!(told(json!({ "pattern": "b" }), &json!(7)), [""; 0], "it says nothing of what is no text");
+    // A pattern that would take others for ever.
+    let long = "a".repeat(100_000);
+    assert_eq!(told(json!({ "pattern": "^(a+)+$" }), &json!(format!("{long}!"))).len(), 1);
+}
+
 #[test]
 fn what_does_not_fit_is_told_with_its_place() {
     for (value, wanted) in [
@@ -80,7 +97,13 @@ fn a_schema_that_goes_round_in_a_circle_ends() {
 #[test]
 fn what_is_not_checked_is_refused() {
     for (schema, wanted) in [
-        (json!({ "pattern": "^a" }), "says `pattern` at #, which is not checked"),
+        (json!({ "not": {} }), "says `not` at #, which is not checked"),
+        (json!({ "pattern": 7 }), "`pattern` at #, which must be a regular expression"),
+        (json!({ "pattern": "(" }), "`pattern` at #, which is no regular expression"),
+        (json!({ "items": { "pattern": "(a)\\1" } }), "`pattern` at #/items, which is no regular expression"),
+        (json!({ "pattern": "(?=a)b" }), "which is no regular expression that is checked in linear time"),
+        (json!({ "pattern": "((a{100}){100}){100}" }), "or is too large"),
+        (many_patterns(), "which is one regular expression too many"),
         (json!({ "items": { "not": {} } }), "`not` at #/items"),
         (json!({ "type": "text" }), "is no type"),
         (json!({ "$ref": "http://elsewhere" }), "names no place"),

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use actors::telemetry::{Fate, Signal};
 use policies::instant::Timestamp;
 use storage::journal::{Event, ReadError, Seq, Tail};
-use storage::views::Changes;
+use storage::views::{Changes, Shelf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ use super::{Options, Source};
 
 /// How often an event is tried whose run cannot be read, [`REST_MAX`] apart, before it is passed over.
 const TRIES_MAX: u32 = 60;
+
+/// Where the shelf says since which event words may be sent.
+const WORDS_SINCE: &[u8] = b"words_since";
 
 pub(super) struct Exporter {
     source: Source,
@@ -37,6 +40,8 @@ pub(super) struct Exporter {
     since: Timestamp,
     /// How far the shelf says that everything is settled.
     noted: Seq,
+    /// What is noted beside that with the next note.
+    changes: Changes,
     spans: Pace,
     histograms: Pace,
     /// Whether the journal can be read on.
@@ -48,6 +53,21 @@ enum Woken {
     End,
     Due,
     Read(Result<(), ReadError>),
+}
+
+/// Since which event words may be sent, and what is noted of that: what was said before that was asked for was said
+/// by people who had not been told so. None where it is not asked for.
+fn words_since(shelf: &dyn Shelf, asked: bool, head: Seq) -> (Option<Seq>, Changes) {
+    let mut changes = Changes::new();
+    if !asked {
+        changes.remove(WORDS_SINCE);
+        return (None, changes);
+    }
+    let known = shelf.get(WORDS_SINCE).ok().flatten();
+    let known = known.and_then(|digits| String::from_utf8(digits).ok()?.parse().ok()).map(Seq);
+    let since = known.unwrap_or_else(|| head.next());
+    changes.put(WORDS_SINCE, since.0.to_string());
+    (Some(since), changes)
 }
 
 /// Waits until there is something unread. Nothing is lost when the future is dropped.
@@ -64,6 +84,7 @@ impl Exporter {
         let head = source.journal.head();
         // Nothing of what was before the first time.
         let noted = source.shelf.sequence().ok().flatten().unwrap_or(head).min(head);
+        let (words_since, changes) = words_since(source.shelf.as_ref(), options.content, head);
         let instance = format!("{:032x}", source.world.chance("telemetry").id());
         let envelope = Envelope::new(&options.workspace, &instance);
         Self {
@@ -72,10 +93,11 @@ impl Exporter {
             unread: VecDeque::new(),
             read_at: Instant::now(),
             tries: 0,
-            traces: Traces::new(source.world.clone(), source.journal.clone(), options.content),
+            traces: Traces::new(source.world.clone(), source.journal.clone(), words_since),
             queue: Queue::new(options.queue_max, noted),
             since: source.world.now(),
             noted,
+            changes,
             spans: Pace::new(Signal::Traces, options.interval),
             histograms: Pace::new(Signal::Metrics, options.interval),
             reads: true,
@@ -128,7 +150,7 @@ impl Exporter {
                 Ok(spans) => {
                     for span in spans {
                         // A text of a map with texts as keys can always be written.
-                        if let Ok(json) = otlp::span(&span, self.options.content) {
+                        if let Ok(json) = otlp::span(&span) {
                             // What is told late, of a step that a person has settled, is no older than that.
                             let ended = span.end.max(event.time);
                             self.queue.push(Waiting { seq: event.seq, ended, json });
@@ -180,10 +202,13 @@ impl Exporter {
             return false;
         };
         let (count, body) = (batch.len(), envelope.traces(&batch));
-        let answer = self.collector.traces(body).await;
+        let answer = self.collector.traces(body, self.source.world.now()).await;
         let answers = match &answer {
-            Ok(()) => {
-                self.drop_spans(count, Fate::Sent);
+            Ok(rejected) => {
+                // Which ones it does not say.
+                let rejected = rejected.count.min(count);
+                self.drop_spans(count - rejected, Fate::Sent);
+                self.drop_spans(rejected, Fate::Refused);
                 self.queue.widen();
                 true
             }
@@ -199,7 +224,7 @@ impl Exporter {
                 self.drop_spans(count, Fate::Refused);
                 true
             }
-            Err(Refusal::Later(_) | Refusal::Nowhere(_)) => false,
+            Err(Refusal::Later(..) | Refusal::Nowhere(_)) => false,
         };
         self.source.metrics.telemetry_sent(Signal::Traces, self.spans.answered(&answer));
         if answers && self.queue.has_batch() {
@@ -222,7 +247,7 @@ impl Exporter {
         let body = self.envelope.as_ref().filter(|_| !self.histograms.is_over());
         let body = body.and_then(|envelope| envelope.metrics(&measured, self.since, now).ok().flatten());
         let Some(body) = body else { return self.histograms.skip() };
-        let answer = self.collector.metrics(body).await;
+        let answer = self.collector.metrics(body, now).await;
         let outcome = match &answer {
             // Where spans are taken the address is right, and there is nothing to wait for.
             Err(Refusal::Nowhere(reason)) if self.spans.was_taken() => {
@@ -265,8 +290,11 @@ impl Exporter {
         let settled = self.queue.settled();
         if anew || settled > self.noted {
             self.noted = settled;
-            if let Err(error) = self.source.shelf.apply(&Changes::new(), settled) {
-                tracing::warn!(%error, "how far telemetry was sent cannot be noted; some may be sent twice");
+            match self.source.shelf.apply(&self.changes, settled) {
+                Ok(()) => self.changes = Changes::new(),
+                Err(error) => {
+                    tracing::warn!(%error, "how far telemetry was sent cannot be noted; some may be sent twice");
+                }
             }
         }
     }

@@ -173,15 +173,12 @@ fn point<'a>(
     }
 }
 
-/// A span as JSON. Its failure is told in words only `with_content`: they may repeat what a model said.
+/// A span as JSON.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn span(span: &Span, with_content: bool) -> Result<String, serde_json::Error> {
-    let status = span
-        .failure
-        .as_ref()
-        .map(|failure| Status { code: STATUS_ERROR, message: failure.words.as_deref().filter(|_| with_content) });
+pub(super) fn span(span: &Span) -> Result<String, serde_json::Error> {
+    let status = span.failure.as_ref().map(|failure| Status { code: STATUS_ERROR, message: failure.words.as_deref() });
     serde_json::to_string(&WireSpan {
         trace_id: format!("{:032x}", span.trace),
         span_id: format!("{:016x}", span.id.0),

@@ -7,7 +7,7 @@ use actors::telemetry::Signal;
 use tokio::time::Instant;
 
 use super::INTERVAL_MAX;
-use super::collector::Refusal;
+use super::collector::{Refusal, Rejected};
 
 /// The longest wait between two tries of a collector that does not answer.
 pub(super) const REST_MAX: Duration = Duration::from_secs(60);
@@ -68,9 +68,13 @@ impl Pace {
     }
 
     /// Says when to send next after an answer, and what is counted of it.
-    pub(super) fn answered(&mut self, answer: &Result<(), Refusal>) -> &'static str {
+    pub(super) fn answered(&mut self, answer: &Result<Rejected, Refusal>) -> &'static str {
         let outcome = match answer {
-            Ok(()) => {
+            Ok(rejected) => {
+                if rejected.count > 0 {
+                    let Rejected { count, why } = rejected;
+                    tracing::warn!(signal = ?self.signal, count, why, "the collector refuses a part, which is dropped");
+                }
                 (self.is_refused, self.was_taken) = (false, true);
                 self.back();
                 "ok"
@@ -82,7 +86,7 @@ impl Pace {
                 self.back();
                 "refused"
             }
-            Err(Refusal::Later(reason) | Refusal::Nowhere(reason)) => {
+            Err(Refusal::Later(reason, _) | Refusal::Nowhere(reason)) => {
                 if self.rest.is_none() {
                     tracing::warn!(signal = ?self.signal, reason, "the collector takes no telemetry; it is kept and sent later");
                 }
@@ -92,6 +96,10 @@ impl Pace {
             }
         };
         self.skip();
+        if let Err(Refusal::Later(_, Some(asked))) = answer {
+            // Only this once: what it asks for next it says then.
+            self.due = self.due.max(Instant::now() + *asked);
+        }
         outcome
     }
 

@@ -9,6 +9,7 @@ use policies::instant::Timestamp;
 use policies::money::Money;
 use policies::tokens::{Tokens, Usage};
 use serde_json::{Value, json};
+use storage::journal::Seq;
 
 use super::span::{self, Span};
 use super::trace::RunTrace;
@@ -108,8 +109,8 @@ fn events_of(run: &str) -> Vec<Event> {
 }
 
 fn folded(events: &[Event]) -> Vec<Span> {
-    let mut run = RunTrace::begin(&events[0], TRACE).unwrap();
-    events.iter().flat_map(|event| run.fold(event, false)).collect()
+    let mut run = RunTrace::begin(&events[0], TRACE, false).unwrap();
+    events.iter().flat_map(|event| run.fold(event)).collect()
 }
 
 fn attribute<'a>(span: &'a Span, name: &str) -> Option<&'a span::Value> {
@@ -249,7 +250,7 @@ async fn a_process_that_begins_in_the_middle_tells_what_one_that_saw_it_all_tell
         ground.run("r", &event, None).await.unwrap();
     }
     let journaled = ground.events();
-    let traces = || Traces::new(ground.world.clone(), ground.journal.clone(), true);
+    let traces = || Traces::new(ground.world.clone(), ground.journal.clone(), Some(Seq::FIRST));
     let mut whole = Vec::new();
     let mut one = traces();
     for event in &journaled {
@@ -281,9 +282,9 @@ fn what_is_too_long_is_cut_and_stays_readable_as_what_it_is() {
         message: long.clone(),
         refusal: None,
     });
-    let mut run = RunTrace::begin(&accepted(1), TRACE).unwrap();
+    let mut run = RunTrace::begin(&accepted(1), TRACE, true).unwrap();
     let events = [asked("write", 1, 2), answer, tool("tool", 4), found, failure];
-    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event, true)).collect();
+    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event)).collect();
     let text = |span: &Span, name: &str| match attribute(span, name) {
         Some(span::Value::Text(text)) => text.clone(),
         other => panic!("{name}: {other:?}"),
@@ -306,9 +307,9 @@ fn what_a_model_asks_tools_for_is_among_what_it_said() {
         json!({ "type": "tool_call", "id": "c-1", "name": "search", "arguments": { "query": "a private question" } });
     let content = [json!({ "type": "text", "text": "let me see" }), call];
     let turn = json!({ "text": "let me see", "turn": { "content": content } });
-    let mut run = RunTrace::begin(&accepted(1), TRACE).unwrap();
+    let mut run = RunTrace::begin(&accepted(1), TRACE, true).unwrap();
     let events = [asked("write", 1, 2), told("write", 1, 3, turn)];
-    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event, true)).collect();
+    let spans: Vec<Span> = events.iter().flat_map(|event| run.fold(event)).collect();
     let Some(span::Value::Text(said)) = attribute(&spans[0], "gen_ai.output.messages") else { panic!("{spans:?}") };
     let said: Value = serde_json::from_str(said).unwrap();
     assert_eq!(said[0]["parts"][0]["content"], "let me see");

@@ -44,6 +44,8 @@ pub(super) struct RunTrace {
     steps: BTreeMap<StepPath, Step>,
     open: BTreeMap<(StepPath, u32), Arc<Intended>>,
     has_ended: bool,
+    /// Whether its words are told.
+    has_words: bool,
 }
 
 /// An agent at one step.
@@ -57,8 +59,8 @@ struct Step {
 }
 
 impl RunTrace {
-    /// A run that has just been accepted; nothing for any other event.
-    pub(super) fn begin(event: &Event, trace: u128) -> Option<Self> {
+    /// A run that has just been accepted, and whether its words are told; nothing for any other event.
+    pub(super) fn begin(event: &Event, trace: u128, has_words: bool) -> Option<Self> {
         let Event::Accepted(accepted) = event else { return None };
         let run = accepted.id.to_string();
         let of_run = |run: &str| {
@@ -74,6 +76,7 @@ impl RunTrace {
             steps: BTreeMap::new(),
             open: BTreeMap::new(),
             has_ended: false,
+            has_words,
         })
     }
 
@@ -83,15 +86,15 @@ impl RunTrace {
     }
 
     /// Folds an event, and says what ended with it.
-    pub(super) fn fold(&mut self, event: &Event, with_content: bool) -> Vec<Span> {
+    pub(super) fn fold(&mut self, event: &Event) -> Vec<Span> {
         match event {
             Event::Intended(intent) => {
                 self.intended(intent);
                 Vec::new()
             }
-            Event::Resolved(outcome) => self.resolved(outcome, with_content),
+            Event::Resolved(outcome) => self.resolved(outcome),
             Event::Finished(finished) => self.end(finished.at, None),
-            Event::Failed(failed) => self.end(failed.at, Some(failed_so(failed.class.as_str(), &failed.message))),
+            Event::Failed(failed) => self.end(failed.at, Some(self.failed_so(failed.class.as_str(), &failed.message))),
             Event::Cancelled(cancelled) => self.end(cancelled.at, Some(Failure { class: CANCELLED, words: None })),
             Event::Rejected(rejected) if rejected.ends => {
                 self.end(rejected.at, Some(Failure { class: REJECTED, words: None }))
@@ -119,9 +122,9 @@ impl RunTrace {
         self.open.insert((intent.path.clone(), intent.attempt), Arc::clone(intent));
     }
 
-    fn resolved(&mut self, outcome: &Resolved, with_content: bool) -> Vec<Span> {
+    fn resolved(&mut self, outcome: &Resolved) -> Vec<Span> {
         let Some(intent) = self.open.remove(&(outcome.path.clone(), outcome.attempt)) else { return Vec::new() };
-        let failure = failure(&outcome.outcome);
+        let failure = self.failure(&outcome.outcome);
         let mut spans = Vec::new();
         let span = match &intent.request {
             Action::Agent(_) => intent.call.as_ref().and_then(|call| self.chat(&intent, call, outcome)),
@@ -133,7 +136,7 @@ impl RunTrace {
             if let Some(failure) = &failure {
                 span.fail(failure.clone());
             }
-            if with_content {
+            if self.has_words {
                 content::add(&mut span, &intent.request, &outcome.outcome);
             }
             spans.push(span);
@@ -237,6 +240,19 @@ impl RunTrace {
         spans
     }
 
+    fn failure(&self, outcome: &EffectOutcome) -> Option<Failure> {
+        match outcome {
+            EffectOutcome::Ok { .. } => None,
+            EffectOutcome::Failed { class, message, .. } => Some(self.failed_so(class.as_str(), message)),
+            EffectOutcome::Unknown { reason } => Some(self.failed_so(name::OTHER, reason)),
+        }
+    }
+
+    /// A failure, in words only where those are told: they may repeat what a model said.
+    fn failed_so(&self, class: &'static str, words: &str) -> Failure {
+        Failure { class, words: self.has_words.then(|| clip(words, TEXT_BYTES_MAX)) }
+    }
+
     fn span(
         &self,
         id: SpanId,
@@ -300,18 +316,6 @@ fn is_last(outcome: &Resolved) -> bool {
         (Then::GiveUp | Then::Told, _) => true,
         _ => false,
     }
-}
-
-fn failure(outcome: &EffectOutcome) -> Option<Failure> {
-    match outcome {
-        EffectOutcome::Ok { .. } => None,
-        EffectOutcome::Failed { class, message, .. } => Some(failed_so(class.as_str(), message)),
-        EffectOutcome::Unknown { reason } => Some(failed_so(name::OTHER, reason)),
-    }
-}
-
-fn failed_so(class: &'static str, words: &str) -> Failure {
-    Failure { class, words: Some(clip(words, TEXT_BYTES_MAX)) }
 }
 
 fn used(span: &mut Span, usage: &Usage) {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use actors::entity::Entity;
 use actors::world::World;
-use storage::journal::{Event, Journal, StreamId, Version};
+use storage::journal::{Event, Journal, Seq, StreamId, Version};
 
 use super::span::Span;
 use super::trace::RunTrace;
-use crate::run::Run;
+use crate::run::{self, Run};
 
 /// What the streams of runs begin with.
 const RUN: &str = "run/";
@@ -32,15 +32,16 @@ pub(super) enum Unread {
 pub(super) struct Traces {
     world: World,
     journal: Journal,
-    with_content: bool,
+    /// The first event whose run may be told with its words.
+    words_since: Option<Seq>,
     runs: BTreeMap<StreamId, (u64, RunTrace)>,
     /// Counts events, to tell which run was quiet for longest.
     turn: u64,
 }
 
 impl Traces {
-    pub(super) fn new(world: World, journal: Journal, with_content: bool) -> Self {
-        Self { world, journal, with_content, runs: BTreeMap::new(), turn: 0 }
+    pub(super) fn new(world: World, journal: Journal, words_since: Option<Seq>) -> Self {
+        Self { world, journal, words_since, runs: BTreeMap::new(), turn: 0 }
     }
 
     /// What ended with an event of the journal.
@@ -54,18 +55,23 @@ impl Traces {
         let happened = Run::decode(&event.kind, event.schema, &event.payload).map_err(Unread::Never)?;
         let mut run = match self.runs.remove(&event.stream) {
             Some((_, run)) => run,
-            None => match RunTrace::begin(&happened, event.trace.0) {
+            None => match self.begin(&happened, event) {
                 Some(run) => run,
                 None => self.again(&event.stream, event.version).await?,
             },
         };
-        let spans = run.fold(&happened, self.with_content);
+        let spans = run.fold(&happened);
         if !run.is_over() {
             self.turn += 1;
             self.runs.insert(event.stream.clone(), (self.turn, run));
             self.forget();
         }
         Ok(spans)
+    }
+
+    fn begin(&self, happened: &run::Event, event: &Event) -> Option<RunTrace> {
+        let has_words = self.words_since.is_some_and(|since| event.seq >= since);
+        RunTrace::begin(happened, event.trace.0, has_words)
     }
 
     /// A run as it was before a version.
@@ -82,9 +88,9 @@ impl Traces {
                 let happened = Run::decode(&event.kind, event.schema, &event.payload).map_err(Unread::Never)?;
                 after = event.version;
                 match &mut run {
-                    None => run = RunTrace::begin(&happened, event.trace.0),
+                    None => run = self.begin(&happened, &event),
                     // Told before.
-                    Some(run) => drop(run.fold(&happened, false)),
+                    Some(run) => drop(run.fold(&happened)),
                 }
             }
             if is_last || after.0 + 1 >= before.0 {

@@ -28,12 +28,15 @@ pub use toolbox::{Offered, Toolbox};
 pub use url::{HostPattern, HostPatternError};
 
 use crate::schema::Schema;
+use crate::secret::Confided;
 use crate::workflow::EffectClass;
 
 /// Another agent as a tool is this and its name.
 pub const AGENT_TOOL: &str = "agent.";
 /// Of a tool's answer, where nothing else is said.
 pub const RESULT_MAX: ByteSize = ByteSize(32 << 10);
+/// Of a word of somebody else within a sentence of ours.
+const CLIP_CHARS_MAX: usize = 100;
 
 /// A tool.
 #[derive(Clone, Debug)]
@@ -131,14 +134,23 @@ impl Tool {
     /// An answer, cut to what is kept of it.
     #[must_use]
     pub fn bounded(&self, answer: Value) -> Value {
+        self.cut(&answer.to_string()).map_or(answer, Value::String)
+    }
+
+    /// Why there is none, cut in the same way: a server may say as much of that.
+    #[must_use]
+    pub fn bounded_words(&self, words: String) -> String {
+        self.cut(&words).unwrap_or(words)
+    }
+
+    /// What is kept of a text that is too long.
+    fn cut(&self, text: &str) -> Option<String> {
         let bytes_max = usize::try_from(self.result_max.0).unwrap_or(usize::MAX);
-        let text = answer.to_string();
         if text.len() <= bytes_max {
-            return answer;
+            return None;
         }
-        let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-        let (cut, all) = (&text[..end], text.len());
-        Value::String(format!("{cut}… (the first {bytes_max} of {all} bytes)"))
+        let (cut, all) = (&text[..text.floor_char_boundary(bytes_max)], text.len());
+        Some(format!("{cut}… (the first {bytes_max} of {all} bytes)"))
     }
 }
 
@@ -155,9 +167,5 @@ impl fmt::Display for Home {
 
 /// The beginning of what somebody else wrote.
 fn clip(text: &str) -> String {
-    const CHARS_MAX: usize = 100;
-    match text.char_indices().nth(CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    Confided::default().excerpt(text, CLIP_CHARS_MAX)
 }

@@ -24,6 +24,8 @@ use crate::ledger::{self, Ledger, LedgerError};
 
 /// The status of a provider that has too much to do; it has no name of its own.
 const OVERLOADED: u16 = 529;
+/// How much of the end of a wrong key is hidden where it is said again, as real providers do.
+const MASKED_CHARS: usize = 4;
 
 /// How the server behaves.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,8 @@ pub struct Options {
     pub refuse_every: u64,
     /// Every call is answered 503 while this file is there.
     pub down_while: Option<PathBuf>,
-    /// Every call is answered 401 that does not show the key that this file holds at that moment.
+    /// Every call is answered 401 that does not show the key that this file holds at that moment. The answer says
+    /// most of the wrong key again.
     pub key_file: Option<PathBuf>,
     /// What becomes of calls beside that.
     pub storm: Option<Storm>,
@@ -168,7 +171,8 @@ impl Server {
         let keys = [bearer, shown("x-api-key")];
         let taken = self.options.key_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         if taken.is_some_and(|key| !keys.contains(&Some(key.trim()))) {
-            let body = error("incorrect key", "invalid_api_key");
+            let shown = keys.into_iter().flatten().next().unwrap_or_default();
+            let body = error(&format!("Incorrect API key provided: {}", masked(shown)), "invalid_api_key");
             return Some((StatusCode::UNAUTHORIZED, body).into_response());
         }
         let every = self.options.refuse_every;
@@ -271,6 +275,12 @@ fn refusal(status: u16, retry_after_ms: Option<u64>, shape: Shape) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
     }
     response
+}
+
+/// A key that was refused, as it is said again.
+fn masked(key: &str) -> String {
+    let shown = key.chars().count().saturating_sub(MASKED_CHARS);
+    key.chars().take(shown).chain(std::iter::repeat_n('*', MASKED_CHARS)).collect()
 }
 
 /// The server's routes.

@@ -240,6 +240,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_model_that_acts_unasked_needs_a_bound_of_it_in_the_price_table() {
+        let model = |kind: &str, price: &str| {
+            format!("[model]\nkind = \"{kind}\"\nname = \"sonar-new\"\nprice = \"{price}\"\n")
+        };
+        let found = faults("callboard.toml", &model("sonar", "gpt-4o-mini"));
+        let wanted = "callboard.toml:4:9: `gpt-4o-mini` may think and search unasked, and the price table has no \
+                      `reasoning_max` for it";
+        assert!(found.contains(wanted), "{found}");
+        for (kind, price) in [("sonar", "sonar-pro"), ("perplexity", "perplexity/sonar")] {
+            let found = faults("callboard.toml", &model(kind, price));
+            assert!(!found.contains("unasked"), "{kind}: {found}");
+        }
+    }
+
     /// What `check` says of a folder with these files.
     fn folder(files: &[(&str, &str)]) -> String {
         let dir = tempfile::tempdir().unwrap();

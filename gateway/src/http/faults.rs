@@ -33,7 +33,7 @@ impl FromRequestParts<Live> for Operator {
     async fn from_request_parts(parts: &mut Parts, live: &Live) -> Result<Self, Problem> {
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(SCHEME));
         match shown {
-            Some(token) if live.admits(token) => Ok(Self),
+            Some(token) if live.admits(token).await => Ok(Self),
             _ => Err(Problem::unauthorized("this needs `Authorization: Bearer …` with the token of [chaos]")),
         }
     }
@@ -82,6 +82,7 @@ async fn stop(_: Operator, State(live): State<Live>, Path(id): Path<String>) -> 
 mod tests {
     use actors::transport;
     use actors::world::World;
+    use agents::key::Key;
     use agents::secret::Secret;
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
@@ -94,7 +95,7 @@ mod tests {
 
     fn router() -> Router {
         let world = World::simulated(1, transport::unplugged());
-        let live = Live::new(world, &Secret::new("open sesame"));
+        let live = Live::new(world, Key::fixed(Secret::new("open sesame")));
         let _ = live.models("small", transport::unplugged());
         routes::<()>(live)
     }

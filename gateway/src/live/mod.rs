@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use actors::transport::Transport;
 use actors::world::{Chance, Trouble, Troublemaker, World};
+use agents::key::Key;
 use agents::publisher::Publisher;
-use agents::secret::Secret;
 use storage::journal::Journal;
 use supervisor::Tree;
 
@@ -42,8 +42,7 @@ pub struct Live(Arc<Inner>);
 
 struct Inner {
     world: World,
-    /// Compared instead of the token: the comparison of two hashes takes the same time whatever they are.
-    token: blake3::Hash,
+    token: Key,
     books: Mutex<Books>,
     /// The tree's actors, once there is a tree.
     actors: OnceLock<Actors>,
@@ -62,7 +61,7 @@ struct Books {
 impl Live {
     /// For whoever shows this token; no fault is in force yet.
     #[must_use]
-    pub fn new(world: World, token: &Secret) -> Self {
+    pub fn new(world: World, token: Key) -> Self {
         let (diary, pages) = diary::diary();
         let books = Books {
             board: Board::default(),
@@ -72,7 +71,7 @@ impl Live {
         };
         Self(Arc::new(Inner {
             world,
-            token: blake3::hash(token.expose().as_bytes()),
+            token,
             books: Mutex::new(books),
             actors: OnceLock::new(),
             diary,
@@ -80,9 +79,11 @@ impl Live {
         }))
     }
 
-    /// Whether this is the token.
-    pub fn admits(&self, token: &[u8]) -> bool {
-        blake3::hash(token) == self.0.token
+    /// Whether this is the token, as it is now; nobody is admitted where there is none.
+    pub async fn admits(&self, token: &[u8]) -> bool {
+        let wanted = self.0.token.current().await.inspect_err(|error| tracing::warn!(%error, "[chaos] has no token"));
+        // The comparison of two hashes takes the same time whatever they are.
+        wanted.is_ok_and(|wanted| blake3::hash(token) == blake3::hash(wanted.expose().as_bytes()))
     }
 
     /// The way to a model of this name, with its faults.

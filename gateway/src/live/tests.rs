@@ -1,6 +1,7 @@
 //! What operators can rely on: only they are let in, every fault ends, and one stop ends all.
 
 use actors::transport;
+use agents::secret::Secret;
 use supervisor::NodeKind;
 
 use super::*;
@@ -14,7 +15,7 @@ pub(super) struct Play {
 
 pub(super) fn play() -> Play {
     let world = World::simulated(1, transport::unplugged());
-    let live = Live::new(world.clone(), &Secret::new("open sesame"));
+    let live = Live::new(world.clone(), Key::fixed(Secret::new("open sesame")));
     let killed = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&killed);
     let nodes = || {
@@ -49,10 +50,32 @@ async fn seconds(count: u64) {
 #[tokio::test(start_paused = true)]
 async fn only_the_token_is_admitted() {
     let play = play();
-    assert!(play.live.admits(b"open sesame"));
+    assert!(play.live.admits(b"open sesame").await);
     for wrong in [&b""[..], b"open sesam", b"open sesame ", b"Open sesame"] {
-        assert!(!play.live.admits(wrong));
+        assert!(!play.live.admits(wrong).await);
     }
+}
+
+/// A token that a test changes.
+#[derive(Clone)]
+struct Place(Arc<Mutex<&'static str>>);
+
+#[async_trait::async_trait]
+impl agents::key::SecretSource for Place {
+    async fn read(&self) -> Result<Secret, String> {
+        Ok(Secret::new(*self.0.lock().unwrap()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_rotated_without_a_restart() {
+    let world = World::simulated(1, transport::unplugged());
+    let place = Place(Arc::new(Mutex::new("open sesame")));
+    let live = Live::new(world.clone(), Key::read_from(place.clone(), world, Duration::from_secs(10)));
+    assert!(live.admits(b"open sesame").await);
+    *place.0.lock().unwrap() = "open barley";
+    seconds(11).await;
+    assert!(live.admits(b"open barley").await && !live.admits(b"open sesame").await);
 }
 
 #[tokio::test(start_paused = true)]

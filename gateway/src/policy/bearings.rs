@@ -88,7 +88,7 @@ fn droppers(tree: &TreePolicy, written: &Written) -> Vec<Error> {
     tree.nodes.iter().filter_map(of_node).collect()
 }
 
-/// Models in use that have no price.
+/// Models in use that have no price, or none that bounds what a call may cost.
 pub(super) fn prices(config: &Config, prices: &PriceTable) -> Vec<Error> {
     let fault = |used: &crate::config::ModelInUse<'_>| {
         let (key, name) = match used.model {
@@ -98,8 +98,13 @@ pub(super) fn prices(config: &Config, prices: &PriceTable) -> Vec<Error> {
                 None => ("name", model.name.as_str()),
             },
         };
-        if prices.models.contains_key(name) {
-            return None;
+        if let Some(price) = prices.models.get(name) {
+            let acts_unasked = matches!(used.model, ModelConfig::Server(model) if model.api.acts_unasked());
+            let bound = price.lacks_bound().filter(|_| acts_unasked)?;
+            let way: Vec<&str> = used.way.iter().copied().chain([key]).collect();
+            let message = format!("`{name}` may think and search unasked, and the price table has no `{bound}` for it");
+            let help = format!("add `{bound}` to [models.\"{name}\"] in it, for what is reserved for each request");
+            return Some(config.written.fault(&way, message, help));
         }
         let agents = used.agents.join(", ");
         let for_whom = if agents.is_empty() { String::new() } else { format!(" (for {agents})") };

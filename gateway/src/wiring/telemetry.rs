@@ -1,17 +1,13 @@
 //! Where telemetry is sent, as the configuration names it. Invariant: a secret is read when it is sent, so that
 //! it can be rotated.
 
-use std::time::Duration;
-
 use actors::world::World;
 use agents::key::Key;
 use agents::telemetry::{Collector, Header, Options};
 use anyhow::Context;
 
+use super::KEY_AGE_MAX;
 use crate::config::{Config, Words};
-
-/// How old a secret may be before it is read again.
-const KEY_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// The collector, where there is one.
 pub(super) fn sent(config: &Config, world: &World) -> anyhow::Result<Option<(Collector, Options)>> {

@@ -1,13 +1,15 @@
-//! What agents have beside their models, as the configuration names it. Invariant: a secret is read here, once, and
-//! goes nowhere but to the server that it is for.
+//! What agents have beside their models, as the configuration names it. Invariant: a secret is
+//! there at the start, is read again when a server is given it, and goes nowhere but to that server.
 
 use std::collections::BTreeMap;
 
+use actors::world::World;
 use agents::agent::Kit;
-use agents::secret::Secret;
-use agents::tool::mcp::{McpServer, Reach};
+use agents::key::Key;
+use agents::tool::mcp::{McpServer, Reach, Word};
 use anyhow::Context;
 
+use super::KEY_AGE_MAX;
 use crate::config::{Config, ReachConfig, Words};
 
 /// What an agent has.
@@ -16,16 +18,20 @@ pub(super) fn kit(config: &Config, agent: &str) -> Kit {
 }
 
 /// The MCP servers, with their secrets.
-pub(super) async fn servers(config: &Config) -> anyhow::Result<BTreeMap<String, McpServer>> {
+pub(super) async fn servers(config: &Config, world: &World) -> anyhow::Result<BTreeMap<String, McpServer>> {
     let mut servers = BTreeMap::new();
     for (name, server) in &config.mcp {
         let mut words = BTreeMap::new();
         for (_, key, word) in server.words() {
             let word = match word {
-                Words::Plain(word) => Secret::new(word),
+                Words::Plain(word) => Word::Plain(word.clone()),
                 Words::Secret(source) => {
-                    let read = source.read().await.map_err(anyhow::Error::msg);
-                    read.with_context(|| format!("the MCP server `{name}` cannot be given `{key}`"))?
+                    let secret = Key::read_from(source.clone(), world.clone(), KEY_AGE_MAX);
+                    secret
+                        .current()
+                        .await
+                        .with_context(|| format!("the MCP server `{name}` cannot be given `{key}`"))?;
+                    Word::Key(secret)
                 }
             };
             words.insert(key.to_owned(), word);

@@ -141,6 +141,8 @@ fn model() -> impl Strategy<Value = ModelPrice> {
             batch: None,
             request: Fee::flat(Money::from_nanos(request)),
             search: Money::from_nanos(search),
+            reasoning_max: Some(Tokens(700)),
+            searches_max: Some(3),
             cpu_second: Money::from_nanos(cpu_second),
             tiers,
         },
@@ -164,10 +166,40 @@ proptest! {
             cpu: Span(cpu.0 + Span::from_millis(spare.2).0),
             searches: searches + spare.3,
             repeats: repeats + spare.3,
+            unasked: 0,
             hour_cache,
         });
         prop_assert!(model.actual(&usage) <= worst);
     }
+}
+
+#[test]
+fn what_a_provider_does_unasked_is_reserved_for_and_needs_a_bound() {
+    let table = PriceTable::builtin().unwrap();
+    let free = |price: &ModelPrice| ModelPrice { reasoning_max: None, searches_max: None, ..price.clone() };
+    let dear = ModelPrice {
+        search: Money::from_nanos(5),
+        reasoning_max: Some(Tokens(1000)),
+        searches_max: Some(3),
+        ..table.price("gpt-4o-mini").unwrap().clone()
+    };
+    let asked = Bounds { input: Tokens(10), output: Tokens(10), ..Bounds::default() };
+    let twice = Bounds { unasked: 2, ..asked };
+    let used = Usage { input: Tokens(10), output: Tokens(2010), searches: 6, ..Usage::default() };
+    assert_eq!(dear.worst_case(&twice), dear.actual(&used));
+    assert_eq!(dear.worst_case(&asked), free(&dear).worst_case(&asked), "nothing where it does nothing unasked");
+    let mut table = table;
+    for (reasoning_max, lacks) in [(None, "reasoning_max"), (Some(Tokens(0)), "searches_max")] {
+        let model = ModelPrice { reasoning_max, searches_max: None, ..dear.clone() };
+        table.models.insert("dear".to_owned(), model);
+        let refused = table.worst_case("dear", &twice).unwrap_err();
+        assert!(refused.to_string().contains(&format!("add `{lacks}` to [models.\"dear\"]")), "{refused}");
+        assert!(table.worst_case("dear", &asked).is_ok());
+    }
+    for name in ["sonar-pro", "perplexity/sonar"] {
+        assert_eq!(table.price(name).unwrap().lacks_bound(), None, "{name}");
+    }
+    assert_eq!(table.price("local").unwrap().lacks_bound(), None, "what costs nothing needs no bound");
 }
 
 #[test]

@@ -27,10 +27,7 @@ fn of_status(action: &'static str, status: &Status) -> IndexError {
     let code = status.code();
     let message = status.message();
     match code {
-        Code::Unauthenticated | Code::PermissionDenied => refusal(
-            action,
-            format!("the Qdrant server refused the key; check the one in the configuration ({message})"),
-        ),
+        Code::Unauthenticated | Code::PermissionDenied => IndexError::Key { action, reason: message.to_owned() },
         // A refused connection shows as Internal, one that breaks as Unknown or Cancelled.
         Code::Unavailable
         | Code::DeadlineExceeded

@@ -72,8 +72,29 @@ impl ServerIndex {
     ///
     /// # Errors
     /// `Unavailable` when the server cannot be reached, `Dimension` when the
-    /// collection holds other vectors, `Engine` when the server refuses.
+    /// collection holds other vectors, `Key` when the server refuses the key,
+    /// `Engine` when it refuses something else.
     pub async fn open(options: Options) -> Result<Self, IndexError> {
+        let index = Self::connected(options).await?;
+        if index.exists(&index.options.collection).await? {
+            index.check_dimension().await?;
+            index.index_fields().await?;
+        } else {
+            index.reset().await?;
+        }
+        Ok(index)
+    }
+
+    /// The same index by another key. Nothing is looked at or made, so that an index that goes on does so with
+    /// what it has.
+    ///
+    /// # Errors
+    /// `Engine` when the key cannot be sent.
+    pub async fn rekeyed(&self, api_key: String) -> Result<Self, IndexError> {
+        Self::connected(Options { api_key: Some(api_key), ..self.options.clone() }).await
+    }
+
+    async fn connected(options: Options) -> Result<Self, IndexError> {
         // The client's own check of versions would start a thread.
         let config = Qdrant::from_url(&options.url)
             .api_key(options.api_key.clone())
@@ -82,14 +103,7 @@ impl ServerIndex {
             .skip_compatibility_check();
         let client = failure::of("connect", async { config.build() }).await?;
         let sequences = format!("{}-sequence", options.collection);
-        let index = Self { client, options, sequences };
-        if index.exists(&index.options.collection).await? {
-            index.check_dimension().await?;
-            index.index_fields().await?;
-        } else {
-            index.reset().await?;
-        }
-        Ok(index)
+        Ok(Self { client, options, sequences })
     }
 
     async fn exists(&self, collection: &str) -> Result<bool, IndexError> {

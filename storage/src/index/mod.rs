@@ -137,6 +137,16 @@ pub enum IndexError {
         /// What it said.
         reason: String,
     },
+    /// The server refuses the key.
+    #[error(
+        "the context index could not {action}: the server refused the key; check the one in the configuration ({reason})"
+    )]
+    Key {
+        /// What was asked.
+        action: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The server cannot be reached now, or has no room for the call.
     #[error("the context index is out of reach and could not {action} ({reason}); it is safe to repeat")]
     Unavailable {

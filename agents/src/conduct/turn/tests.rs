@@ -478,3 +478,21 @@ async fn a_call_in_doubt_is_made_again_under_its_key_or_held_for_a_person_by_its
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_server_says_of_a_failure_is_cut_like_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let handle = McpHandle::new("files", McpServer { reach: mcp::program(folder.path()), terms: McpTerms::default() });
+    let model = script()
+        .when("No. ", [Answer::say("It cannot be done.")])
+        .otherwise([Answer::Use(vec![("mcp_files_scold".to_owned(), json!({ "text": "x" }))])]);
+    let house = House::with_servers(vec![("writer", model, kit(&["mcp.files.*"]))], vec![handle.clone()]).await;
+    server(&house, &handle).await;
+    mcp::eventually("the list", || !handle.tools().is_empty()).await;
+    house.accept("", ApprovalPolicy::default()).await;
+    mcp::eventually("an end", || house.state().end.is_some()).await;
+    let events = house.events();
+    let longest = events.iter().map(|event| serde_json::to_string(event).unwrap().len()).max();
+    let max = usize::try_from(crate::tool::RESULT_MAX.0).unwrap();
+    assert!(longest > Some(max) && longest < Some(max + 4096), "{longest:?} bytes of an event");
+}

@@ -141,7 +141,8 @@ impl Counts {
             cache_read: Tokens(read),
             cache_write: Tokens(write),
             reasoning: Tokens(self.output_tokens_details.reasoning_tokens),
-            searches: searches.filter_map(|(_, calls)| calls.invocation).sum(),
+            // The provider's numbers, whatever they are.
+            searches: searches.filter_map(|(_, calls)| calls.invocation).fold(0, u64::saturating_add),
             cost_told: (dialect == Dialect::Perplexity).then(|| total_cost(&self.cost)).flatten(),
             ..Usage::default()
         }

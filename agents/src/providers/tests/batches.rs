@@ -186,3 +186,20 @@ async fn a_batch_that_never_ends_is_given_up_and_charged() {
     assert!(!other.batches());
     assert_eq!(other.call_by_batch(asking(), call).await.unwrap_err().billed, Billed::No);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_talk_that_another_began_goes_on_by_batch_with_ids_that_are_taken() {
+    let foreign = "functions.weather:0";
+    for (adapter, _) in TAKING {
+        let office = office(adapter, Ending::Succeeded);
+        let call =
+            ToolCall { id: foreign.to_owned(), name: "weather".to_owned(), arguments: json!({}), signature: None };
+        let turn = Message::of(Role::Assistant, vec![Block::ToolCall(call)]);
+        let results = Message::results([ToolResult::text(foreign, "rain")]);
+        let messages = [asking().messages, vec![turn, results]].concat();
+        let request = ModelRequest { messages, tools: vec![weather()], ..asking() };
+        office.model.call_by_batch(request, office.call(false)).await.unwrap();
+        let taken = office.server.taken()[0].to_string();
+        assert!(!taken.contains(foreign) && taken.contains("rain"), "{adapter}: {taken}");
+    }
+}

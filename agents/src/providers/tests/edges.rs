@@ -148,3 +148,37 @@ async fn thinking_is_asked_for_in_each_providers_words() {
     let (_, body) = seen(options("openai"), off).await;
     assert!(body["reasoning_effort"] == "none" && body.get("temperature").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_may_carry_a_whole_reply_however_long_it_is() {
+    let text = "word ".repeat(500_000);
+    let content = json!([{ "type": "output_text", "text": text }]);
+    let output = json!([{ "type": "message", "content": content }]);
+    let usage = json!({ "input_tokens": 7, "output_tokens": 500_000 });
+    let response = json!({ "id": "r", "status": "completed", "output": output, "usage": usage });
+    let event = json!({ "type": "response.completed", "response": response });
+    let headers = [("content-type".to_owned(), SSE.to_owned())].into();
+    let answer = Answer { status: 200, headers, pieces: vec![format!("data: {event}\n\n")], cut: false };
+    let reply = remote(options("responses"), answer.player(None)).call(asking(), &Progress::default()).await.unwrap();
+    assert_eq!((reply.text().len(), reply.usage.output), (text.len(), Tokens(500_000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_without_measure_neither_wrap_nor_panic() {
+    let most = u64::MAX;
+    let calls = json!({ "web_search": { "invocation": most }, "image_search": { "invocation": most } });
+    let usage = json!({ "input_tokens": most, "output_tokens": most, "tool_calls_details": calls,
+                        "output_tokens_details": { "reasoning_tokens": most } });
+    let content = json!([{ "type": "output_text", "text": "Hello." }]);
+    let output = json!([{ "type": "message", "content": content }]);
+    let body = json!({ "id": "r", "status": "completed", "output": output, "usage": usage }).to_string();
+    let server = server(JSON, body, false);
+    let reply = remote(options("perplexity"), server).call(asking(), &Progress::default()).await.unwrap();
+    assert_eq!((reply.usage.searches, (reply.usage + reply.usage).output), (most, Tokens(most)));
+    let usage = json!({ "prompt_tokens": most, "completion_tokens": most, "reasoning_tokens": most,
+                        "num_search_queries": most, "cost": { "total_cost": 1e300 } });
+    let choices = json!([{ "message": { "content": "Hello." }, "finish_reason": "stop" }]);
+    let server = self::server(JSON, json!({ "choices": choices, "usage": usage }).to_string(), false);
+    let reply = remote(options("sonar"), server).call(asking(), &Progress::default()).await.unwrap();
+    assert_eq!((reply.usage.output, reply.usage.cost_told), (Tokens(most), None));
+}

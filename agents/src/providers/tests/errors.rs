@@ -51,22 +51,23 @@ fn no_money_left_is_never_tried_again_whatever_the_headers_say() {
     headers.insert("x-should-retry", "true".parse().unwrap());
     headers.insert("retry-after", "1".parse().unwrap());
     for api in [Api::Anthropic(Version::default()), Api::Chat(ChatDialect::OpenAi)] {
-        let table = remote(Options::new(api, "http://a", "m"), transport::unplugged()).wire.faults();
-        let spent: Vec<_> = table.0.iter().filter(|rule| rule.advice == SPENT).collect();
+        let faults = remote(Options::new(api, "http://a", "m"), transport::unplugged()).faults();
+        let rules = faults.table.0;
+        let spent: Vec<_> = rules.iter().filter(|rule| rule.advice == SPENT).collect();
         assert!(spent.len() >= 5, "{api:?}");
         for rule in spent {
             let On::Kind(kind) = rule.on else { panic!("{:?}", rule.on) };
             let body = json!({ "error": { "type": kind, "message": "no" } }).to_string();
             for status in [400, 402, 429, 500] {
                 let status = http::StatusCode::from_u16(status).unwrap();
-                let error = table.refused(&"http://a".parse().unwrap(), status, &headers, body.as_bytes());
+                let error = faults.refused(&"http://a".parse().unwrap(), status, &headers, body.as_bytes());
                 assert_eq!((error.class, &error.billed), (FailureClass::Rejected, &Billed::No), "{kind} {status}");
             }
         }
         headers.insert("request-id", "req_7".parse().unwrap());
-        let error = table.refused(&"http://a".parse().unwrap(), http::StatusCode::CONFLICT, &headers, b"{}");
+        let error = faults.refused(&"http://a".parse().unwrap(), http::StatusCode::CONFLICT, &headers, b"{}");
         assert!(error.message.ends_with("(request req_7)"), "{error}");
-        let kinds: Vec<_> = table.0.iter().map(|rule| format!("{:?}", rule.on)).collect();
+        let kinds: Vec<_> = rules.iter().map(|rule| format!("{:?}", rule.on)).collect();
         assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), kinds.len(), "{api:?}: a kind has two rules");
     }
 }

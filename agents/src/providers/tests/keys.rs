@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use policies::failure::FailureClass;
 
-use super::cassette::{Cassette, load};
+use super::cassette::{Answer, Cassette, load};
 use super::*;
 use crate::key::SecretSource;
 use crate::model::Billed;
@@ -81,4 +81,43 @@ async fn options_do_not_show_the_key_and_a_bad_address_is_refused() {
         let made = Remote::new(Options::compatible(url, "m"), &world(), transport::unplugged());
         assert!(matches!(made.err(), Some(OptionsError::BaseUrl { .. })), "{url}");
     }
+}
+
+/// A key as providers give them.
+const KEY: &str = "sk-test-0123456789abcdef";
+
+fn with_key(adapter: &str, answer: Answer) -> Remote {
+    let key = Some(Key::fixed(Secret::new(KEY)));
+    remote(Options { key, ..options(adapter) }, answer.player(None))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_says_the_key_again_is_told_of_without_it() {
+    for adapter in ADAPTERS {
+        for (status, before, said) in [
+            (401, 0, json!({ "error": { "message": format!("Incorrect API key provided: {KEY}.") } }).to_string()),
+            (401, 280, json!({ "error": { "message": format!("{}{KEY}", "a ".repeat(145)) } }).to_string()),
+            (503, 0, format!("no room for {KEY}")),
+            (200, 0, json!({ "error": { "message": format!("{KEY} ran out") } }).to_string()),
+            (200, 0, json!({ "id": { KEY: 7 }, "content": KEY, "choices": KEY, "output": KEY }).to_string()),
+        ] {
+            let headers = [("x-request-id".to_owned(), format!("of {KEY}"))].into();
+            let answer = Answer { status, headers, pieces: vec![said.clone()], cut: false };
+            let error = with_key(adapter, answer).call(asking(), &Progress::default()).await.unwrap_err();
+            assert!(!error.message.contains("sk-"), "{adapter} {status} {said}: {error}");
+            assert!(before > 0 || status == 200 || error.message.contains("[redacted]"), "{adapter}: {error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_says_the_key_again_is_kept_without_it() {
+    let call = json!({ "id": "1", "function": { "name": "weather", "arguments": json!({ "city": KEY }).to_string() } });
+    let message = json!({ "content": format!("It is {KEY}."), "reasoning": KEY, "tool_calls": [call] });
+    let body = json!({ "choices": [{ "message": message, "finish_reason": "stop" }] }).to_string();
+    let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
+    let answer = Answer { status: 200, headers, pieces: vec![body], cut: false };
+    let reply = with_key("compatible", answer).call(asked("tools"), &Progress::default()).await.unwrap();
+    assert_eq!(reply.text(), "It is [redacted].");
+    assert!(!serde_json::to_string(&reply.content).unwrap().contains(KEY), "{:?}", reply.content);
 }

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use actors::transport::{TransportErrorKind, scripted};
+use actors::world::World;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::Response;
@@ -8,6 +9,7 @@ use policies::instant::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::SecretSource;
 
 fn post() -> Post {
     Post {
@@ -21,7 +23,7 @@ fn post() -> Post {
 
 fn options() -> WebhookOptions {
     WebhookOptions {
-        api_key: Some(Secret::new("s3cret")),
+        api_key: Some(Key::fixed(Secret::new("s3cret"))),
         deduplicates: true,
         can_be_asked: true,
         ..WebhookOptions::new("http://board/posts")
@@ -189,15 +191,62 @@ fn bad_options_are_told() {
     for url in ["", "board", "ftp://board/posts", "http://bo ard"] {
         assert!(made(WebhookOptions::new(url)).contains("is not an http address"), "{url}");
     }
-    let error = made(WebhookOptions { api_key: Some(Secret::new("s3\ncret")), ..options() });
-    assert!(error.contains("line break") && !error.contains("cret"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_no_header_can_carry_sends_nothing() {
+    let key = Some(Key::fixed(Secret::new("s3\ncret")));
+    let nobody = scripted(|_| async { panic!("nothing is to be sent") });
+    let publisher = WebhookPublisher::new(WebhookOptions { api_key: key, ..options() }, nobody).unwrap();
+    let error = publisher.publish(post()).await.unwrap_err();
+    assert_eq!((error.class, error.landed), (FailureClass::Rejected, Landed::No));
+    assert!(error.message.contains("line break") && !error.message.contains("cret"), "{error}");
+    assert_eq!(publisher.find("k").await.unwrap_err().class, FailureClass::Rejected);
+}
+
+/// A key that a test changes.
+#[derive(Clone)]
+struct Place(Arc<Mutex<&'static str>>);
+
+#[async_trait]
+impl SecretSource for Place {
+    async fn read(&self) -> Result<Secret, String> {
+        Ok(Secret::new(*self.0.lock().unwrap()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_rotated_is_read_again_when_the_old_one_is_refused() {
+    let place = Place(Arc::new(Mutex::new("the-old-key")));
+    let board = scripted(|request: Request<Bytes>| async move {
+        let is_taken = request.headers()["authorization"] == "Bearer the-new-key";
+        let (status, body) = if is_taken { (200, r#"{"id":"7"}"#) } else { (401, "no") };
+        Ok(Response::builder().status(status).body(transport::body(body)).unwrap())
+    });
+    let world = World::simulated(1, actors::transport::unplugged());
+    let key = Some(Key::read_from(place.clone(), world, std::time::Duration::from_secs(3600)));
+    let publisher = WebhookPublisher::new(WebhookOptions { api_key: key, ..options() }, board).unwrap();
+    let error = publisher.publish(post()).await.unwrap_err();
+    assert_eq!((error.class, error.landed), (FailureClass::Rejected, Landed::No));
+    *place.0.lock().unwrap() = "the-new-key";
+    assert_eq!(publisher.publish(post()).await.unwrap().remote_id, "7");
+    assert_eq!(publisher.find("k").await.unwrap().unwrap().remote_id, "7");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_goes_wrong_is_told_without_the_key() {
     let error = publisher(answering(401, "x".repeat(5_000))).publish(post()).await.unwrap_err();
     assert!(error.message.contains("check the key") && error.message.len() < 1_000, "{error}");
-    assert!(!error.message.contains("s3cret"), "{error}");
+    // At the cut there is not even the beginning of it.
+    for before in [0, 296] {
+        let body = format!("{}s3cret is wrong", " .".repeat(before / 2));
+        let publisher = publisher(answering(401, body.clone()));
+        let errors = [publisher.publish(post()).await.unwrap_err(), publisher.find("k").await.unwrap_err()];
+        assert!(errors.iter().all(|error| !error.message.contains("s3c")), "{errors:?}");
+        assert!(before > 0 || errors[0].message.contains("[redacted] is wrong"), "{errors:?}");
+    }
+    let nonsense = publisher(answering(200, r#"{"id":{"s3cret":1}}"#)).publish(post()).await.unwrap_err();
+    assert!(!nonsense.message.contains("s3cret"), "{nonsense}");
 }
 
 proptest! {

@@ -33,6 +33,15 @@ fn collector(statuses: &'static [u16]) -> (Collector, Seen) {
 
 /// A collector that answers with what this says of the nth request.
 fn answering(answer: impl Fn(usize, &Request<Bytes>) -> u16 + Send + Sync + 'static) -> (Collector, Seen) {
+    saying(answer, "<nonsense", None)
+}
+
+/// The same, with these words and this `Retry-After`.
+fn saying(
+    answer: impl Fn(usize, &Request<Bytes>) -> u16 + Send + Sync + 'static,
+    words: &'static str,
+    retry_after: Option<&'static str>,
+) -> (Collector, Seen) {
     let seen = Seen::default();
     let other_side = Arc::clone(&seen);
     let transport = scripted(move |mut request: Request<Bytes>| {
@@ -47,7 +56,11 @@ fn answering(answer: impl Fn(usize, &Request<Bytes>) -> u16 + Send + Sync + 'sta
                     Err(TransportError { kind: TransportErrorKind::Connect, sent: false, message })
                 }
                 1 => std::future::pending().await,
-                status => Ok(Response::builder().status(status).body(transport::body("<nonsense")).unwrap()),
+                status => {
+                    let response = Response::builder().status(status);
+                    let response = retry_after.into_iter().fold(response, |r, after| r.header("retry-after", after));
+                    Ok(response.body(transport::body(words)).unwrap())
+                }
             }
         }
     });
@@ -165,6 +178,81 @@ async fn what_was_said_is_told_only_where_that_was_asked_for_and_a_secret_never(
         assert_eq!(seen[0].headers()["x-key"], SECRET);
         assert!(!format!("{:?}", seen[0].headers()).contains(SECRET), "nor in what is logged of a request");
         assert!(!station.metrics.encode().contains(SECRET));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_that_was_asked_for_is_never_told() {
+    let mut station = Station::new();
+    let (first, _) = collector(&[503]);
+    let telemetry = station.start(first, options());
+    station.play("before").await;
+    // One that is still under way when it is asked for.
+    station.append("between", &events_of("between")[..4]).await;
+    a_while().await;
+    telemetry.end().await;
+    let asked = Options { content: true, ..options() };
+    for run in ["after", "later"] {
+        let (next, seen) = collector(&[200]);
+        let telemetry = station.start(next, asked.clone());
+        if run == "after" {
+            station.append("between", &events_of("between")[4..]).await;
+        }
+        station.play(run).await;
+        a_while().await;
+        telemetry.end().await;
+        let of = |run: &str| -> Vec<String> {
+            let told = spans_of(&seen).iter().map(Value::to_string).collect::<Vec<_>>();
+            told.into_iter().filter(|span| span.contains(&format!("\"{run}\""))).collect()
+        };
+        for earlier in ["before", "between"] {
+            assert_eq!(of(earlier).is_empty(), run == "later", "its spans are told once");
+            assert!(!of(earlier).iter().any(|span| span.contains("a private")), "{:?}", of(earlier));
+        }
+        assert!(of(run).iter().any(|span| span.contains("a private answer")), "also after a restart: {:?}", of(run));
+    }
+    // What was asked for anew counts from then on.
+    let (silent, _) = collector(&[200]);
+    station.start(silent, options()).end().await;
+    let (away, _) = collector(&[503]);
+    let telemetry = station.start(away, options());
+    station.play("secret").await;
+    a_while().await;
+    telemetry.end().await;
+    let (last, seen) = collector(&[200]);
+    let telemetry = station.start(last, asked);
+    a_while().await;
+    telemetry.end().await;
+    let told = format!("{:?}", spans_of(&seen));
+    assert!(told.contains("secret") && !told.contains("a private"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_collector_rejects_of_a_batch_is_counted_as_refused() {
+    let words = r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"planted-otlp-7d21 is over its quota"}}"#;
+    let mut station = Station::new();
+    let (collector, seen) = saying(|_, _| 200, words, None);
+    let telemetry = station.start(collector, options());
+    station.play("r").await;
+    a_while().await;
+    telemetry.end().await;
+    assert_eq!(spans_of(&seen).len(), 6, "it is sent once");
+    station.counts("callboard_telemetry_spans_total{fate=\"sent\"} 4");
+    station.counts("callboard_telemetry_spans_total{fate=\"refused\"} 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collector_is_left_alone_for_as_long_as_it_asks() {
+    for (asks, waits) in [("90", 90), ("86400", 600)] {
+        let mut station = Station::new();
+        let (collector, seen) = saying(|nth, _| if nth == 0 { 503 } else { 200 }, "{}", Some(asks));
+        let telemetry = station.start(collector, options());
+        station.play("r").await;
+        tokio::time::sleep(Duration::from_secs(waits - 1)).await;
+        assert_eq!(seen.lock().unwrap().len(), 1, "{asks}");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(taken(&seen).len(), 6, "{asks}");
+        telemetry.end().await;
     }
 }
 

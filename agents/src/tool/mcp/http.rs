@@ -1,5 +1,6 @@
 //! Streamable HTTP over the world's transport. Invariant: every request goes through the one seam, follows no
-//! redirection, and what is read of an answer, or of one event of a stream, is bounded.
+//! redirection, and what is read of an answer, or of one event of a stream, is bounded. A secret that is refused
+//! is read again, and if it is another by then, the request is sent once more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::{Error as SseError, Sse, SseStream};
 
+use super::words::Word;
 use crate::secret::Secret;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -29,26 +31,32 @@ const ANSWER_MAX: ByteSize = ByteSize(4 << 20);
 
 type Failed = StreamableHttpError<TransportError>;
 
-/// The way to a server.
-pub(super) fn way(
+/// The way to a server. Its secrets are read, so that a connection begins with those of now.
+pub(super) async fn way(
     url: &str,
-    headers: &BTreeMap<String, Secret>,
+    headers: &BTreeMap<String, Word>,
     transport: Arc<dyn Transport>,
 ) -> Result<StreamableHttpClientTransport<OverTransport>, String> {
-    let header = |(name, value): (&String, &Secret)| {
-        let unusable = || format!("the header `{name}` cannot be sent; check its name and how its value was copied");
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unusable())?;
-        value.set_sensitive(true);
-        Ok::<_, String>((HeaderName::try_from(name).map_err(|_| unusable())?, value))
-    };
-    let headers = headers.iter().map(header).collect::<Result<HashMap<_, _>, _>>()?;
-    let config = StreamableHttpClientTransportConfig::with_uri(url).custom_headers(headers);
-    Ok(StreamableHttpClientTransport::with_client(OverTransport(transport), config))
+    let unusable =
+        |name: &str| format!("the header `{name}` cannot be sent; check its name and how its value was copied");
+    let mut words = Vec::new();
+    for (name, word) in headers {
+        let value = word.afresh().await.map_err(|error| format!("the header `{name}` cannot be sent: {error}"))?;
+        value.header().map_err(|_| unusable(name))?;
+        words.push((HeaderName::try_from(name).map_err(|_| unusable(name))?, word.clone()));
+    }
+    let config = StreamableHttpClientTransportConfig::with_uri(url);
+    let over = OverTransport { transport, words: words.into() };
+    Ok(StreamableHttpClientTransport::with_client(over, config))
 }
 
 /// rmcp's HTTP client, over the world's transport.
 #[derive(Clone)]
-pub(super) struct OverTransport(Arc<dyn Transport>);
+pub(super) struct OverTransport {
+    transport: Arc<dyn Transport>,
+    /// What the configuration has each request carry.
+    words: Arc<[(HeaderName, Word)]>,
+}
 
 /// What every request of a connection carries.
 struct Carried {
@@ -76,7 +84,28 @@ impl OverTransport {
             request = request.header(name, value);
         }
         let request = request.body(body).map_err(|error| unsendable(&error.to_string()))?;
-        self.0.send(request).await.map_err(StreamableHttpError::Client)
+        let (response, shown) = self.shown(request.clone()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            for ((_, word), refused) in self.words.iter().zip(&shown) {
+                if word.has_other(refused).await {
+                    return self.shown(request).await.map(|(response, _)| response);
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// Sends a request with the words of now, and tells those.
+    async fn shown(&self, mut request: Request<Bytes>) -> Result<(Response<Body>, Vec<Secret>), Failed> {
+        let mut shown = Vec::new();
+        for (name, word) in self.words.iter() {
+            let words = word.current().await.map_err(|error| unsendable(&error.to_string()))?;
+            let value = words.header().map_err(|error| unsendable(&error.to_string()))?;
+            request.headers_mut().insert(name.clone(), value);
+            shown.push(words);
+        }
+        let response = self.transport.send(request).await.map_err(StreamableHttpError::Client)?;
+        Ok((response, shown))
     }
 }
 

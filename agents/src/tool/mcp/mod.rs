@@ -1,12 +1,14 @@
 //! Tools of MCP servers. A server is a supervised worker; its tools are `mcp.<server>.<tool>`.
 //!
 //! Invariant: whatever a server says is taken for outside input: its list of tools, its answers and its
-//! silence are bounded, and an answer that did not come is never said to mean that nothing was done.
+//! silence are bounded, the secrets that it was given are blotted out of what it says, and an answer that did
+//! not come is never said to mean that nothing was done.
 
 mod actor;
 mod http;
 mod listing;
 mod session;
+mod words;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -22,10 +24,10 @@ use policies::span::ByteSize;
 use serde_json::{Map, Value};
 
 pub use actor::{McpActor, McpMsg};
+pub use words::Word;
 
 use super::{RESULT_MAX, Tool};
 use crate::front::{Front, FrontError};
-use crate::secret::Secret;
 use crate::workflow::EffectClass;
 
 /// A tool of a server is this, the server's name, a dot and the tool's name.
@@ -54,15 +56,24 @@ pub enum Reach {
         /// Its arguments.
         args: Vec<String>,
         /// Its environment: nothing of this process' own but `PATH`, `HOME`, `LANG` and `TMPDIR`.
-        env: BTreeMap<String, Secret>,
+        env: BTreeMap<String, Word>,
     },
     /// It listens for streamable HTTP.
     Address {
         /// Where.
         url: String,
         /// What each request carries.
-        headers: BTreeMap<String, Secret>,
+        headers: BTreeMap<String, Word>,
     },
+}
+
+impl Reach {
+    /// What the server is given.
+    fn words(&self) -> &BTreeMap<String, Word> {
+        match self {
+            Self::Program { env: words, .. } | Self::Address { headers: words, .. } => words,
+        }
+    }
 }
 
 /// Neither arguments nor values are shown: they may hold secrets.

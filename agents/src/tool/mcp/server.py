@@ -14,6 +14,8 @@ TOOLS = {
     "hang": {"readOnlyHint": True},
     "garbage": {"readOnlyHint": True},
     "more": {},
+    "leak": {},
+    "scold": {},
 }
 more = []
 
@@ -57,6 +59,10 @@ def call(params):
             print(line, flush=True)
         for _ in range(2000):
             send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}})
+    if name == "leak":
+        return text(f"it runs with {os.environ.get('TOKEN')}")
+    if name == "scold":
+        return text(f"{os.environ.get('TOKEN')} may not do that. " + "No. " * 50000, True)
     if name == "more":
         more.append("extra")
         send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
@@ -91,10 +97,17 @@ def answer(request):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        log(f"http {request.get('method')} {self.headers.get('x-token')}")
-        body = answer(request)
+        token = self.headers.get("x-token")
+        log(f"http {request.get('method')} {token}")
+        wanted = os.environ["LOG"] + ".wanted"
+        status = 200
+        if os.path.exists(wanted) and open(wanted).read() != token:
+            error = {"code": -32001, "message": f"{token} is not the token"}
+            body, status = {"jsonrpc": "2.0", "id": request.get("id"), "error": error}, 401
+        else:
+            body = answer(request)
         data = json.dumps(body).encode() if body else b""
-        self.send_response(200 if body else 202)
+        self.send_response(status if body else 202)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         self.end_headers()

@@ -1,6 +1,8 @@
 //! One connection to a server. Invariant: a call that is given up is cancelled at the server, a program ends with
-//! its connection, and rmcp's types stay in here.
+//! its connection, rmcp's types stay in here, and nothing that a server says leaves it with a secret that the
+//! server was given.
 
+use std::borrow::Cow;
 use std::future::{Future, ready};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,8 +21,9 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use super::listing::TOOLS_MAX;
+use super::words::Censor;
 use super::{McpCall, McpError, Reach, http};
-use crate::tool::clip;
+use crate::secret::Confided;
 
 /// For starting a server and agreeing on the protocol.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +40,7 @@ const KEY: &str = "callboard/idempotency-key";
 pub(super) struct Session {
     service: RunningService<RoleClient, Ear>,
     changed: Arc<Notify>,
+    censor: Censor,
 }
 
 /// Hears when the list of tools has changed.
@@ -64,34 +68,39 @@ impl Session {
     pub(super) async fn open(reach: &Reach, transport: Arc<dyn Transport>) -> Result<Self, String> {
         let changed = Arc::new(Notify::new());
         let ear = Ear { changed: Arc::clone(&changed) };
+        let censor = Censor::of(reach.words());
         let service = async {
             match reach {
                 Reach::Program { .. } => {
-                    let child = program(reach)?;
+                    let child = program(reach).await?;
                     serve_client(ear, child).await.map_err(|error| error.to_string())
                 }
                 Reach::Address { url, headers } => {
-                    let way = http::way(url, headers, transport)?;
+                    let way = http::way(url, headers, transport).await?;
                     serve_client(ear, way).await.map_err(|error| error.to_string())
                 }
             }
         };
         let service = tokio::time::timeout(CONNECT_MAX, service).await;
         let service = service.map_err(|_| format!("it did not answer within {CONNECT_MAX:?}"))?;
-        Ok(Self { service: service.map_err(|error| clip(&error))?, changed })
+        Ok(Self { service: service.map_err(|error| censor.clip(&error))?, changed, censor })
     }
 
     pub(super) fn line(&self) -> Line {
-        Line { peer: self.service.peer().clone(), changed: Arc::clone(&self.changed) }
+        Line { peer: self.service.peer().clone(), changed: Arc::clone(&self.changed), censor: self.censor.clone() }
     }
 }
 
-fn program(reach: &Reach) -> Result<TokioChildProcess, String> {
+/// Starts a program, with the secrets of now.
+async fn program(reach: &Reach) -> Result<TokioChildProcess, String> {
     let Reach::Program { command, args, env } = reach else { return Err("it is no program".to_owned()) };
     let mut program = Command::new(command);
     program.args(args).env_clear().kill_on_drop(true);
     program.envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
-    program.envs(env.iter().map(|(name, value)| (name, value.expose())));
+    for (name, word) in env {
+        let word = word.afresh().await.map_err(|error| format!("it cannot be given `{name}`: {error}"))?;
+        program.env(name, word.expose());
+    }
     let started = TokioChildProcess::builder(program).stderr(Stdio::null()).spawn();
     started.map(|(child, _)| child).map_err(|error| format!("`{command}` cannot be started: {error}"))
 }
@@ -101,6 +110,7 @@ fn program(reach: &Reach) -> Result<TokioChildProcess, String> {
 pub(super) struct Line {
     peer: Peer<RoleClient>,
     changed: Arc<Notify>,
+    censor: Censor,
 }
 
 impl Line {
@@ -121,11 +131,18 @@ impl Line {
             let page = PaginatedRequestParams::default().with_cursor(cursor);
             let page = tokio::time::timeout(LIST_MAX, self.peer.list_tools(Some(page))).await;
             let page = page.map_err(|_| format!("it did not list its tools within {LIST_MAX:?}"))?;
-            let page = page.map_err(|error| format!("it does not list its tools: {}", clip(&error.to_string())))?;
+            let page =
+                page.map_err(|error| format!("it does not list its tools: {}", self.censor.clip(&error.to_string())))?;
             tools.extend(page.tools);
             cursor = page.next_cursor;
             if cursor.is_none() || tools.len() >= TOOLS_MAX {
                 break;
+            }
+        }
+        let keys = self.censor.confided().keys();
+        for description in tools.iter_mut().filter_map(|tool| tool.description.as_mut()) {
+            if let Cow::Owned(blotted) = keys.blotted(description) {
+                *description = blotted.into();
             }
         }
         Ok(tools)
@@ -139,21 +156,23 @@ impl Line {
         let answer = tokio::time::timeout(call.timeout, self.peer.call_tool(params)).await;
         match answer {
             Err(_) => Err(McpError::Late(call.timeout)),
-            Ok(Ok(result)) => told(result),
-            Ok(Err(ServiceError::McpError(error))) => Err(McpError::Refused(clip(&error.to_string()))),
-            Ok(Err(error)) => Err(McpError::Lost(clip(&error.to_string()))),
+            Ok(Ok(result)) => told(result, &self.censor.confided()),
+            Ok(Err(ServiceError::McpError(error))) => Err(McpError::Refused(self.censor.clip(&error.to_string()))),
+            Ok(Err(error)) => Err(McpError::Lost(self.censor.clip(&error.to_string()))),
         }
     }
 }
 
 /// What a server has answered: what it says in a structure, else its words.
-fn told(result: CallToolResult) -> Result<Value, McpError> {
+fn told(result: CallToolResult, confided: &Confided) -> Result<Value, McpError> {
     let words: Vec<String> = result.content.iter().map(words).collect();
     let words = words.join("\n");
     if result.is_error == Some(true) {
-        return Err(McpError::Refused(words));
+        return Err(McpError::Refused(confided.blotted(&words).into_owned()));
     }
-    Ok(result.structured_content.unwrap_or_else(|| json!({ "text": words })))
+    let mut answer = result.structured_content.unwrap_or_else(|| json!({ "text": words }));
+    confided.clone().keys().blot(&mut answer);
+    Ok(answer)
 }
 
 fn words(block: &ContentBlock) -> String {

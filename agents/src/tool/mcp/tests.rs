@@ -8,6 +8,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::key::{Key, SecretSource};
+use crate::secret::Secret;
 use crate::tool::{Home, Toolbox};
 
 /// Real time that a process may take for anything here.
@@ -19,7 +21,7 @@ pub(crate) fn program(folder: &Path) -> Reach {
     Reach::Program {
         command: "python3".to_owned(),
         args: vec!["-u".to_owned(), script.display().to_string()],
-        env: [("LOG".to_owned(), Secret::new(folder.join("log").display().to_string()))].into(),
+        env: [("LOG".to_owned(), Word::Plain(folder.join("log").display().to_string()))].into(),
     }
 }
 
@@ -147,23 +149,85 @@ async fn a_program_that_is_not_there_fails_its_callers_and_nothing_was_asked() {
     eventually("the end", || up.actor.get_status() == ActorStatus::Stopped).await;
 }
 
+/// A secret that a test changes.
+#[derive(Clone)]
+struct Place(Arc<Mutex<&'static str>>);
+
+#[async_trait::async_trait]
+impl SecretSource for Place {
+    async fn read(&self) -> Result<Secret, String> {
+        Ok(Secret::new(*self.0.lock().unwrap()))
+    }
+}
+
+impl Place {
+    fn of(words: &'static str) -> Self {
+        Self(Arc::new(Mutex::new(words)))
+    }
+
+    fn word(&self) -> Word {
+        let world = World::real(WorldOptions::default()).unwrap();
+        Word::Key(Key::read_from(self.clone(), world, Duration::from_secs(3600)))
+    }
+}
+
+#[tokio::test]
+async fn a_program_is_given_the_secrets_of_when_it_starts_and_says_none_of_them() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), Place::of("t0ken-of-yesterday"));
+    let Reach::Program { command, args, mut env } = program(folder.path()) else { unreachable!() };
+    env.insert("TOKEN".to_owned(), place.word());
+    // Read when the configuration was.
+    env["TOKEN"].current().await.unwrap();
+    *place.0.lock().unwrap() = "today-w0rd";
+    let up = Up::new(Reach::Program { command, args, env }, McpTerms::default(), folder).await;
+    let told = up.call("leak", PATIENCE).await.unwrap();
+    assert_eq!(told, json!({ "text": "it runs with today-w0rd" }), "a short one is no key in what is no error");
+    let scolded = up.call("scold", PATIENCE).await.unwrap_err().to_string();
+    assert!(scolded.starts_with("[redacted] may not do that."), "{}", &scolded[..50]);
+    *place.0.lock().unwrap() = "t0ken-of-tomorrow";
+    let reach = up.handle.server().reach.clone();
+    let up = Up::new(reach, McpTerms::default(), tempfile::tempdir().unwrap()).await;
+    assert_eq!(up.call("leak", PATIENCE).await, Ok(json!({ "text": "it runs with [redacted]" })));
+}
+
+/// A server over HTTP, as long as its standard input is open.
+async fn over_http(folder: &Path) -> (tokio::process::Child, String) {
+    let Reach::Program { command, mut args, .. } = program(folder) else { unreachable!() };
+    let port = folder.join("port");
+    args.push(port.display().to_string());
+    let mut server = tokio::process::Command::new(command);
+    server.args(args).env("LOG", folder.join("log"));
+    let server = server.stdin(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    eventually("the port", || port.exists()).await;
+    (server, format!("http://127.0.0.1:{}/mcp", std::fs::read_to_string(&port).unwrap()))
+}
+
 #[tokio::test]
 async fn a_server_is_called_over_streamable_http_with_the_headers_that_are_configured() {
     let folder = tempfile::tempdir().unwrap();
-    let Reach::Program { command, mut args, env } = program(folder.path()) else { unreachable!() };
-    let port = folder.path().join("port");
-    args.push(port.display().to_string());
-    let mut server = tokio::process::Command::new(command);
-    server.args(args).envs(env.iter().map(|(name, value)| (name, value.expose())));
-    // Its standard input is what keeps it up.
-    let _server = server.stdin(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    eventually("the port", || port.exists()).await;
-    let url = format!("http://127.0.0.1:{}/mcp", std::fs::read_to_string(&port).unwrap());
-    let reach = Reach::Address { url, headers: [("x-token".to_owned(), Secret::new("t0ken"))].into() };
+    let (_server, url) = over_http(folder.path()).await;
+    let headers = [("x-token".to_owned(), Word::Plain("t0ken".to_owned()))].into();
+    let reach = Reach::Address { url, headers };
     assert!(!format!("{reach:?}").contains("t0ken"));
     let up = Up::new(reach, McpTerms::default(), folder).await;
     assert_eq!(up.call("echo", PATIENCE).await, Ok(json!({ "text": "echo: hello" })));
     eventually("the list", || !up.names().is_empty()).await;
     let log = log(up.folder.path());
     assert!(log.contains("http tools/call t0ken"), "{log}");
+}
+
+#[tokio::test]
+async fn a_header_is_rotated_within_a_connection_and_a_refusal_is_told_without_it() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), Place::of("t0ken-of-yesterday"));
+    let wanted = folder.path().join("log.wanted");
+    std::fs::write(&wanted, "t0ken-of-yesterday").unwrap();
+    let (_server, url) = over_http(folder.path()).await;
+    let headers = [("x-token".to_owned(), place.word())].into();
+    let up = Up::new(Reach::Address { url, headers }, McpTerms::default(), folder).await;
+    assert!(up.call("echo", PATIENCE).await.is_ok());
+    std::fs::write(&wanted, "t0ken-of-today").unwrap();
+    let refused = up.call("echo", PATIENCE).await.unwrap_err().to_string();
+    assert!(refused.contains("[redacted] is not the token"), "{refused}");
+    *place.0.lock().unwrap() = "t0ken-of-today";
+    assert_eq!(up.call("echo", PATIENCE).await, Ok(json!({ "text": "echo: hello" })));
 }

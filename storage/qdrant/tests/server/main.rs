@@ -110,12 +110,25 @@ async fn a_collection_of_other_vectors_is_refused() {
 }
 
 #[tokio::test]
+async fn an_index_goes_on_with_another_key() {
+    with_server(async |url| {
+        let index = open(&url).await;
+        index.upsert(vec![point(1)]).await.unwrap();
+        let wrong = index.rekeyed("a-wrong-secret".to_owned()).await.unwrap();
+        assert!(matches!(wrong.count().await, Err(IndexError::Key { .. })));
+        let right = wrong.rekeyed(KEY.to_owned()).await.unwrap();
+        assert_eq!(right.count().await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_refused_key_is_named_as_such_and_never_shown() {
     with_server(async |url| {
         let wrong = Options { api_key: Some("a-wrong-secret".to_owned()), ..options(&url) };
         assert!(!format!("{wrong:?}").contains("a-wrong-secret"));
         let refused = ServerIndex::open(wrong).await.err().unwrap();
-        assert!(matches!(refused, IndexError::Engine { .. }));
+        assert!(matches!(refused, IndexError::Key { .. }));
         let words = format!("{refused} {refused:?}");
         assert!(words.contains("refused the key"), "{words}");
         assert!(!words.contains("a-wrong-secret"), "{words}");
