@@ -124,6 +124,7 @@ impl AgentSpec {
             temperature,
             seed: call.seed,
             graded: call.graded,
+            output_schema: call.schema.as_deref().cloned(),
             ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max))
         }
     }

@@ -17,6 +17,7 @@ use super::host::Conductor;
 use crate::agent::Rule;
 use crate::model::{Ability, Finish, ModelReply, ModelRequest, ToolCall as Wanted, ToolChoice};
 use crate::run::EffectOutcome;
+use crate::schema::Schema;
 use crate::tool::Home;
 use crate::workflow::{AgentCall, Asked, Breach, Errand, Judge, Limits, OnBreach, Side, Talk, ToolCall, Turn};
 
@@ -99,6 +100,10 @@ impl Conductor {
             turn.calls = wanted.iter().enumerate().map(asked).collect();
             return EffectOutcome::ok(turn.into_output(&text));
         }
+        // A model that is held to schemas sees to that itself; what comes by another way is not trusted.
+        if let Some(why) = unfit(call, &text) {
+            return failed(why);
+        }
         if let Some(breach) = speaker.spec.kit.breach(Side::Output, &text, &call.talk, is_last) {
             return broken(Side::Output, &text, turn, breach);
         }
@@ -180,18 +185,24 @@ fn shared(call: &AgentCall) -> Limits {
 
 /// A call that asks for nothing but this.
 fn plain(agent: &str, prompt: String, talk: Talk) -> AgentCall {
-    AgentCall {
-        agent: agent.to_owned(),
-        prompt,
-        system: None,
-        prefill: None,
-        stop: Vec::new(),
-        output_max: Tokens(0),
-        temperature: None,
-        seed: 0,
-        graded: false,
-        talk: Box::new(talk),
-    }
+    AgentCall { agent: agent.to_owned(), prompt, talk: Box::new(talk), ..AgentCall::default() }
+}
+
+/// Why an answer is not what its call wants, where it wants JSON.
+fn unfit(call: &AgentCall, text: &str) -> Option<String> {
+    let output = call.schema.as_ref()?;
+    let why = match serde_json::from_str(text) {
+        Ok(value) => {
+            let told = Schema::read(output.schema.clone()).map(|schema| schema.misfits(&value));
+            match told {
+                Ok(misfits) if misfits.is_empty() => return None,
+                Ok(misfits) => misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                Err(error) => error.to_string(),
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    Some(format!("the answer of `{}` is not the JSON that was asked for: {why}", call.agent))
 }
 
 fn failed(message: String) -> EffectOutcome {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::talk::Talk;
+use crate::model::OutputSchema;
 
 /// What may be done about an effect whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub enum Action {
 }
 
 /// A model call by an agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentCall {
     /// The agent's name.
     pub agent: String,
@@ -74,6 +75,9 @@ pub struct AgentCall {
     /// The reply is to be a grade.
     #[serde(default)]
     pub graded: bool,
+    /// The reply is to be JSON of this shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<OutputSchema>>,
     /// Where it stands in the talk of its step.
     #[serde(default, skip_serializing_if = "Talk::is_plain")]
     pub talk: Box<Talk>,
@@ -124,7 +128,8 @@ impl Action {
         let Talk { said: _, turns, breaches, let_in, bare, depth, ref limits, ref with } = *call.talk;
         let (limits, with) = (limits.clone(), with.clone());
         let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, limits, with });
-        let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, talk: _ } = call;
+        let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, schema, talk: _ } =
+            call;
         Self::Agent(AgentCall {
             agent: agent.clone(),
             prompt: prompt.clone(),
@@ -135,6 +140,7 @@ impl Action {
             temperature: *temperature,
             seed: *seed,
             graded: *graded,
+            schema: schema.clone(),
             talk,
         })
     }

@@ -289,6 +289,7 @@ impl Walk<'_> {
                 temperature: step.temperature,
                 seed: seed(run, path),
                 graded: step.parse == Parse::Score,
+                schema: step.schema.clone(),
                 talk: Box::new(Talk { limits: step.limits.clone(), ..Talk::default() }),
             })
         };
@@ -301,6 +302,11 @@ impl Walk<'_> {
             let opening = prefill()?.unwrap_or_default();
             let reply = text.strip_prefix(opening.as_str()).unwrap_or(text);
             fields.push(("score".to_owned(), action::score(reply).map_or(Value::from(()), Value::from)));
+        }
+        if step.schema.is_some() {
+            let value: serde_json::Value =
+                serde_json::from_str(text).map_err(|error| fault(path, "outcome", format!("is no JSON: {error}")))?;
+            fields.push(("output".to_owned(), Value::from(Serde(value))));
         }
         Ok(Some(Value::from_pairs(fields)))
     }

@@ -17,6 +17,7 @@ use super::canonical;
 use super::formula::Formula;
 use super::path::StepId;
 use super::talk::Limits;
+use crate::model::OutputSchema;
 
 /// A checked workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,6 +241,9 @@ pub struct AgentStep {
     pub temperature: Option<f64>,
     /// What is read out of the reply.
     pub parse: Parse,
+    /// The shape of a reply that is to be JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<OutputSchema>>,
     /// What its whole talk may take.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,

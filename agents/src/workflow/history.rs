@@ -107,6 +107,7 @@ impl History {
             temperature: Some(0.0),
             seed: asked.seed,
             graded: false,
+            schema: None,
             talk: Box::new(Talk { depth: asked.talk.depth, limits, bare: true, ..Talk::default() }),
         }
     }

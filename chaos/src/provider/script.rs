@@ -19,6 +19,10 @@ const SENTENCES: [&str; 8] = [
 const SCORE_SIGNS: [&str; 3] = ["score", "rate", "1-10"];
 /// What follows this in the last turn are the words to begin with.
 const BEGIN: &str = "with exactly these words, then go on: ";
+/// What follows this in a turn is the JSON Schema that the reply shall fit …
+const SCHEMA: &str = "with nothing but JSON that fits this JSON Schema:\n";
+/// … to which this model, like others, keeps only when it is told again.
+const COMPLAINT: &str = "That is not the JSON that was asked for.";
 /// Characters of a token, by the usual rule of thumb.
 const TOKEN_CHARS: usize = 4;
 
@@ -109,7 +113,12 @@ pub fn reply(body: &[u8]) -> Reply {
     let last = messages.last().map(content).unwrap_or_default();
     let hash = fingerprint(body);
     let lower = last.to_lowercase();
-    let text = if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
+    let native = &request["response_format"]["json_schema"]["schema"];
+    let told = || messages.iter().find_map(|m| serde_json::from_str(content(m).split_once(SCHEMA)?.1).ok());
+    let schema = if last.starts_with(COMPLAINT) { told() } else { native.is_object().then(|| native.clone()) };
+    let text = if let Some(schema) = schema {
+        sample(&schema, hash).to_string()
+    } else if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
         (6 + hash % 5).to_string()
     } else {
         let opening = last.split_once(BEGIN).map_or_else(String::new, |(_, words)| format!("{} ", words.trim()));
@@ -121,6 +130,24 @@ pub fn reply(body: &[u8]) -> Reply {
         prompt_tokens: tokens(read),
         completion_tokens: tokens(text.len()),
         text,
+    }
+}
+
+/// A value that fits a schema of the plain kinds.
+fn sample(schema: &Value, hash: u64) -> Value {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            properties.map(|(name, part)| (name.clone(), sample(part, hash))).collect()
+        }
+        Some("array") => json!([sample(&schema["items"], hash)]),
+        Some("integer" | "number") => json!(schema["minimum"].as_i64().unwrap_or(1)),
+        Some("boolean") => json!(true),
+        Some("null") => Value::Null,
+        _ => json!(format!("word {}", hash % 100)),
     }
 }
 
@@ -162,6 +189,20 @@ mod tests {
             let score: u64 = reply(body.as_bytes()).text.parse().unwrap();
             assert!((6..=10).contains(&score));
         }
+    }
+
+    #[test]
+    fn a_schema_is_kept_to_where_it_is_set_and_where_it_is_asked_for_again() {
+        let schema = json!({ "type": "object", "properties": { "kind": { "enum": ["news"] }, "stars": { "type": "integer", "minimum": 3 } } });
+        let fitting = json!({ "kind": "news", "stars": 3 });
+        let said = |body: Value| serde_json::from_str::<Value>(&reply(body.to_string().as_bytes()).text).ok();
+        let asked = json!({ "role": "user", "content": format!("Write.\n\nAnswer {SCHEMA}{schema}") });
+        let again = json!({ "role": "user", "content": format!("{COMPLAINT} Answer again.") });
+        assert_eq!(said(json!({ "messages": [asked] })), None);
+        assert_eq!(said(json!({ "messages": [asked, again] })), Some(fitting.clone()));
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "a", "schema": schema } });
+        let plain = json!({ "role": "user", "content": "Write." });
+        assert_eq!(said(json!({ "messages": [plain], "response_format": format })), Some(fitting));
     }
 
     #[test]

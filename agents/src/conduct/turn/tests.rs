@@ -4,6 +4,7 @@ mod batch;
 mod guardrails;
 mod history;
 mod pools;
+mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use crate::context::ContextHandle;
 use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
-use crate::model::Model;
 use crate::run::{Act, Command, EffectOutcome, End, Event, Order, Run, RunId, State, Status, Terms, Then};
+use crate::schema::Structured;
 use crate::scripted::{Answer, Scripted};
 use crate::tool::mcp::{McpActor, McpHandle, McpServer, McpTerms, tests as mcp};
 use crate::tool::tests::{Page, Web, policy};
@@ -213,7 +214,7 @@ impl House {
 fn spec(name: &str, model: Arc<Scripted>, kit: Kit) -> AgentSpec {
     AgentSpec {
         name: name.to_owned(),
-        model: model as Arc<dyn Model>,
+        model: Structured::around(model),
         guard: "model".to_owned(),
         timeout: Duration::from_secs(60),
         silence_max: None,

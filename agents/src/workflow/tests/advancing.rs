@@ -45,6 +45,44 @@ fn reply(step: &ReadyStep) -> Value {
     }
 }
 
+#[test]
+fn the_json_of_a_step_with_a_schema_is_there_for_the_steps_after_it() {
+    let text = r#"
+name = "w"
+[[steps]]
+id = "plan"
+kind = "agent"
+agent = "writer"
+prompt = "Plan."
+output_max = 9
+schema = { type = "object", properties = { topics = { type = "array", items = { type = "string" } }, stars = { type = "integer" } } }
+[[steps]]
+id = "each"
+kind = "map"
+over = "steps.plan.output.topics"
+as = "topic"
+steps = [{ id = "line", kind = "agent", agent = "writer", prompt = "On {{ topic }}, {{ steps.plan.output.stars + 1 }}", output_max = 9 }]
+[outputs]
+lines = "steps.each"
+whole = "steps.plan.output"
+"#;
+    let json = json!({ "topics": ["lamps", "desks"], "stars": 3 });
+    let answer = |step: &ReadyStep| match step.path.as_str() {
+        "plan" => {
+            let Action::Agent(call) = &*step.action else { panic!("{step:?}") };
+            assert_eq!(call.schema.as_ref().unwrap().name, "plan");
+            json!({ "text": json.to_string() })
+        }
+        _ => reply(step),
+    };
+    let played = play(text, json!({}), answer).unwrap();
+    assert_eq!(played.outputs["whole"], json);
+    assert_eq!(
+        played.outputs["lines"],
+        json!([{ "line": { "text": "On lamps, 4" } }, { "line": { "text": "On desks, 4" } }])
+    );
+}
+
 const NESTED: &str = r#"
 name = "nested"
 [inputs.channels]
