@@ -1,4 +1,4 @@
-//! Steps that want JSON of their models, as a user writes and runs them.
+//! Steps that want JSON of their models, or have them think, as a user writes and runs them.
 
 use agents::run::Event;
 
@@ -63,4 +63,34 @@ fn a_step_gives_json_of_a_schema_whatever_its_model_can_do() {
         assert!(cost <= reserved, "{cost} of {reserved}");
         assert_eq!(provider.calls().values().sum::<u64>(), 1 + repairs, "what was asked again was paid for");
     }
+}
+
+#[test]
+fn a_model_thinks_as_its_agent_or_its_step_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    desk.configure(&provider.url, "[agents.writer]\nthinking = \"low\"\n");
+    let step = |id: &str, more: &str| {
+        format!(
+            "[[steps]]\nid = \"{id}\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"{id}\"\noutput_max = 200\n{more}"
+        )
+    };
+    let steps = [step("own", ""), step("more", "thinking = \"high\"\n"), step("none", "thinking = \"off\"\n")];
+    let brief = desk.brief("one");
+    std::fs::write(brief.join("workflow.toml"), format!("name = \"thinks\"\n{}", steps.concat())).unwrap();
+    desk.callboard(&["run", "one", "--plain"]).good();
+    let thought: Vec<(String, u64)> = desk
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Resolved(resolved) => Some((resolved.path.to_string(), resolved.usage.reasoning.0)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(thought, [("own".to_owned(), 16), ("more".to_owned(), 64), ("none".to_owned(), 0)]);
+    let config = std::fs::read_to_string(desk.path("callboard.toml")).unwrap();
+    std::fs::write(desk.path("callboard.toml"), format!("{config}without = [\"thinking\"]\n")).unwrap();
+    let said = desk.callboard(&["check"]).bad();
+    assert!(said.out.contains("`thinking` is for a model that can be told how much to think"), "{}", said.out);
 }

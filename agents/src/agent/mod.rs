@@ -21,7 +21,7 @@ pub use actor::{AgentActor, AgentMsg, Fault, Status};
 pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 
 use crate::front::{Front, FrontError};
-use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role};
+use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role, Thinking};
 use crate::workflow::action::AgentCall;
 
 /// An agent's own guard is this and its name.
@@ -118,14 +118,19 @@ impl AgentSpec {
         let messages = system.map(Message::system).into_iter().chain([order]).chain(said.iter().cloned());
         #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
         let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
+        // What is asked for the sake of a talk, and a grade, is short: an agent's own thinking would use it up.
+        let own = self.kit.thinking.filter(|_| !call.graded && !call.talk.bare);
+        let thinking = call.thinking.or(own);
+        let beside = thinking.map_or(Tokens(0), Thinking::beside);
         ModelRequest {
+            thinking,
             prefill: call.prefill.clone(),
             stop: call.stop.clone(),
             temperature,
             seed: call.seed,
             graded: call.graded,
             output_schema: call.schema.as_deref().cloned(),
-            ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max))
+            ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max) + beside)
         }
     }
 }

@@ -15,7 +15,7 @@ use super::caching;
 use super::casting::Speaker;
 use super::host::Conductor;
 use crate::agent::Rule;
-use crate::model::{Ability, Finish, ModelReply, ModelRequest, ToolCall as Wanted, ToolChoice};
+use crate::model::{Ability, Finish, ModelReply, ModelRequest, Thinking, ToolCall as Wanted, ToolChoice};
 use crate::run::EffectOutcome;
 use crate::schema::Schema;
 use crate::tool::Home;
@@ -36,6 +36,7 @@ impl Speaker {
     /// What it is asked by a call, the tools that it may use included.
     pub(super) fn request(&self, call: &AgentCall, prices: &PriceTable) -> ModelRequest {
         let mut request = self.spec.request(call);
+        self.spare(call, &mut request);
         if call.talk.bare {
             return request;
         }
@@ -51,6 +52,18 @@ impl Speaker {
             request.cache = caching::marks(price, kit.reuse, (call.talk.turns, kit.turns_max(&call.talk)), &request);
         }
         request
+    }
+
+    /// Takes out of a request how much is to be thought, where its model cannot be told: what means nothing
+    /// to it, and what would keep a stand-in from standing in.
+    fn spare(&self, call: &AgentCall, request: &mut ModelRequest) {
+        let is_stand_in = self.pooled.is_none() && (self.borrows || self.spec.name != call.agent);
+        let Some(thinking) = request.thinking else { return };
+        let can_be_told = self.voice.model.abilities().has(Ability::Thinking);
+        if !can_be_told && (is_stand_in || thinking == Thinking::Off) {
+            request.output_max = Tokens(request.output_max.0.saturating_sub(thinking.beside().0));
+            request.thinking = None;
+        }
     }
 
     /// Whether no turn may follow this one.

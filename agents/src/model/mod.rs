@@ -10,6 +10,7 @@ mod progress;
 mod rate;
 mod reply;
 mod request;
+mod thinking;
 
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,8 @@ pub use progress::Progress;
 pub use rate::{RateNews, Window};
 pub use reply::{Finish, ModelReply};
 pub(crate) use request::tokens_about;
-pub use request::{
-    Abilities, Ability, CacheMarks, CacheTtl, Effort, ModelRequest, OutputSchema, Thinking, ToolChoice, ToolSpec,
-};
+pub use request::{Abilities, Ability, CacheMarks, CacheTtl, ModelRequest, OutputSchema, ToolChoice, ToolSpec};
+pub use thinking::{Effort, THINKING_TOKENS_MAX, THINKING_TOKENS_MIN, Thinking};
 
 /// The name of a model, as its provider calls it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

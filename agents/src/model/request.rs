@@ -9,7 +9,7 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Block, Message, ModelError, Role};
+use super::{Block, Message, ModelError, Role, Thinking};
 
 /// Tokens that a chat template may put around one turn.
 const TURN_TOKENS_MAX: u64 = 16;
@@ -102,46 +102,6 @@ pub struct OutputSchema {
     pub name: String,
     /// The JSON Schema.
     pub schema: Value,
-}
-
-/// How much a model is to think before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Thinking {
-    /// Not at all.
-    Off,
-    /// With this much effort.
-    Effort(Effort),
-    /// For this many tokens at most.
-    Budget(Tokens),
-}
-
-/// An effort, by the words that providers have for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are their meaning")]
-pub enum Effort {
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
-impl Effort {
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Minimal => "minimal",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Xhigh => "xhigh",
-            Self::Max => "max",
-        }
-    }
 }
 
 /// How far a provider is to keep the beginning of a request.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::talk::Talk;
-use crate::model::OutputSchema;
+use crate::model::{OutputSchema, Thinking};
 
 /// What may be done about an effect whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct AgentCall {
     /// The reply is to be JSON of this shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Box<OutputSchema>>,
+    /// How much the model is to think first; as the agent has it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
     /// Where it stands in the talk of its step.
     #[serde(default, skip_serializing_if = "Talk::is_plain")]
     pub talk: Box<Talk>,
@@ -128,8 +131,20 @@ impl Action {
         let Talk { said: _, turns, breaches, let_in, bare, depth, ref limits, ref with } = *call.talk;
         let (limits, with) = (limits.clone(), with.clone());
         let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, limits, with });
-        let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, schema, talk: _ } =
-            call;
+        let AgentCall {
+            agent,
+            prompt,
+            system,
+            prefill,
+            stop,
+            output_max,
+            temperature,
+            seed,
+            graded,
+            schema,
+            thinking,
+            talk: _,
+        } = call;
         Self::Agent(AgentCall {
             agent: agent.clone(),
             prompt: prompt.clone(),
@@ -141,6 +156,7 @@ impl Action {
             seed: *seed,
             graded: *graded,
             schema: schema.clone(),
+            thinking: *thinking,
             talk,
         })
     }

@@ -290,6 +290,7 @@ impl Walk<'_> {
                 seed: seed(run, path),
                 graded: step.parse == Parse::Score,
                 schema: step.schema.clone(),
+                thinking: step.thinking,
                 talk: Box::new(Talk { limits: step.limits.clone(), ..Talk::default() }),
             })
         };

@@ -17,7 +17,7 @@ use super::canonical;
 use super::formula::Formula;
 use super::path::StepId;
 use super::talk::Limits;
-use crate::model::OutputSchema;
+use crate::model::{OutputSchema, Thinking};
 
 /// A checked workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,6 +244,9 @@ pub struct AgentStep {
     /// The shape of a reply that is to be JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Box<OutputSchema>>,
+    /// How much the model is to think first; as the agent has it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
     /// What its whole talk may take.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,

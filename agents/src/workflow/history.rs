@@ -108,6 +108,7 @@ impl History {
             seed: asked.seed,
             graded: false,
             schema: None,
+            thinking: None,
             talk: Box::new(Talk { depth: asked.talk.depth, limits, bare: true, ..Talk::default() }),
         }
     }

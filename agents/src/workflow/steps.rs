@@ -19,6 +19,7 @@ use super::path::StepId;
 use super::scope::{Fields, Names, RESERVED, Visible};
 use super::shape::{self, Beside};
 use super::talk::{Limits, TURNS_MAX};
+use crate::model::Thinking;
 
 /// The most iterations that a loop may declare.
 pub const LOOP_TIMES_MAX: u32 = 20;
@@ -179,6 +180,7 @@ impl<'a> Reader<'a, '_> {
         let output_max = self.count("output_max", 1..=OUTPUT_TOKENS_MAX, section);
         let temperature = section.number("temperature", 0.0..=2.0, self.mistakes);
         let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.mistakes);
+        let thinking = Thinking::read(section, self.mistakes).map(toml::Spanned::into_inner);
         let schema = self.schema(&visible.from, section);
         if let Some(Some(_)) = &schema {
             let odd = [prefill.is_some(), !stop.is_empty(), parse == Some(Parse::Score)];
@@ -202,6 +204,7 @@ impl<'a> Reader<'a, '_> {
             temperature,
             parse: parse?,
             schema: schema?,
+            thinking,
             limits,
         }))
     }

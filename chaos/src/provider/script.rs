@@ -35,8 +35,10 @@ pub struct Reply {
     pub text: String,
     /// Tokens read.
     pub prompt_tokens: u64,
-    /// Tokens written.
+    /// Tokens written, those of its thoughts included.
     pub completion_tokens: u64,
+    /// Tokens thought.
+    pub reasoning_tokens: u64,
 }
 
 impl Reply {
@@ -72,11 +74,15 @@ impl Reply {
     }
 
     fn usage(&self) -> Value {
-        json!({
+        let mut usage = json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-        })
+        });
+        if self.reasoning_tokens > 0 {
+            usage["completion_tokens_details"] = json!({ "reasoning_tokens": self.reasoning_tokens });
+        }
+        usage
     }
 }
 
@@ -125,11 +131,23 @@ pub fn reply(body: &[u8]) -> Reply {
         let place = usize::try_from(hash % SENTENCES.len() as u64).unwrap_or(0);
         format!("{opening}{}", SENTENCES.get(place).copied().unwrap_or_default())
     };
+    let reasoning_tokens = request["reasoning_effort"].as_str().map_or(0, thought);
     Reply {
         id: format!("scripted-{hash:016x}"),
         prompt_tokens: tokens(read),
-        completion_tokens: tokens(text.len()),
+        completion_tokens: tokens(text.len()) + reasoning_tokens,
+        reasoning_tokens,
         text,
+    }
+}
+
+/// What is thought where so much effort is asked for.
+fn thought(effort: &str) -> u64 {
+    match effort {
+        "none" => 0,
+        "minimal" | "low" => 16,
+        "medium" => 32,
+        _ => 64,
     }
 }
 

@@ -5,6 +5,7 @@ mod guardrails;
 mod history;
 mod pools;
 mod shapes;
+mod thinking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
