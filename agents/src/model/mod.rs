@@ -18,7 +18,6 @@ mod tests;
 use std::fmt;
 
 use async_trait::async_trait;
-use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
@@ -75,13 +74,9 @@ pub trait Model: Send + Sync {
         false
     }
 
-    /// How far the count can be trusted.
-    fn counting(&self) -> Counting {
-        Counting::AtMost
-    }
-
-    /// How many input tokens the request holds, as far as that can be known here;
-    /// see [`Model::counting`]. Where one call may lead to several requests: of all of them.
+    /// The most input tokens that the request can be billed for: exactly, where the model's tokenizer is here.
+    /// An estimate will not do, however good: nothing holds the provider to it. Where one call may lead to
+    /// several requests: of all of them.
     fn count(&self, request: &ModelRequest) -> Tokens;
 
     /// The most that the call may use, but for processor time, which its time-out

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::{Tokens, Usage};
@@ -207,10 +206,6 @@ impl Model for Structured {
         let more = request.output_max + Tokens(COMPLAINT_BYTES_MAX as u64);
         // Each repair repeats what came before it.
         (0..=self.repairs_max()).map(|repairs| first + Tokens(more.0.saturating_mul(repairs))).sum()
-    }
-
-    fn counting(&self) -> Counting {
-        self.0.counting()
     }
 
     fn bounds(&self, request: &ModelRequest) -> Bounds {
