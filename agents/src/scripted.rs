@@ -11,7 +11,7 @@ use policies::tokens::{Tokens, Usage};
 use serde_json::Value;
 
 use crate::model::{
-    Abilities, Ability, Block, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
+    Abilities, Ability, Block, Finish, Image, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
     ToolCall,
 };
 
@@ -182,13 +182,21 @@ impl Line {
     }
 }
 
-/// All that is said in a turn.
+/// All that is said in a turn; a picture says its kind, such as `[image/png]`.
 fn words(message: &Message) -> impl Iterator<Item = String> + '_ {
     let results = message.content.iter().filter_map(|block| match block {
-        Block::ToolResult(result) => Some(result.words()),
+        Block::ToolResult(result) => Some(result.words() + &result.images().map(kind).collect::<String>()),
+        Block::Image(image) => Some(kind(image)),
         _ => None,
     });
     [message.text().into_owned()].into_iter().chain(results)
+}
+
+fn kind(image: &Image) -> String {
+    match image {
+        Image::Bytes { media_type, .. } => format!("[{media_type}]"),
+        Image::Url(url) => format!("[{url}]"),
+    }
 }
 
 #[async_trait]

@@ -1,8 +1,12 @@
-//! Steps that want JSON of their models, or have them think, as a user writes and runs them.
+//! Steps that want JSON of their models, have them think, or show them pictures, as a user writes and runs them.
+
+use std::cell::Cell;
 
 use agents::run::Event;
+use serde_json::{Value, json};
 
 use crate::desk::{Desk, Provider};
+use crate::serve::{Server, eventually};
 
 const POST: &str = r#"{
   "type": "object",
@@ -93,4 +97,68 @@ fn a_model_thinks_as_its_agent_or_its_step_says() {
     std::fs::write(desk.path("callboard.toml"), format!("{config}without = [\"thinking\"]\n")).unwrap();
     let said = desk.callboard(&["check"]).bad();
     assert!(said.out.contains("`thinking` is for a model that can be told how much to think"), "{}", said.out);
+}
+
+/// An MCP server that has a picture.
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agents/src/tool/mcp/server.py");
+
+#[test]
+fn a_picture_of_a_tool_is_shown_to_a_model_and_reserved_for() {
+    /// What the model server bills for a picture, in tokens.
+    const PICTURE: u64 = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    let log = desk.path("mcp.log").display().to_string();
+    let server = format!(
+        "policies = {{ tree = \"tree.toml\" }}\n[mcp.files]\ncommand = \"python3\"\nargs = [\"-u\", {SERVER:?}]\n\
+         env = {{ LOG = {log:?} }}\nclasses = {{ look = \"read\" }}\n"
+    );
+    desk.configure(&provider.url, &server);
+    let tree = policies::tree::BUILTIN.replace("children = [\"feed\"]", "children = [\"feed\", \"files\"]");
+    std::fs::write(desk.path("tree.toml"), format!("{tree}\n[worker.files]\n")).unwrap();
+    let steps = "name = \"looks\"\n[data]\ndot = \"data:image/png;base64,iVBORw0KGgo=\"\n\
+                 [[steps]]\nid = \"look\"\nkind = \"tool\"\ntool = \"mcp.files.look\"\nwith = { text = \"'lamp'\" }\n\
+                 [[steps]]\nid = \"write\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"What is there?\"\noutput_max = 50\n\
+                 images = [\"data.dot\", \"steps.look.images\"]\n";
+    let run = |server: &Server, number: usize| {
+        let order = json!({ "definition": steps, "inputs": {} }).to_string();
+        let (status, answer) = server.send("POST", "/v1/runs", &format!("Idempotency-Key: {number}\r\n"), &order);
+        assert!((200..300).contains(&status), "{status}: {answer}");
+        let id = serde_json::from_str::<Value>(&answer).unwrap()["id"].as_str().unwrap().to_owned();
+        let (_, events) = server.get(&format!("/v1/runs/{id}/events"));
+        let data = events.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.filter_map(|data| serde_json::from_str::<Value>(data).ok()).collect::<Vec<_>>()
+    };
+    // A run that begins before the server has listed its tools fails, so the next one is begun.
+    let begun = Cell::new(0);
+    let written = |server: &Server| {
+        let mut found = Value::Null;
+        eventually(|| {
+            begun.set(begun.get() + 1);
+            let events = run(server, begun.get());
+            let of_write = events
+                .iter()
+                .map(|event| &event["payload"])
+                .filter(|told| ["intended", "resolved"].iter().any(|kind| told[*kind]["path"] == "write"));
+            let told: Vec<Value> = of_write.cloned().collect();
+            found = json!(told);
+            told.iter().any(|told| !told["resolved"].is_null())
+        });
+        found
+    };
+    let server = Server::start(&desk);
+    let told = written(&server);
+    server.end();
+    let (intent, outcome) = (&told[0]["intended"], &told[1]["resolved"]);
+    assert_eq!(intent["request"]["agent"]["images"].as_array().map(Vec::len), Some(2), "{intent}");
+    let input = outcome["usage"]["input"].as_u64().unwrap();
+    assert!(input >= 2 * PICTURE, "both were seen: {input}");
+    let (cost, reserved) = (outcome["cost"].as_u64().unwrap(), intent["reserved"].as_u64().unwrap());
+    assert!(0 < cost && cost <= reserved, "{cost} of {reserved}");
+    let config = std::fs::read_to_string(desk.path("callboard.toml")).unwrap();
+    std::fs::write(desk.path("callboard.toml"), format!("{config}without = [\"images\"]\n")).unwrap();
+    let server = Server::start(&desk);
+    let told = written(&server);
+    assert!(told[1].to_string().contains("scripted cannot see images"), "{told}");
 }

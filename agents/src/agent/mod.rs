@@ -21,7 +21,7 @@ pub use actor::{AgentActor, AgentMsg, Fault, Status};
 pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 
 use crate::front::{Front, FrontError};
-use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role, Thinking};
+use crate::model::{Block, Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role, Thinking};
 use crate::workflow::action::AgentCall;
 
 /// An agent's own guard is this and its name.
@@ -107,6 +107,7 @@ impl AgentSpec {
     pub fn request(&self, call: &AgentCall) -> ModelRequest {
         let system = call.system.as_ref().or(self.system.as_ref());
         let mut order = Message::user(&call.prompt);
+        order.content.splice(..0, call.images.iter().cloned().map(Block::Image));
         let mut said = call.talk.said.as_slice();
         // A note of what was left out belongs to the order: some servers want the roles to alternate.
         if let [note, rest @ ..] = said

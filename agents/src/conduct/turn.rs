@@ -37,6 +37,9 @@ impl Speaker {
     pub(super) fn request(&self, call: &AgentCall, prices: &PriceTable) -> ModelRequest {
         let mut request = self.spec.request(call);
         self.spare(call, &mut request);
+        if !self.voice.model.abilities().has(Ability::Images) {
+            request.describe();
+        }
         if call.talk.bare {
             return request;
         }

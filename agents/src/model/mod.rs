@@ -6,6 +6,7 @@
 mod batch;
 mod conversation;
 mod error;
+mod image;
 mod progress;
 mod rate;
 mod reply;
@@ -24,8 +25,9 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 
 pub use batch::BatchCall;
-pub use conversation::{Block, Image, Message, Part, Role, Signature, ToolCall, ToolResult};
+pub use conversation::{Block, Message, Part, Role, Signature, ToolCall, ToolResult};
 pub use error::{Billed, ModelError};
+pub use image::{Image, MEDIA_TYPES};
 pub use progress::Progress;
 pub use rate::{RateNews, Window};
 pub use reply::{Finish, ModelReply};

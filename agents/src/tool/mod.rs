@@ -8,6 +8,7 @@ mod built_in;
 mod fetch;
 pub mod mcp;
 mod permission;
+mod pictures;
 mod toolbox;
 mod url;
 
@@ -18,12 +19,13 @@ use std::fmt;
 use std::time::Duration;
 
 use policies::span::ByteSize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use address::is_public;
 pub use built_in::{FETCH, REMEMBER, SEARCH};
 pub use fetch::{FetchError, FetchPolicy, Fetcher};
 pub use permission::Permissions;
+pub use pictures::{PICTURES, PICTURES_BYTES_MAX, PICTURES_MAX, apart};
 pub use toolbox::{Offered, Toolbox};
 pub use url::{HostPattern, HostPatternError};
 
@@ -128,9 +130,20 @@ impl Tool {
         Ok(object.clone())
     }
 
-    /// An answer, cut to what is kept of it.
+    /// An answer, cut to what is kept of it. Its pictures have a bound of their own.
     #[must_use]
     pub fn bounded(&self, answer: Value) -> Value {
+        let Some((pictures, rest)) = apart(&answer) else { return self.cut(answer) };
+        let rest = match self.cut(Value::Object(rest)) {
+            Value::String(text) => json!({ "text": text }),
+            whole => whole,
+        };
+        let mut fields = rest.as_object().cloned().unwrap_or_default();
+        fields.insert(PICTURES.to_owned(), json!(pictures));
+        Value::Object(fields)
+    }
+
+    fn cut(&self, answer: Value) -> Value {
         let bytes_max = usize::try_from(self.result_max.0).unwrap_or(usize::MAX);
         let text = answer.to_string();
         if text.len() <= bytes_max {

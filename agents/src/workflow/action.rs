@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::talk::Talk;
-use crate::model::{OutputSchema, Thinking};
+use crate::model::{Image, OutputSchema, Thinking};
 
 /// What may be done about an effect whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub struct AgentCall {
     /// How much the model is to think first; as the agent has it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,
+    /// What is shown with the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
     /// Where it stands in the talk of its step.
     #[serde(default, skip_serializing_if = "Talk::is_plain")]
     pub talk: Box<Talk>,
@@ -143,6 +146,7 @@ impl Action {
             graded,
             schema,
             thinking,
+            images,
             talk: _,
         } = call;
         Self::Agent(AgentCall {
@@ -157,6 +161,7 @@ impl Action {
             graded: *graded,
             schema: schema.clone(),
             thinking: *thinking,
+            images: images.clone(),
             talk,
         })
     }

@@ -244,6 +244,9 @@ pub struct AgentStep {
     /// The shape of a reply that is to be JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Box<OutputSchema>>,
+    /// What is shown with the request: each a picture's name, a picture, or a list of pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Formula>,
     /// How much the model is to think first; as the agent has it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<Thinking>,

@@ -40,7 +40,7 @@ pub use engine::{FUEL_MAX, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use formula::Formula;
 pub use path::{StepId, StepPath};
 pub use settled::Settled;
-pub use shape::{Beside, SCHEMA_BYTES_MAX};
+pub use shape::{Beside, PICTURES_SHOWN_MAX, SCHEMA_BYTES_MAX};
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
 pub use talk::{Asked, Breach, ERROR, Errand, Judge, Latency, Limits, OnBreach, Side, TURNS_MAX, Talk, Turn};
 pub use text::sentences;

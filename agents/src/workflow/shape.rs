@@ -1,21 +1,27 @@
-//! The shape that a step wants its reply to have. Invariant: a schema that comes out of here is that of an
-//! object, is checked whole and is bounded; what is wrong with it is told where it is written.
+//! What a step shows a model, and the shape that it wants the reply to have. Invariant: a schema that comes out
+//! of here is that of an object, is checked whole and is bounded; what is wrong with it is told where it is
+//! written.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use policies::document::{self, Located, Section, Text};
+use serde::Deserialize;
 use serde_json::Value;
 use toml::de::DeValue;
 
 use super::definition::StepKind;
+use super::formula::Formula;
 use super::json::json;
+use super::scope::Visible;
 use super::steps::Reader;
-use crate::model::OutputSchema;
+use crate::model::{Image, OutputSchema};
 use crate::schema::{Schema, SchemaError, WORDS};
 
 /// The largest schema of a step, in bytes of JSON: each call of the step carries it.
 pub const SCHEMA_BYTES_MAX: usize = 16 << 10;
+/// The most pictures that a step shows.
+pub const PICTURES_SHOWN_MAX: usize = 8;
 /// The longest name that providers take for one.
 const NAME_CHARS_MAX: usize = 64;
 /// How the file of a schema ends.
@@ -39,7 +45,35 @@ pub(super) fn properties(kind: &StepKind) -> Option<BTreeSet<String>> {
     (!is_open).then(|| known.keys().cloned().collect())
 }
 
+/// Adds the pictures that a value is: a picture's name, a picture, or a list of such.
+pub(super) fn pictures(value: &Value, shown: &mut Vec<Image>) -> Result<(), String> {
+    let image = match value {
+        Value::Array(several) => return several.iter().try_for_each(|one| pictures(one, shown)),
+        Value::String(name) => Image::named(name)?,
+        other => match Image::deserialize(other) {
+            Ok(Image::Bytes { media_type, base64 }) => Image::of_bytes(&media_type, &base64)?,
+            Ok(Image::Url(url)) => Image::named(&url)?,
+            Err(_) => return Err("must give a text, a picture of a tool's answer, or a list of those".to_owned()),
+        },
+    };
+    if shown.len() >= PICTURES_SHOWN_MAX {
+        return Err(format!("gives more than {PICTURES_SHOWN_MAX} pictures"));
+    }
+    shown.push(image);
+    Ok(())
+}
+
 impl<'a> Reader<'a, '_> {
+    /// The `images` of a step.
+    pub(super) fn images(&mut self, section: &mut Section<'a>, visible: &Visible) -> Option<Vec<Formula>> {
+        let Some(value) = section.get("images") else { return Some(Vec::new()) };
+        let Some(items) = value.get_ref().as_array() else {
+            self.mistakes.add(value.span(), "`images` must be a list", "write `images = [\"inputs.photo\"]`");
+            return None;
+        };
+        items.iter().map(|item| self.formula("images", item, visible)).collect()
+    }
+
     /// The `schema` of a step, if it has one; nothing where something is wrong with it.
     pub(super) fn schema(&mut self, id: &str, section: &mut Section<'a>) -> Option<Option<Box<OutputSchema>>> {
         let Some(value) = section.get("schema") else { return Some(None) };

@@ -180,6 +180,7 @@ impl<'a> Reader<'a, '_> {
         let output_max = self.count("output_max", 1..=OUTPUT_TOKENS_MAX, section);
         let temperature = section.number("temperature", 0.0..=2.0, self.mistakes);
         let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.mistakes);
+        let images = self.images(section, visible);
         let thinking = Thinking::read(section, self.mistakes).map(toml::Spanned::into_inner);
         let schema = self.schema(&visible.from, section);
         if let Some(Some(_)) = &schema {
@@ -204,6 +205,7 @@ impl<'a> Reader<'a, '_> {
             temperature,
             parse: parse?,
             schema: schema?,
+            images: images?,
             thinking,
             limits,
         }))

@@ -23,6 +23,8 @@ const BEGIN: &str = "with exactly these words, then go on: ";
 const SCHEMA: &str = "with nothing but JSON that fits this JSON Schema:\n";
 /// … to which this model, like others, keeps only when it is told again.
 const COMPLAINT: &str = "That is not the JSON that was asked for.";
+/// What is billed for a picture.
+const PICTURE_TOKENS: u64 = 1000;
 /// Characters of a token, by the usual rule of thumb.
 const TOKEN_CHARS: usize = 4;
 
@@ -114,6 +116,7 @@ pub fn reply(body: &[u8]) -> Reply {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     let content = |m: &Value| words(&m["content"]);
+    let pictures = messages.iter().map(|m| pictures(&m["content"])).sum::<u64>();
     // What Anthropic's shape has of the system stands beside the messages.
     let read = words(&request["system"]).len() + messages.iter().map(|m| content(m).len()).sum::<usize>();
     let last = messages.last().map(content).unwrap_or_default();
@@ -134,7 +137,7 @@ pub fn reply(body: &[u8]) -> Reply {
     let reasoning_tokens = request["reasoning_effort"].as_str().map_or(0, thought);
     Reply {
         id: format!("scripted-{hash:016x}"),
-        prompt_tokens: tokens(read),
+        prompt_tokens: tokens(read) + pictures * PICTURE_TOKENS,
         completion_tokens: tokens(text.len()) + reasoning_tokens,
         reasoning_tokens,
         text,
@@ -177,6 +180,12 @@ fn words(content: &Value) -> String {
         Value::Array(blocks) => blocks.iter().map(block).collect(),
         _ => String::new(),
     }
+}
+
+/// How many pictures are among blocks.
+fn pictures(content: &Value) -> u64 {
+    let is_picture = |block: &&Value| matches!(block["type"].as_str(), Some("image" | "image_url"));
+    content.as_array().into_iter().flatten().filter(is_picture).count() as u64
 }
 
 fn tokens(chars: usize) -> u64 {

@@ -3,6 +3,7 @@
 mod batch;
 mod guardrails;
 mod history;
+mod pictures;
 mod pools;
 mod shapes;
 mod thinking;

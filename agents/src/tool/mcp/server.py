@@ -14,6 +14,7 @@ TOOLS = {
     "hang": {"readOnlyHint": True},
     "garbage": {"readOnlyHint": True},
     "more": {},
+    "look": {"readOnlyHint": True},
 }
 more = []
 
@@ -57,6 +58,9 @@ def call(params):
             print(line, flush=True)
         for _ in range(2000):
             send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}})
+    if name == "look":
+        picture = {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}
+        return {"content": [{"type": "text", "text": "a lamp:"}, picture], "isError": False}
     if name == "more":
         more.append("extra")
         send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})

@@ -83,6 +83,50 @@ whole = "steps.plan.output"
     );
 }
 
+#[test]
+fn a_step_shows_pictures_of_inputs_and_of_what_tools_answered() {
+    let text = r#"
+name = "w"
+[inputs.photo]
+type = "text"
+[[steps]]
+id = "look"
+kind = "tool"
+tool = "context.search"
+[[steps]]
+id = "write"
+kind = "agent"
+agent = "writer"
+prompt = "What is there?"
+output_max = 9
+images = ["{{ inputs.photo }}", "steps.look.images"]
+"#;
+    let picture = json!({ "bytes": { "media_type": "image/png", "base64": "AAAA" } });
+    let mut seen = Vec::new();
+    let mut shows = |photo: &str, looked: Value| {
+        play(text, json!({ "photo": photo }), |step| match &*step.action {
+            Action::Agent(call) => {
+                seen = serde_json::to_value(&call.images).unwrap().as_array().unwrap().clone();
+                reply(step)
+            }
+            _ => json!({ "images": looked }),
+        })
+        .map(|_| std::mem::take(&mut seen))
+        .map_err(|error| error.to_string())
+    };
+    let address = json!({ "url": "https://a.example/b.png" });
+    assert_eq!(shows("data:image/png;base64,AAAA", json!([])), Ok(vec![picture.clone()]));
+    assert_eq!(shows("https://a.example/b.png", json!([picture])), Ok(vec![address, picture.clone()]));
+    for (photo, looked, wanted) in [
+        ("photo.png", json!([]), "step `write`, images: a picture is `data:TYPE;base64,BYTES` or an address"),
+        ("data:image/png;base64,AAAA", json!(7), "step `write`, images: must give a text"),
+        ("data:image/png;base64,AAAA", json!(vec![picture; PICTURES_SHOWN_MAX]), "gives more than 8 pictures"),
+    ] {
+        let error = shows(photo, looked).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
 const NESTED: &str = r#"
 name = "nested"
 [inputs.channels]
