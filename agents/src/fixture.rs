@@ -165,18 +165,7 @@ pub(crate) fn permit(world: &World) -> Permit {
 
 /// A plain call of the writer.
 pub(crate) fn call(prompt: &str) -> AgentCall {
-    AgentCall {
-        agent: "writer".to_owned(),
-        prompt: prompt.to_owned(),
-        system: None,
-        prefill: None,
-        stop: Vec::new(),
-        output_max: Tokens(10),
-        temperature: None,
-        seed: 0,
-        graded: false,
-        talk: Box::default(),
-    }
+    AgentCall { agent: "writer".to_owned(), prompt: prompt.to_owned(), output_max: Tokens(10), ..AgentCall::default() }
 }
 
 /// That a run of that name was accepted, at that moment.

@@ -11,7 +11,8 @@ use policies::tokens::{Tokens, Usage};
 use serde_json::Value;
 
 use crate::model::{
-    Abilities, Block, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress, ToolCall,
+    Abilities, Ability, Block, Finish, Image, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress,
+    ToolCall,
 };
 
 /// What a scripted model does with a request.
@@ -54,6 +55,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Scripted {
     name: String,
+    able: Abilities,
     lines: Vec<Line>,
     asked: Mutex<Asked>,
 }
@@ -75,7 +77,13 @@ struct Asked {
 impl Scripted {
     /// A model without lines: it rejects everything.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), lines: Vec::new(), asked: Mutex::default() }
+        Self { name: name.into(), able: Abilities::all_but([]), lines: Vec::new(), asked: Mutex::default() }
+    }
+
+    /// The same, able to do nothing of this.
+    #[must_use]
+    pub fn without(self, missing: &[Ability]) -> Self {
+        Self { able: Abilities::all_but(missing), ..self }
     }
 
     /// Answers requests that hold `text` in some message: with each answer once,
@@ -174,13 +182,21 @@ impl Line {
     }
 }
 
-/// All that is said in a turn.
+/// All that is said in a turn; a picture says its kind, such as `[image/png]`.
 fn words(message: &Message) -> impl Iterator<Item = String> + '_ {
     let results = message.content.iter().filter_map(|block| match block {
-        Block::ToolResult(result) => Some(result.words()),
+        Block::ToolResult(result) => Some(result.words() + &result.images().map(kind).collect::<String>()),
+        Block::Image(image) => Some(kind(image)),
         _ => None,
     });
     [message.text().into_owned()].into_iter().chain(results)
+}
+
+fn kind(image: &Image) -> String {
+    match image {
+        Image::Bytes { media_type, .. } => format!("[{media_type}]"),
+        Image::Url(url) => format!("[{url}]"),
+    }
 }
 
 #[async_trait]
@@ -194,7 +210,7 @@ impl Model for Scripted {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities::all_but([])
+        self.able.clone()
     }
 
     fn shows_life(&self) -> bool {

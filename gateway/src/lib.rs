@@ -1,5 +1,6 @@
 //! How it is reached: HTTP, the command line, and the wiring of the whole system.
 
+mod beside;
 pub mod brief;
 pub mod cli;
 pub mod commands;

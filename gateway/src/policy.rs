@@ -303,6 +303,33 @@ mod tests {
     }
 
     #[test]
+    fn thinking_with_a_model_that_cannot_be_told_to_is_a_fault() {
+        let model = |more: &str| {
+            format!("[models.m]\nkind = \"compatible\"\nurl = \"http://a/v1\"\nname = \"gpt-4o-mini\"\n{more}\n")
+        };
+        let agent =
+            |model: &str, thinking: &str| format!("[agents.writer]\nmodel = \"{model}\"\nthinking = {thinking}\n");
+        assert_eq!(
+            told(&agent("local", "\"high\""), &[]),
+            "callboard.toml:3:12: `thinking` is for a model that can be told how much to think, which the model of `writer` is not; \
+             take it out, or give the agent another model"
+        );
+        let without = format!("{}{}", model("without = [\"thinking\"]"), agent("m", "2048"));
+        assert!(told(&without, &[]).starts_with("callboard.toml:8:12: `thinking` is for a model"), "{without}");
+        for good in [format!("{}{}", model(""), agent("m", "2048")), agent("local", "\"off\"")] {
+            assert_eq!(told(&good, &[]), "", "{good}");
+        }
+        let pool = |models: &str| {
+            let pool = format!("[worker.writer]\npool = {{ models = [{models}] }}\n");
+            policies::tree::BUILTIN.replace("[worker.writer]\n", &pool)
+        };
+        let config = format!("policies.tree = \"t.toml\"\n{}{}", model(""), agent("local", "\"low\""));
+        assert_eq!(told(&config, &[("t.toml", &pool("\"m\", \"local\""))]), "");
+        let found = told(&config, &[("t.toml", &pool("\"local\""))]);
+        assert!(found.contains("no model of the pool of `writer`"), "{found}");
+    }
+
+    #[test]
     fn a_limit_for_nobody_is_found() {
         let budget = "run = \"$1.00\"\n[agents]\nwritr = \"$1.00\"\nwriter = \"$1.00\"\n";
         assert_eq!(

@@ -22,6 +22,7 @@ mod restart;
 mod rooms;
 mod secrets;
 mod serve;
+mod shapes;
 mod simulation;
 mod standing_in;
 mod storage_faults;

@@ -1,5 +1,6 @@
 //! A budget is never passed, and says so before the call.
 
+use agents::run::Event;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
@@ -70,4 +71,32 @@ fn whoever_follows_the_alerts_hears_that_a_share_of_a_budget_is_spent() {
     assert_eq!(server.json("/v1/alerts?before=2")["alerts"][0], alerts[alerts.len() - 1]);
     assert_eq!(followed(&server, 1).1, alerts[alerts.len() - 2], "who comes back misses none");
     assert_eq!((server.get("/v1/alerts?limit=0").0, server.get("/v1/alerts/events?after=x").0), (400, 400));
+}
+
+#[test]
+fn a_model_that_bills_little_is_reserved_for_in_full_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path(), &["--think-ms", "1"]);
+    let desk = Desk::new(&provider.url);
+    let prompt = "The same words each time, of which the server counts one token for four bytes. ".repeat(10);
+    let workflow = format!(
+        "name = \"same\"\n[[steps]]\nid = \"all\"\nkind = \"map\"\nover = \"range(30) | list\"\nas = \"item\"\n\
+         steps = [{{ id = \"say\", kind = \"agent\", agent = \"writer\", prompt = \"{prompt}\", output_max = 20 }}]\n"
+    );
+    std::fs::write(desk.brief("one").join("workflow.toml"), workflow).unwrap();
+    desk.callboard(&["run", "one", "--plain"]).good();
+    // The second run begins with thirty bills seen.
+    desk.callboard(&["run", "one", "--plain", "--again"]).good();
+    let (mut reserved, mut used) = (Vec::new(), Vec::new());
+    for event in desk.events() {
+        match event {
+            Event::Intended(intent) => reserved.push(intent.reserved),
+            Event::Resolved(resolved) => used.push((resolved.usage.input.0, resolved.cost)),
+            _ => {}
+        }
+    }
+    let bytes = prompt.len() as u64;
+    assert!(used.len() >= 60 && used.iter().all(|(input, _)| *input < bytes / 3), "{used:?}");
+    assert!(reserved.iter().all(|amount| *amount == reserved[0]), "{reserved:?}");
+    assert!(used.iter().all(|(_, cost)| *cost < reserved[0]));
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{AgentSpec, Job, Voice};
 use crate::front::Reply;
-use crate::model::{ModelError, ModelReply, Progress};
+use crate::model::{ModelError, ModelReply, Progress, Thinking};
 
 /// What an agent is told.
 pub enum AgentMsg {
@@ -193,7 +193,8 @@ async fn perform(
     reply: Reply<Result<ModelReply, ModelError>>,
     world: World,
 ) -> Option<String> {
-    job.request.output_max = job.request.output_max.min(spec.output_max);
+    let beside = job.request.thinking.map_or(Tokens(0), Thinking::beside);
+    job.request.output_max = job.request.output_max.min(spec.output_max + beside);
     let voice = job.instead.take().unwrap_or_else(|| spec.voice());
     let (until, path) = (job.until, std::mem::take(&mut job.path));
     let started = world.elapsed();

@@ -6,6 +6,7 @@ use policies::price::Reuse;
 use policies::rules::PostRules;
 use regex::Regex;
 
+use crate::model::Thinking;
 use crate::tool::Permissions;
 use crate::workflow::{Breach, OnBreach, Side, TURNS_MAX, Talk};
 
@@ -23,6 +24,8 @@ pub struct Kit {
     pub guardrails: Vec<Guardrail>,
     /// How much of its own talk it hears again; all of it without.
     pub history: Option<HistoryPolicy>,
+    /// How much it thinks first, where a step does not say; as its model does by itself without.
+    pub thinking: Option<Thinking>,
     /// How often calls of other steps and runs are expected to begin as its own do, by its tools and
     /// instructions.
     pub reuse: Reuse,
@@ -35,6 +38,7 @@ impl Default for Kit {
             turns_max: TURNS_MAX_DEFAULT,
             guardrails: Vec::new(),
             history: None,
+            thinking: None,
             reuse: Reuse::default(),
         }
     }

@@ -22,7 +22,7 @@ pub use actor::{AgentActor, AgentMsg, Fault, Status};
 pub use kit::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
 
 use crate::front::{Front, FrontError};
-use crate::model::{Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role};
+use crate::model::{Block, Message, Model, ModelError, ModelReply, ModelRequest, Progress, Role, Thinking};
 use crate::workflow::action::AgentCall;
 
 /// An agent's own guard is this and its name.
@@ -108,6 +108,7 @@ impl AgentSpec {
     pub fn request(&self, call: &AgentCall) -> ModelRequest {
         let system = call.system.as_ref().or(self.system.as_ref());
         let mut order = Message::user(&call.prompt);
+        order.content.splice(..0, call.images.iter().cloned().map(Block::Image));
         let mut said = call.talk.said.as_slice();
         // A note of what was left out belongs to the order: some servers want the roles to alternate.
         if let [note, rest @ ..] = said
@@ -119,13 +120,19 @@ impl AgentSpec {
         let messages = system.map(Message::system).into_iter().chain([order]).chain(said.iter().cloned());
         #[expect(clippy::cast_possible_truncation, reason = "a temperature needs no more than single precision")]
         let temperature = call.temperature.map_or(self.temperature, |temperature| temperature as f32);
+        // What is asked for the sake of a talk, and a grade, is short: an agent's own thinking would use it up.
+        let own = self.kit.thinking.filter(|_| !call.graded && !call.talk.bare);
+        let thinking = call.thinking.or(own);
+        let beside = thinking.map_or(Tokens(0), Thinking::beside);
         ModelRequest {
+            thinking,
             prefill: call.prefill.clone(),
             stop: call.stop.clone(),
             temperature,
             seed: call.seed,
             graded: call.graded,
-            ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max))
+            output_schema: call.schema.as_deref().cloned(),
+            ..ModelRequest::asking(messages.collect(), call.output_max.min(self.output_max) + beside)
         }
     }
 }

@@ -37,14 +37,9 @@ fn call(prompt: &str) -> AgentCall {
     AgentCall {
         agent: "writer".to_owned(),
         prompt: prompt.to_owned(),
-        system: None,
-        prefill: None,
-        stop: Vec::new(),
         output_max: Tokens(100),
-        temperature: None,
         seed: 3,
-        graded: false,
-        talk: Box::default(),
+        ..AgentCall::default()
     }
 }
 

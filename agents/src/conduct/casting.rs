@@ -185,7 +185,7 @@ impl Stage {
         let Speaker { spec, voice, .. } = speaker;
         let bounds = voice.model.bounds(request);
         let model = voice.model.id().0;
-        let input = self.ledger.factors().of(&model).reserve(voice.model.counting(), bounds.input);
+        let input = self.ledger.factors().of(&model).reserve(bounds.input);
         // Where one call may lead to several requests, its bill says nothing of how one is counted.
         let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
         let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };

@@ -272,14 +272,8 @@ fn call() -> Action {
     Action::Agent(AgentCall {
         agent: "writer".to_owned(),
         prompt: "Write.".to_owned(),
-        system: None,
-        prefill: None,
-        stop: Vec::new(),
         output_max: Tokens(20),
-        temperature: None,
-        seed: 0,
-        graded: false,
-        talk: Box::default(),
+        ..AgentCall::default()
     })
 }
 

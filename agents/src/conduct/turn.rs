@@ -15,8 +15,9 @@ use super::caching;
 use super::casting::Speaker;
 use super::host::Conductor;
 use crate::agent::Rule;
-use crate::model::{Ability, Finish, ModelReply, ModelRequest, ToolCall as Wanted, ToolChoice};
+use crate::model::{Ability, Finish, ModelReply, ModelRequest, Thinking, ToolCall as Wanted, ToolChoice};
 use crate::run::EffectOutcome;
+use crate::schema::Schema;
 use crate::tool::Home;
 use crate::workflow::{AgentCall, Asked, Breach, Errand, Judge, Limits, OnBreach, Side, Talk, ToolCall, Turn};
 
@@ -35,6 +36,10 @@ impl Speaker {
     /// What it is asked by a call, the tools that it may use included.
     pub(super) fn request(&self, call: &AgentCall, prices: &PriceTable) -> ModelRequest {
         let mut request = self.spec.request(call);
+        self.spare(call, &mut request);
+        if !self.voice.model.abilities().has(Ability::Images) {
+            request.describe();
+        }
         if call.talk.bare {
             return request;
         }
@@ -50,6 +55,18 @@ impl Speaker {
             request.cache = caching::marks(price, kit.reuse, (call.talk.turns, kit.turns_max(&call.talk)), &request);
         }
         request
+    }
+
+    /// Takes out of a request how much is to be thought, where its model cannot be told: what means nothing
+    /// to it, and what would keep a stand-in from standing in.
+    fn spare(&self, call: &AgentCall, request: &mut ModelRequest) {
+        let is_stand_in = self.pooled.is_none() && (self.borrows || self.spec.name != call.agent);
+        let Some(thinking) = request.thinking else { return };
+        let can_be_told = self.voice.model.abilities().has(Ability::Thinking);
+        if !can_be_told && (is_stand_in || thinking == Thinking::Off) {
+            request.output_max = Tokens(request.output_max.0.saturating_sub(thinking.beside().0));
+            request.thinking = None;
+        }
     }
 
     /// Whether no turn may follow this one.
@@ -98,6 +115,10 @@ impl Conductor {
             };
             turn.calls = wanted.iter().enumerate().map(asked).collect();
             return EffectOutcome::ok(turn.into_output(&text));
+        }
+        // A model that is held to schemas sees to that itself; what comes by another way is not trusted.
+        if let Some(why) = unfit(call, &text) {
+            return failed(why);
         }
         if let Some(breach) = speaker.spec.kit.breach(Side::Output, &text, &call.talk, is_last) {
             return broken(Side::Output, &text, turn, breach);
@@ -183,18 +204,24 @@ fn shared(call: &AgentCall) -> Limits {
 
 /// A call that asks for nothing but this.
 fn plain(agent: &str, prompt: String, talk: Talk) -> AgentCall {
-    AgentCall {
-        agent: agent.to_owned(),
-        prompt,
-        system: None,
-        prefill: None,
-        stop: Vec::new(),
-        output_max: Tokens(0),
-        temperature: None,
-        seed: 0,
-        graded: false,
-        talk: Box::new(talk),
-    }
+    AgentCall { agent: agent.to_owned(), prompt, talk: Box::new(talk), ..AgentCall::default() }
+}
+
+/// Why an answer is not what its call wants, where it wants JSON.
+fn unfit(call: &AgentCall, text: &str) -> Option<String> {
+    let output = call.schema.as_ref()?;
+    let why = match serde_json::from_str(text) {
+        Ok(value) => {
+            let told = Schema::read(output.schema.clone()).map(|schema| schema.misfits(&value));
+            match told {
+                Ok(misfits) if misfits.is_empty() => return None,
+                Ok(misfits) => misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+                Err(error) => error.to_string(),
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    Some(format!("the answer of `{}` is not the JSON that was asked for: {why}", call.agent))
 }
 
 fn failed(message: String) -> EffectOutcome {

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use actors::latest::Latest;
 use policies::budget::{BudgetPolicy, Limits, ScopeId};
-use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::money::Money;
 use policies::tokens::{Tokens, Usage};
@@ -414,7 +413,7 @@ async fn what_models_bill_for_what_was_counted_is_learnt_of_the_journal_and_kept
         ground.run("x", &Event::Resolved(Box::new(Resolved { usage, ..outcome })), None).await.unwrap();
     }
     settle().await;
-    let factor = |ledger: &LedgerHandle| ledger.factors().of("m").factor(Counting::Estimated);
+    let factor = |ledger: &LedgerHandle| ledger.factors().of("m").factor();
     assert_eq!(factor(&ledger), 1_320, "a fifth more than was counted, and a tenth of that");
     ground.fill(10_001).await;
     settle().await;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Image;
 use crate::secret::Confided;
 
 /// Who speaks in a conversation.
@@ -68,21 +69,6 @@ pub struct Signature {
     /// The provider's id of what is signed, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-}
-
-/// A picture.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Image {
-    /// The picture itself.
-    Bytes {
-        /// Such as `image/png`.
-        media_type: String,
-        /// The bytes in base64.
-        base64: String,
-    },
-    /// Where the provider finds it.
-    Url(String),
 }
 
 /// A tool that the model wants used.

@@ -6,10 +6,12 @@
 mod batch;
 mod conversation;
 mod error;
+mod image;
 mod progress;
 mod rate;
 mod reply;
 mod request;
+mod thinking;
 
 #[cfg(test)]
 mod tests;
@@ -17,22 +19,21 @@ mod tests;
 use std::fmt;
 
 use async_trait::async_trait;
-use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 
 pub use batch::BatchCall;
-pub use conversation::{Block, Image, Message, Part, Role, Signature, ToolCall, ToolResult};
+pub use conversation::{Block, Message, Part, Role, Signature, ToolCall, ToolResult};
 pub use error::{Billed, ModelError};
+pub use image::{Image, MEDIA_TYPES};
 pub use progress::Progress;
 pub use rate::{RateNews, Window};
 pub use reply::{Finish, ModelReply};
 pub(crate) use request::tokens_about;
-pub use request::{
-    Abilities, Ability, CacheMarks, CacheTtl, Effort, ModelRequest, OutputSchema, Thinking, ToolChoice, ToolSpec,
-};
+pub use request::{Abilities, Ability, CacheMarks, CacheTtl, ModelRequest, OutputSchema, ToolChoice, ToolSpec};
+pub use thinking::{Effort, THINKING_TOKENS_MAX, THINKING_TOKENS_MIN, Thinking};
 
 /// The name of a model, as its provider calls it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,13 +76,9 @@ pub trait Model: Send + Sync {
         false
     }
 
-    /// How far the count can be trusted.
-    fn counting(&self) -> Counting {
-        Counting::AtMost
-    }
-
-    /// How many input tokens the request holds, as far as that can be known here;
-    /// see [`Model::counting`]. Where one call may lead to several requests: of all of them.
+    /// The most input tokens that the request can be billed for: exactly, where the model's tokenizer is here.
+    /// An estimate will not do, however good: nothing holds the provider to it. Where one call may lead to
+    /// several requests: of all of them.
     fn count(&self, request: &ModelRequest) -> Tokens;
 
     /// The most that the call may use, but for processor time, which its time-out

@@ -9,7 +9,7 @@ use policies::tokens::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Block, Message, ModelError, Role};
+use super::{Block, Message, ModelError, Part, Role, Thinking};
 
 /// Tokens that a chat template may put around one turn.
 const TURN_TOKENS_MAX: u64 = 16;
@@ -21,6 +21,9 @@ const TURN_TOKENS: u64 = 8;
 const FRAME_TOKENS_MAX: u64 = 1024;
 /// The dearest picture of the providers in use, at the largest size that they do not shrink.
 const IMAGE_TOKENS_MAX: u64 = 8192;
+
+/// What stands for a picture that a model cannot see.
+const UNSEEN: &str = "\n[Here is a picture, which you cannot see.]";
 
 /// One call, complete: what it may cost follows from this and a price table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,46 +105,6 @@ pub struct OutputSchema {
     pub name: String,
     /// The JSON Schema.
     pub schema: Value,
-}
-
-/// How much a model is to think before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Thinking {
-    /// Not at all.
-    Off,
-    /// With this much effort.
-    Effort(Effort),
-    /// For this many tokens at most.
-    Budget(Tokens),
-}
-
-/// An effort, by the words that providers have for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words are their meaning")]
-pub enum Effort {
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
-impl Effort {
-    /// The word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Minimal => "minimal",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Xhigh => "xhigh",
-            Self::Max => "max",
-        }
-    }
 }
 
 /// How far a provider is to keep the beginning of a request.
@@ -269,6 +232,16 @@ impl ModelRequest {
             (Ability::Thinking, self.thinking.is_some_and(|thinking| thinking != Thinking::Off)),
         ];
         needs.into_iter().filter(|(_, is_needed)| *is_needed).map(|(ability, _)| ability).collect()
+    }
+
+    /// Puts words in the place of the pictures that tools have answered with, for a model that sees none.
+    pub(crate) fn describe(&mut self) {
+        for block in self.messages.iter_mut().flat_map(|message| &mut message.content) {
+            let Block::ToolResult(result) = block else { continue };
+            for part in result.content.iter_mut().filter(|part| matches!(part, Part::Image(_))) {
+                *part = Part::Text { text: UNSEEN.to_owned() };
+            }
+        }
     }
 
     /// Whether a model with these abilities can be asked this, and whether it makes sense at all.

@@ -115,6 +115,17 @@ impl Options {
         }
     }
 
+    /// What its model can do.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
+        let api: &[Ability] = match self.api {
+            Api::Chat(ChatDialect::Sonar) => &[Ability::Tools, Ability::ToolChoice],
+            Api::Responses(ResponsesDialect::Perplexity) => &[Ability::ToolChoice],
+            Api::Chat(_) | Api::Responses(ResponsesDialect::OpenAi) | Api::Anthropic(_) => &[],
+        };
+        Abilities::all_but(api.iter().chain(&self.without))
+    }
+
     /// A model on a server that speaks chat completions, such as Ollama, vLLM or llama.cpp.
     pub fn compatible(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self::new(Api::Chat(ChatDialect::Compatible), base_url, model)
@@ -183,12 +194,7 @@ impl Model for Remote {
     }
 
     fn abilities(&self) -> Abilities {
-        let api: &[Ability] = match self.options.api {
-            Api::Chat(ChatDialect::Sonar) => &[Ability::Tools, Ability::ToolChoice],
-            Api::Responses(ResponsesDialect::Perplexity) => &[Ability::ToolChoice],
-            Api::Chat(_) | Api::Responses(ResponsesDialect::OpenAi) | Api::Anthropic(_) => &[],
-        };
-        Abilities::all_but(api.iter().chain(&self.options.without))
+        self.options.abilities()
     }
 
     fn batches(&self) -> bool {

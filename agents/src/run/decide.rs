@@ -153,7 +153,7 @@ impl Draft {
                 self.bury(intent, reason);
             }
             (Then::Park, EffectOutcome::Unknown { reason }) => {
-                let hold = Hold::Doubt { attempt: intent.attempt, reason, request: intent.request };
+                let hold = Hold::Doubt { attempt: intent.attempt, reason, request: Box::new(intent.request) };
                 self.push(Event::Parked(Parked { at: self.now, path: intent.path, key: intent.key, hold }));
             }
             (Then::GiveUp, EffectOutcome::Failed { class, message, .. }) => self.fail(intent.path, class, message),
@@ -218,7 +218,7 @@ impl Draft {
             content: letters::content(self.state.request(&key, &request).as_ref()),
             deaths: deaths.clone(),
         }));
-        let hold = Hold::Poison { letter: id, attempt, reason, request, deaths, in_doubt };
+        let hold = Hold::Poison { letter: id, attempt, reason, request: Box::new(request), deaths, in_doubt };
         self.push(Event::Parked(Parked { at: self.now, path, key, hold }));
     }
 

@@ -345,7 +345,7 @@ pub enum Hold {
         /// Why that is not known.
         reason: String,
         /// What was asked.
-        request: Action,
+        request: Box<Action>,
     },
     /// A budget does not cover it.
     Budget {
@@ -361,7 +361,7 @@ pub enum Hold {
         /// What the last death was of.
         reason: String,
         /// What was asked.
-        request: Action,
+        request: Box<Action>,
         /// The deaths, the eldest first.
         deaths: Vec<Death>,
         /// Whether nobody knows if it was done all the same; then it is settled, not replayed.

@@ -35,7 +35,7 @@ impl Hold {
     #[must_use]
     pub fn request(&self) -> Option<&Action> {
         match self {
-            Self::Doubt { request, .. } | Self::Poison { request, .. } => Some(request),
+            Self::Doubt { request, .. } | Self::Poison { request, .. } => Some(&**request),
             Self::Budget { .. } => None,
         }
     }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use policies::calibration::Counting;
 use policies::failure::FailureClass;
 use policies::price::Bounds;
 use policies::tokens::{Tokens, Usage};
@@ -58,8 +57,7 @@ impl Structured {
         output: &OutputSchema,
         progress: &Progress,
     ) -> Result<ModelReply, ModelError> {
-        let refused = |error| ModelError::free(FailureClass::Rejected, format!("{}: {error}", self.id()));
-        let schema = Schema::read(output.schema.clone()).map_err(refused)?;
+        let schema = self.read(output)?;
         let mut request = self.asked(request, output);
         let mut usage = Usage::default();
         let mut repairs = 0;
@@ -67,35 +65,61 @@ impl Structured {
             let reply = self.0.call(request.clone(), progress).await.map_err(|error| after(usage, error))?;
             usage = usage + reply.usage;
             usage.repeats = repairs;
-            let unusable = |why: String| {
-                let message = format!("the reply of {} is not the JSON that was asked for: {why}", self.id());
-                Err(ModelError::used(FailureClass::Rejected, message, usage))
-            };
-            match reply.finish {
-                Finish::ToolUse | Finish::Pause | Finish::Refusal | Finish::ContentFilter => {
-                    return Ok(ModelReply { usage, ..reply });
+            match judged(&schema, reply, usage, request.output_max) {
+                Judged::Said(reply) => return Ok(*reply),
+                Judged::Cut(why) => return Err(self.unusable(&why, usage)),
+                Judged::Unfit(_, told) if repairs == self.repairs_max() => {
+                    return Err(self.unusable(&told.join("; "), usage));
                 }
-                Finish::Length | Finish::ContextFull => {
-                    return unusable(format!("it was cut at {} tokens; allow more", request.output_max));
+                Judged::Unfit(reply, told) => {
+                    repairs += 1;
+                    request.messages.push(reply.into_message());
+                    request.messages.push(Message::user(complaint(&told)));
                 }
-                Finish::Stop => {}
             }
-            let misfits = match json_in(&reply.text()) {
-                Some(value) => match schema.misfits(&value) {
-                    fits if fits.is_empty() => return Ok(said(reply, &value, usage)),
-                    misfits => misfits,
-                },
-                None => vec![Misfit { at: String::new(), why: "is no JSON".to_owned(), is_alien_type: true }],
-            };
-            let told: Vec<String> = misfits.iter().map(ToString::to_string).collect();
-            if repairs == self.repairs_max() {
-                return unusable(told.join("; "));
-            }
-            repairs += 1;
-            request.messages.push(reply.into_message());
-            request.messages.push(Message::user(complaint(&told)));
         }
     }
+
+    fn read(&self, output: &OutputSchema) -> Result<Schema, ModelError> {
+        let refused = |error| ModelError::free(FailureClass::Rejected, format!("{}: {error}", self.id()));
+        Schema::read(output.schema.clone()).map_err(refused)
+    }
+
+    fn unusable(&self, why: &str, usage: Usage) -> ModelError {
+        let message = format!("the reply of {} is not the JSON that was asked for: {why}", self.id());
+        ModelError::used(FailureClass::Rejected, message, usage)
+    }
+}
+
+/// What a reply is found to be.
+enum Judged {
+    /// One that fits, or that is no answer yet, or none at all.
+    Said(Box<ModelReply>),
+    /// One that does not fit, and why.
+    Unfit(Box<ModelReply>, Vec<String>),
+    /// The beginning of one.
+    Cut(String),
+}
+
+/// Holds a reply against the schema that was asked for.
+fn judged(schema: &Schema, reply: ModelReply, usage: Usage, output_max: Tokens) -> Judged {
+    match reply.finish {
+        Finish::ToolUse | Finish::Pause | Finish::Refusal | Finish::ContentFilter => {
+            return Judged::Said(Box::new(ModelReply { usage, ..reply }));
+        }
+        Finish::Length | Finish::ContextFull => {
+            return Judged::Cut(format!("it was cut at {output_max} tokens; allow more"));
+        }
+        Finish::Stop => {}
+    }
+    let misfits = match json_in(&reply.text()) {
+        Some(value) => match schema.misfits(&value) {
+            fits if fits.is_empty() => return Judged::Said(Box::new(said(reply, &value, usage))),
+            misfits => misfits,
+        },
+        None => vec![Misfit { at: String::new(), why: "is no JSON".to_owned(), is_alien_type: true }],
+    };
+    Judged::Unfit(Box::new(reply), misfits.iter().map(ToString::to_string).collect())
 }
 
 /// What is said of a reply that does not fit.
@@ -153,8 +177,19 @@ impl Model for Structured {
         self.0.batches()
     }
 
-    async fn call_by_batch(&self, request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
-        self.0.call_by_batch(request, call).await
+    /// A reply that does not fit is not sent back: a batch is answered once.
+    async fn call_by_batch(&self, mut request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
+        let Some(output) = request.output_schema.clone() else { return self.0.call_by_batch(request, call).await };
+        request.graded = false;
+        let schema = self.read(&output)?;
+        let cut_at = request.output_max;
+        let reply = self.0.call_by_batch(self.asked(request, &output), call).await?;
+        let usage = reply.usage;
+        match judged(&schema, reply, usage, cut_at) {
+            Judged::Said(reply) => Ok(*reply),
+            Judged::Unfit(_, told) => Err(self.unusable(&told.join("; "), usage)),
+            Judged::Cut(why) => Err(self.unusable(&why, usage)),
+        }
     }
 
     fn takes_marks(&self) -> bool {
@@ -171,10 +206,6 @@ impl Model for Structured {
         let more = request.output_max + Tokens(COMPLAINT_BYTES_MAX as u64);
         // Each repair repeats what came before it.
         (0..=self.repairs_max()).map(|repairs| first + Tokens(more.0.saturating_mul(repairs))).sum()
-    }
-
-    fn counting(&self) -> Counting {
-        self.0.counting()
     }
 
     fn bounds(&self, request: &ModelRequest) -> Bounds {

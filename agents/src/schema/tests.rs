@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use policies::failure::FailureClass;
+use policies::instant::Timestamp;
 use policies::tokens::{Tokens, Usage};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::model::{
-    Abilities, Ability, Billed, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest, OutputSchema,
-    Progress, ToolSpec,
+    Abilities, Ability, BatchCall, Billed, Finish, Message, Model, ModelError, ModelId, ModelReply, ModelRequest,
+    OutputSchema, Progress, ToolSpec,
 };
 use crate::scripted::{Answer, Scripted};
 
@@ -147,6 +148,10 @@ impl Model for Shared {
         self.0.count(request)
     }
 
+    async fn call_by_batch(&self, request: ModelRequest, _: BatchCall) -> Result<ModelReply, ModelError> {
+        self.call(request, &Progress::default()).await
+    }
+
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         assert!(self.1 || request.output_schema.is_none(), "it is asked for what it cannot do");
         self.0.call(request, progress).await
@@ -197,6 +202,21 @@ async fn it_is_asked_so_often_and_no_more() {
     assert_eq!(usage.output, Tokens(3));
     let (error, calls) = call(vec![Answer::say("no"), Answer::say(GOOD)], true).await;
     assert_eq!((error.unwrap_err().class, calls), (FailureClass::Rejected, 1), "it keeps to schemas by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_held_to_the_schema_and_answered_once() {
+    for (said, fits) in [(format!("Here: {GOOD}"), true), ("no json".to_owned(), false)] {
+        let script = Arc::new(Scripted::new("m").otherwise([Answer::Say(said)]));
+        let model = Structured::around(Arc::new(Shared(Arc::clone(&script), false)));
+        let batch = BatchCall { id: "b".to_owned(), since: Timestamp::EPOCH, may_be_there: false };
+        let outcome = model.call_by_batch(asking(), batch).await;
+        assert_eq!((outcome.is_ok(), script.calls()), (fits, 1));
+        match outcome {
+            Ok(reply) => assert!(serde_json::from_str::<Value>(&reply.text()).is_ok()),
+            Err(error) => assert!(matches!(error.billed, Billed::Used(_)), "{error:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

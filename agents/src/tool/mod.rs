@@ -8,6 +8,7 @@ mod built_in;
 mod fetch;
 pub mod mcp;
 mod permission;
+mod pictures;
 mod toolbox;
 mod url;
 
@@ -18,12 +19,13 @@ use std::fmt;
 use std::time::Duration;
 
 use policies::span::ByteSize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use address::is_public;
 pub use built_in::{FETCH, REMEMBER, SEARCH};
 pub use fetch::{FetchError, FetchPolicy, Fetcher};
 pub use permission::Permissions;
+pub use pictures::{PICTURES, PICTURES_BYTES_MAX, PICTURES_MAX, apart};
 pub use toolbox::{Offered, Toolbox};
 pub use url::{HostPattern, HostPatternError};
 
@@ -131,10 +133,17 @@ impl Tool {
         Ok(object.clone())
     }
 
-    /// An answer, cut to what is kept of it.
+    /// An answer, cut to what is kept of it. Its pictures have a bound of their own.
     #[must_use]
     pub fn bounded(&self, answer: Value) -> Value {
-        self.cut(&answer.to_string()).map_or(answer, Value::String)
+        let Some((pictures, rest)) = apart(&answer) else {
+            return self.cut(&answer.to_string()).map_or(answer, Value::String);
+        };
+        let rest = Value::Object(rest);
+        let rest = self.cut(&rest.to_string()).map_or(rest, |text| json!({ "text": text }));
+        let mut fields = rest.as_object().cloned().unwrap_or_default();
+        fields.insert(PICTURES.to_owned(), json!(pictures));
+        Value::Object(fields)
     }
 
     /// Why there is none, cut in the same way: a server may say as much of that.

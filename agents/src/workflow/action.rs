@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::talk::Talk;
+use crate::model::{Image, OutputSchema, Thinking};
 
 /// What may be done about an effect whose outcome is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub enum Action {
 }
 
 /// A model call by an agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentCall {
     /// The agent's name.
     pub agent: String,
@@ -74,6 +75,15 @@ pub struct AgentCall {
     /// The reply is to be a grade.
     #[serde(default)]
     pub graded: bool,
+    /// The reply is to be JSON of this shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<OutputSchema>>,
+    /// How much the model is to think first; as the agent has it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
+    /// What is shown with the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
     /// Where it stands in the talk of its step.
     #[serde(default, skip_serializing_if = "Talk::is_plain")]
     pub talk: Box<Talk>,
@@ -124,7 +134,21 @@ impl Action {
         let Talk { said: _, turns, breaches, let_in, bare, depth, ref askers, ref limits, ref with } = *call.talk;
         let (askers, limits, with) = (askers.clone(), limits.clone(), with.clone());
         let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, askers, limits, with });
-        let AgentCall { agent, prompt, system, prefill, stop, output_max, temperature, seed, graded, talk: _ } = call;
+        let AgentCall {
+            agent,
+            prompt,
+            system,
+            prefill,
+            stop,
+            output_max,
+            temperature,
+            seed,
+            graded,
+            schema,
+            thinking,
+            images,
+            talk: _,
+        } = call;
         Self::Agent(AgentCall {
             agent: agent.clone(),
             prompt: prompt.clone(),
@@ -135,6 +159,9 @@ impl Action {
             temperature: *temperature,
             seed: *seed,
             graded: *graded,
+            schema: schema.clone(),
+            thinking: *thinking,
+            images: images.clone(),
             talk,
         })
     }

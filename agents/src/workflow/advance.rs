@@ -22,7 +22,9 @@ use super::engine;
 use super::formula::{self, Formula};
 use super::path::StepPath;
 use super::settled::{Output, Settled};
+use super::shape;
 use super::talk::Talk;
+use crate::model::Image;
 
 /// The most steps that one run may come to, counting each item and iteration.
 pub const STEPS_MAX: usize = 2_000;
@@ -289,6 +291,9 @@ impl Walk<'_> {
                 temperature: step.temperature,
                 seed: seed(run, path),
                 graded: step.parse == Parse::Score,
+                schema: step.schema.clone(),
+                thinking: step.thinking,
+                images: shown(&step.images, path, scope)?,
                 talk: Box::new(Talk { limits: step.limits.clone(), ..Talk::default() }),
             })
         };
@@ -301,6 +306,11 @@ impl Walk<'_> {
             let opening = prefill()?.unwrap_or_default();
             let reply = text.strip_prefix(opening.as_str()).unwrap_or(text);
             fields.push(("score".to_owned(), action::score(reply).map_or(Value::from(()), Value::from)));
+        }
+        if step.schema.is_some() {
+            let value: serde_json::Value =
+                serde_json::from_str(text).map_err(|error| fault(path, "outcome", format!("is no JSON: {error}")))?;
+            fields.push(("output".to_owned(), Value::from(Serde(value))));
         }
         Ok(Some(Value::from_pairs(fields)))
     }
@@ -411,6 +421,17 @@ fn check(text: &Formula, rules: &Formula, path: &StepPath, scope: &Scope) -> Res
     let breaches: Vec<String> = rules.check(&text).iter().map(ToString::to_string).collect();
     let ok = ("ok".to_owned(), Value::from(breaches.is_empty()));
     Ok(Value::from_pairs([ok, ("breaches".to_owned(), Value::from(breaches))]))
+}
+
+/// The pictures of an agent step.
+fn shown(images: &[Formula], path: &StepPath, scope: &Scope) -> Result<Vec<Image>, EvalError> {
+    let wrong = |message| fault(path, "images", message);
+    let context = scope.context();
+    let mut shown = Vec::new();
+    for formula in images {
+        shape::pictures(&formula.json(&context).map_err(wrong)?, &mut shown).map_err(wrong)?;
+    }
+    Ok(shown)
 }
 
 fn draft(publisher: &str, post: &PostFormula, path: &StepPath, scope: &Scope) -> Result<PostDraft, EvalError> {

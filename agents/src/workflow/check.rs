@@ -13,6 +13,7 @@ use super::action::EffectClass;
 use super::definition::{Input, InputKind, Workflow};
 use super::json::json;
 use super::scope::{Names, Visible};
+use super::shape::{self, Beside};
 use super::steps::Reader;
 use crate::tool::Toolbox;
 use crate::tool::mcp::MCP_TOOL;
@@ -65,11 +66,24 @@ impl Known {
     }
 }
 
-/// Reads and checks a workflow. `file` is what its mistakes are named after.
+/// Reads and checks a workflow that stands alone. `file` is what its mistakes are named after.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the text.
 pub fn check(file: &str, text: &str, known: &Known) -> Result<Workflow, Vec<document::Error>> {
+    check_beside(file, text, known, &shape::nothing_beside)
+}
+
+/// The same of a workflow in a folder, of which `beside` reads the files that it names.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_beside(
+    file: &str,
+    text: &str,
+    known: &Known,
+    beside: &Beside<'_>,
+) -> Result<Workflow, Vec<document::Error>> {
     let source = Source { file, text };
     if text.len() > DOCUMENT_BYTES_MAX {
         let message = format!("the workflow is {} bytes long, and {DOCUMENT_BYTES_MAX} is the most", text.len());
@@ -77,11 +91,16 @@ pub fn check(file: &str, text: &str, known: &Known) -> Result<Workflow, Vec<docu
     }
     let document = document::parse(source)?;
     let mut mistakes = Mistakes::new(source);
-    let workflow = read(&document, known, &mut mistakes);
+    let workflow = read(&document, known, beside, &mut mistakes);
     mistakes.conclude(workflow)
 }
 
-fn read<'a>(document: Located<'a>, known: &'a Known, mistakes: &mut Mistakes<'a>) -> Option<Workflow> {
+fn read<'a>(
+    document: Located<'a>,
+    known: &'a Known,
+    beside: &'a Beside<'a>,
+    mistakes: &mut Mistakes<'a>,
+) -> Option<Workflow> {
     let mut section = Section::of("the workflow", document, mistakes)?;
     let name = section.need_text("name", mistakes);
     let description = section.text("description", mistakes);
@@ -93,7 +112,7 @@ fn read<'a>(document: Located<'a>, known: &'a Known, mistakes: &mut Mistakes<'a>
     if let Some(list) = list {
         number(list, &mut names.steps);
     }
-    let mut reader = Reader { names, mistakes, known, ids: BTreeSet::new() };
+    let mut reader = Reader { names, mistakes, known, beside, ids: BTreeSet::new() };
     let mut visible = Visible::default();
     let steps = list.and_then(|list| reader.list("steps", list, &mut visible, 0));
     visible.from.clear();

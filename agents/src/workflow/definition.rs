@@ -17,6 +17,7 @@ use super::canonical;
 use super::formula::Formula;
 use super::path::StepId;
 use super::talk::Limits;
+use crate::model::{OutputSchema, Thinking};
 
 /// A checked workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,6 +241,15 @@ pub struct AgentStep {
     pub temperature: Option<f64>,
     /// What is read out of the reply.
     pub parse: Parse,
+    /// The shape of a reply that is to be JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Box<OutputSchema>>,
+    /// What is shown with the request: each a picture's name, a picture, or a list of pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Formula>,
+    /// How much the model is to think first; as the agent has it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
     /// What its whole talk may take.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,

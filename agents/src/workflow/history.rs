@@ -13,6 +13,7 @@ use policies::tokens::Tokens;
 use super::action::AgentCall;
 use super::talk::{Limits, Talk};
 use crate::model::{Block, Message, Part, Role, ToolResult, tokens_about};
+use crate::tool::PICTURES_BYTES_MAX;
 
 /// An answer of a tool that is longer than this, in bytes, can be shortened …
 const RESULT_LONG_BYTES: usize = 1200;
@@ -62,10 +63,23 @@ impl History {
         }
     }
 
-    /// All that is heard after the order, the eldest first.
+    /// All that is heard after the order, the eldest first. Of its pictures, the latest are seen again.
     pub(super) fn heard(&self) -> Vec<Message> {
         let note = self.note().map(Message::user);
-        note.into_iter().chain(self.turns.iter().flat_map(|turn| turn.said.iter().cloned())).collect()
+        let said = note.into_iter().chain(self.turns.iter().flat_map(|turn| turn.said.iter().cloned()));
+        let mut heard: Vec<Message> = said.collect();
+        let mut left = PICTURES_BYTES_MAX;
+        for part in heard.iter_mut().rev().flat_map(parts) {
+            let Part::Image(image) = part else { continue };
+            match left.checked_sub(image.bytes()) {
+                Some(rest) => left = rest,
+                None => {
+                    left = 0;
+                    *part = gone();
+                }
+            }
+        }
+        heard
     }
 
     /// Cuts it down, if it is over the limit.
@@ -108,6 +122,9 @@ impl History {
             temperature: Some(0.0),
             seed: asked.seed,
             graded: false,
+            schema: None,
+            thinking: None,
+            images: Vec::new(),
             talk: Box::new(Talk { depth: asked.talk.depth, askers, limits, bare: true, ..Talk::default() }),
         }
     }
@@ -199,9 +216,23 @@ fn shortened_part(part: &Part) -> Part {
             let gone = text.len() - kept.len();
             Part::Text { text: format!("{kept}\n[The other {gone} bytes of this answer were left out to save room.]") }
         }
-        Part::Image(_) => Part::Text { text: "[A picture was left out to save room.]".to_owned() },
+        Part::Image(_) => gone(),
         Part::Text { .. } => part.clone(),
     }
+}
+
+/// The pieces of what tools answered in a message, the last first.
+fn parts(message: &mut Message) -> impl Iterator<Item = &mut Part> {
+    let results = message.content.iter_mut().rev().filter_map(|block| match block {
+        Block::ToolResult(result) => Some(result),
+        _ => None,
+    });
+    results.flat_map(|result| result.content.iter_mut().rev())
+}
+
+/// What stands for a picture that is not seen again.
+fn gone() -> Part {
+    Part::Text { text: "[A picture was left out to save room.]".to_owned() }
 }
 
 /// A text's first bytes, whole characters.

@@ -21,6 +21,7 @@ mod kept;
 mod path;
 mod scope;
 mod settled;
+mod shape;
 mod steps;
 mod talk;
 mod talking;
@@ -30,7 +31,7 @@ pub use action::{Action, AgentCall, Approval, EffectClass, PostDraft, ToolCall, 
 pub use advance::{
     ACTION_BYTES_MAX, EvalError, Given, MAP_ITEMS_MAX, Next, Outcomes, ReadyStep, STEPS_MAX, advance, go_on,
 };
-pub use check::{DOCUMENT_BYTES_MAX, Known, check};
+pub use check::{DOCUMENT_BYTES_MAX, Known, check, check_beside};
 pub use definition::{
     AgentStep, INPUTS_BYTES_MAX, Input, InputError, InputKind, OnReject, Parse, PostFormula, Step, StepKind, ToolStep,
     Workflow, WorkflowVersion,
@@ -39,6 +40,7 @@ pub use engine::{FUEL_MAX, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 pub use formula::Formula;
 pub use path::{StepId, StepPath};
 pub use settled::Settled;
+pub use shape::{Beside, PICTURES_SHOWN_MAX, SCHEMA_BYTES_MAX};
 pub use steps::{DEPTH_MAX, LOOP_TIMES_MAX, OUTPUT_TOKENS_MAX};
 pub use talk::{Asked, Breach, ERROR, Errand, Judge, Latency, Limits, OnBreach, Side, TURNS_MAX, Talk, Turn};
 pub use text::sentences;

@@ -22,6 +22,8 @@ pub(super) struct Visible {
     /// The step that looks; empty for the workflow's outputs.
     pub(super) from: String,
     pub(super) steps: BTreeMap<String, Fields>,
+    /// What is known of the JSON that steps with a schema give, by step.
+    pub(super) shapes: BTreeMap<String, BTreeSet<String>>,
     pub(super) items: BTreeSet<String>,
     pub(super) in_loop: bool,
 }
@@ -135,6 +137,14 @@ impl Names {
             (Some(Some(fields)), Some(field)) if !fields.contains(*field) => {
                 let help = document::suggestion(field, fields.iter().map(String::as_str));
                 mistakes.add(span, format!("the output of step `{to}` has no `{field}`"), help);
+            }
+            (Some(_), Some(&"output")) => {
+                if let (Some(known), Some(field)) = (visible.shapes.get(to), rest.get(1))
+                    && !known.contains(*field)
+                {
+                    let help = document::suggestion(field, known.iter().map(String::as_str));
+                    mistakes.add(span, format!("the schema of step `{to}` has no property `{field}`"), help);
+                }
             }
             _ => {}
         }

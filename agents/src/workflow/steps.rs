@@ -17,7 +17,9 @@ use super::formula::Formula;
 use super::json::json;
 use super::path::StepId;
 use super::scope::{Fields, Names, RESERVED, Visible};
+use super::shape::{self, Beside};
 use super::talk::{Limits, TURNS_MAX};
+use crate::model::Thinking;
 
 /// The most iterations that a loop may declare.
 pub const LOOP_TIMES_MAX: u32 = 20;
@@ -34,6 +36,8 @@ pub(super) struct Reader<'a, 'p> {
     pub(super) names: Names,
     pub(super) mistakes: &'p mut Mistakes<'a>,
     pub(super) known: &'a Known,
+    /// Reads the files beside the workflow.
+    pub(super) beside: &'a Beside<'a>,
     /// The ids taken so far.
     pub(super) ids: BTreeSet<String>,
 }
@@ -75,6 +79,9 @@ impl<'a> Reader<'a, '_> {
             match step {
                 Some((id, fields, step)) => {
                     if in_turn {
+                        if let Some(shape) = step.as_ref().and_then(|step| shape::properties(&step.kind)) {
+                            visible.shapes.insert(id.clone(), shape);
+                        }
                         visible.steps.insert(id, fields);
                     }
                     complete &= step.is_some();
@@ -173,6 +180,13 @@ impl<'a> Reader<'a, '_> {
         let output_max = self.count("output_max", 1..=OUTPUT_TOKENS_MAX, section);
         let temperature = section.number("temperature", 0.0..=2.0, self.mistakes);
         let parse = section.word("parse", &[("text", Parse::Text), ("score", Parse::Score)], self.mistakes);
+        let images = self.images(section, visible);
+        let thinking = Thinking::read(section, self.mistakes).map(toml::Spanned::into_inner);
+        let schema = self.schema(&visible.from, section);
+        if let Some(Some(_)) = &schema {
+            let odd = [prefill.is_some(), !stop.is_empty(), parse == Some(Parse::Score)];
+            self.alone(section, ["prefill", "stop", "parse"].into_iter().zip(odd));
+        }
         let limits = Limits {
             turns_max: section.whole("turns_max", 1..=TURNS_MAX, self.mistakes),
             tokens_max: section.value("tokens_max", self.mistakes),
@@ -190,6 +204,9 @@ impl<'a> Reader<'a, '_> {
             output_max: Tokens(u64::from(output_max?)),
             temperature,
             parse: parse?,
+            schema: schema?,
+            images: images?,
+            thinking,
             limits,
         }))
     }
@@ -363,6 +380,7 @@ fn fields(kind: &StepKind) -> Fields {
     };
     match kind {
         StepKind::Agent(step) if step.parse == Parse::Score => words(&["text", "score"]),
+        StepKind::Agent(step) if step.schema.is_some() => words(&["text", "output"]),
         StepKind::Agent(_) => words(&["text"]),
         StepKind::Check { .. } => words(&["ok", "breaches"]),
         StepKind::Approve { .. } => words(&["approved", "by"]),

@@ -15,7 +15,8 @@ use super::definition::OnReject;
 use super::history::History;
 use super::path::StepPath;
 use super::talk::{Asked, Breach, ERROR, Errand, Judge, OnBreach, Side, TURN, TURNS_MAX, Talk, Turn};
-use crate::model::{Message, Role, ToolResult};
+use crate::model::{Message, Part, Role, ToolResult};
+use crate::tool::apart;
 
 /// What is asked for a talk's first turn.
 type FirstCall<'f> = dyn Fn(&str) -> Result<AgentCall, EvalError> + 'f;
@@ -189,6 +190,11 @@ fn passed(turn: &Turn, talk: &mut Talk) -> After {
 fn result(id: &str, output: &Value) -> ToolResult {
     if let Some(error) = output.get(ERROR) {
         return ToolResult::error(id, error.as_str().map_or_else(|| error.to_string(), str::to_owned));
+    }
+    if let Some((pictures, rest)) = apart(output) {
+        let mut told = result(id, &Value::Object(rest));
+        told.content.extend(pictures.into_iter().map(Part::Image));
+        return told;
     }
     let is_text = output.as_object().is_some_and(|fields| fields.keys().all(|key| key == "text" || key == TURN));
     let text = output.as_str().or_else(|| output.get("text").filter(|_| is_text)?.as_str());

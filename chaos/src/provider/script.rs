@@ -19,6 +19,12 @@ const SENTENCES: [&str; 8] = [
 const SCORE_SIGNS: [&str; 3] = ["score", "rate", "1-10"];
 /// What follows this in the last turn are the words to begin with.
 const BEGIN: &str = "with exactly these words, then go on: ";
+/// What follows this in a turn is the JSON Schema that the reply shall fit …
+const SCHEMA: &str = "with nothing but JSON that fits this JSON Schema:\n";
+/// … to which this model, like others, keeps only when it is told again.
+const COMPLAINT: &str = "That is not the JSON that was asked for.";
+/// What is billed for a picture.
+const PICTURE_TOKENS: u64 = 1000;
 /// Characters of a token, by the usual rule of thumb.
 const TOKEN_CHARS: usize = 4;
 
@@ -31,8 +37,10 @@ pub struct Reply {
     pub text: String,
     /// Tokens read.
     pub prompt_tokens: u64,
-    /// Tokens written.
+    /// Tokens written, those of its thoughts included.
     pub completion_tokens: u64,
+    /// Tokens thought.
+    pub reasoning_tokens: u64,
 }
 
 impl Reply {
@@ -68,11 +76,15 @@ impl Reply {
     }
 
     fn usage(&self) -> Value {
-        json!({
+        let mut usage = json!({
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
-        })
+        });
+        if self.reasoning_tokens > 0 {
+            usage["completion_tokens_details"] = json!({ "reasoning_tokens": self.reasoning_tokens });
+        }
+        usage
     }
 }
 
@@ -104,23 +116,59 @@ pub fn reply(body: &[u8]) -> Reply {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     let content = |m: &Value| words(&m["content"]);
+    let pictures = messages.iter().map(|m| pictures(&m["content"])).sum::<u64>();
     // What Anthropic's shape has of the system stands beside the messages.
     let read = words(&request["system"]).len() + messages.iter().map(|m| content(m).len()).sum::<usize>();
     let last = messages.last().map(content).unwrap_or_default();
     let hash = fingerprint(body);
     let lower = last.to_lowercase();
-    let text = if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
+    let native = &request["response_format"]["json_schema"]["schema"];
+    let told = || messages.iter().find_map(|m| serde_json::from_str(content(m).split_once(SCHEMA)?.1).ok());
+    let schema = if last.starts_with(COMPLAINT) { told() } else { native.is_object().then(|| native.clone()) };
+    let text = if let Some(schema) = schema {
+        sample(&schema, hash).to_string()
+    } else if SCORE_SIGNS.iter().any(|sign| lower.contains(sign)) {
         (6 + hash % 5).to_string()
     } else {
         let opening = last.split_once(BEGIN).map_or_else(String::new, |(_, words)| format!("{} ", words.trim()));
         let place = usize::try_from(hash % SENTENCES.len() as u64).unwrap_or(0);
         format!("{opening}{}", SENTENCES.get(place).copied().unwrap_or_default())
     };
+    let reasoning_tokens = request["reasoning_effort"].as_str().map_or(0, thought);
     Reply {
         id: format!("scripted-{hash:016x}"),
-        prompt_tokens: tokens(read),
-        completion_tokens: tokens(text.len()),
+        prompt_tokens: tokens(read) + pictures * PICTURE_TOKENS,
+        completion_tokens: tokens(text.len()) + reasoning_tokens,
+        reasoning_tokens,
         text,
+    }
+}
+
+/// What is thought where so much effort is asked for.
+fn thought(effort: &str) -> u64 {
+    match effort {
+        "none" => 0,
+        "minimal" | "low" => 16,
+        "medium" => 32,
+        _ => 64,
+    }
+}
+
+/// A value that fits a schema of the plain kinds.
+fn sample(schema: &Value, hash: u64) -> Value {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            properties.map(|(name, part)| (name.clone(), sample(part, hash))).collect()
+        }
+        Some("array") => json!([sample(&schema["items"], hash)]),
+        Some("integer" | "number") => json!(schema["minimum"].as_i64().unwrap_or(1)),
+        Some("boolean") => json!(true),
+        Some("null") => Value::Null,
+        _ => json!(format!("word {}", hash % 100)),
     }
 }
 
@@ -132,6 +180,12 @@ fn words(content: &Value) -> String {
         Value::Array(blocks) => blocks.iter().map(block).collect(),
         _ => String::new(),
     }
+}
+
+/// How many pictures are among blocks.
+fn pictures(content: &Value) -> u64 {
+    let is_picture = |block: &&Value| matches!(block["type"].as_str(), Some("image" | "image_url"));
+    content.as_array().into_iter().flatten().filter(is_picture).count() as u64
 }
 
 fn tokens(chars: usize) -> u64 {
@@ -162,6 +216,20 @@ mod tests {
             let score: u64 = reply(body.as_bytes()).text.parse().unwrap();
             assert!((6..=10).contains(&score));
         }
+    }
+
+    #[test]
+    fn a_schema_is_kept_to_where_it_is_set_and_where_it_is_asked_for_again() {
+        let schema = json!({ "type": "object", "properties": { "kind": { "enum": ["news"] }, "stars": { "type": "integer", "minimum": 3 } } });
+        let fitting = json!({ "kind": "news", "stars": 3 });
+        let said = |body: Value| serde_json::from_str::<Value>(&reply(body.to_string().as_bytes()).text).ok();
+        let asked = json!({ "role": "user", "content": format!("Write.\n\nAnswer {SCHEMA}{schema}") });
+        let again = json!({ "role": "user", "content": format!("{COMPLAINT} Answer again.") });
+        assert_eq!(said(json!({ "messages": [asked] })), None);
+        assert_eq!(said(json!({ "messages": [asked, again] })), Some(fitting.clone()));
+        let format = json!({ "type": "json_schema", "json_schema": { "name": "a", "schema": schema } });
+        let plain = json!({ "role": "user", "content": "Write." });
+        assert_eq!(said(json!({ "messages": [plain], "response_format": format })), Some(fitting));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use anyhow::Context;
 use policies::document::{self, Error};
 
 use self::kind::Kind;
+use crate::beside;
 use crate::brief::{self, Brief};
 use crate::cli::CheckArgs;
 use crate::config::{self, Config};
@@ -129,7 +130,7 @@ fn check_file(path: &Path, config: &Config, found: &mut Findings) {
         Err(faults) => return found.add(faults),
         Ok(Kind::Workflow) => {
             let source = document::Source { file: &label, text: &text };
-            return found.add(match workflow::check(&label, &text, &names(config)) {
+            return found.add(match beside::check(path, &text, &names(config)) {
                 Err(faults) => faults,
                 Ok(workflow) if brief::is_beside(path) => brief::never_given(&workflow, source),
                 Ok(_) => Vec::new(),
@@ -301,6 +302,43 @@ mod tests {
              `link`, `product`; did you mean `product`? If not, give it a default\n\
              workflow.toml:6:1: `run` gives the input `link` as a text, and the workflow asks for a list; write type = \"text\"\n"
         );
+    }
+
+    #[test]
+    fn the_schema_of_a_step_is_read_beside_its_workflow() {
+        let step = |schema: &str| {
+            format!(
+                "name = \"w\"\n[[steps]]\nid = \"a\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"x\"\noutput_max = 9\n\
+                 schema = \"{schema}\"\n[outputs]\ntitle = \"steps.a.output.titel\"\n"
+            )
+        };
+        let post = "{ \"type\": \"object\", \"properties\": { \"title\": { \"type\": \"string\" } } }";
+        for (files, wanted) in [
+            (
+                &[("post.json", post)][..],
+                "workflow.toml:10:10: the schema of step `a` has no property `titel`; did you mean `title`?\n",
+            ),
+            (
+                &[("pots.json", post)],
+                "workflow.toml:8:10: there is no file `post.json` beside the workflow; did you mean `pots.json`?\n",
+            ),
+            (
+                &[("post.json", "{")],
+                "workflow.toml:8:10: `post.json` is no JSON: EOF while parsing an object at line 1 column 1; mend the file\n",
+            ),
+            (
+                &[("post.json", "{ \"patern\": \"a\" }")],
+                "workflow.toml:8:10: the schema says `patern` at #, which is not checked here; ",
+            ),
+        ] {
+            let workflow = step("post.json");
+            let files: Vec<(&str, &str)> = [("brief.md", BRIEF), ("workflow.toml", workflow.as_str())]
+                .into_iter()
+                .chain(files.iter().copied())
+                .collect();
+            let said = folder(&files);
+            assert!(said.contains(wanted), "{said}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Person {
                 return Ok(());
             }
             Hold::Doubt { request, .. } | Hold::Poison { request, .. } => {
-                if let Action::Publish(post) = request {
+                if let Action::Publish(post) = &**request {
                     println!("\n{}\n\n{}\n", post.title, post.text.trim());
                     println!("nobody can tell whether `{}` has this post; look there for its title", post.publisher);
                 }

@@ -18,6 +18,7 @@ use storage::journal::Version;
 use super::person::Person;
 use super::serve::asked_to_end;
 use super::{PRINCIPAL, absolute, config, faults, is_fancy, start, stop};
+use crate::beside;
 use crate::brief::{self, Brief};
 use crate::cli::RunArgs;
 use crate::config::Config;
@@ -55,13 +56,17 @@ pub async fn run(arguments: &RunArgs) -> anyhow::Result<()> {
 
 fn read_workflow(config: &Config, arguments: &RunArgs) -> anyhow::Result<Arc<Workflow>> {
     let own = arguments.folder.join(brief::WORKFLOW);
-    let (label, text) = if own.exists() {
-        (own.display().to_string(), crate::config::read(&own).map_err(|fault| faults(&[fault]))?)
-    } else {
-        ("workflows/announce.toml".to_owned(), workflow::ANNOUNCE.to_owned())
-    };
     let known = crate::system::names(config);
-    let workflow = workflow::check(&label, &text, &known).map_err(|found| faults(&found))?;
+    let (label, text, workflow) = if own.exists() {
+        let text = crate::config::read(&own).map_err(|fault| faults(&[fault]))?;
+        let workflow = beside::check(&own, &text, &known);
+        (own.display().to_string(), text, workflow)
+    } else {
+        let label = "workflows/announce.toml".to_owned();
+        let workflow = workflow::check(&label, workflow::ANNOUNCE, &known);
+        (label, workflow::ANNOUNCE.to_owned(), workflow)
+    };
+    let workflow = workflow.map_err(|found| faults(&found))?;
     let never = brief::never_given(&workflow, Source { file: &label, text: &text });
     if never.is_empty() { Ok(Arc::new(workflow)) } else { Err(faults(&never)) }
 }

@@ -124,6 +124,15 @@ impl ModelConfig {
         model
     }
 
+    /// Whether it can do this.
+    pub(crate) fn can(&self, ability: Ability) -> bool {
+        match self {
+            // It answers a text with a text.
+            Self::Local { .. } => false,
+            Self::Server(model) => model.options(None).abilities().has(ability),
+        }
+    }
+
     /// The name that it goes by where it was given none.
     pub(super) fn own_name(&self) -> &str {
         match self {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use agents::agent::{Guardrail, Kit, Rule, TURNS_MAX_DEFAULT};
+use agents::model::Thinking;
 use agents::tool::mcp::{MCP_TOOL, McpTerms};
 use agents::tool::{AGENT_TOOL, Permissions, Toolbox};
 use agents::workflow::{EffectClass, OnBreach, Side, TURNS_MAX};
@@ -142,6 +143,7 @@ pub(super) fn kit(section: &mut Section<'_>, names: &Names, mistakes: &mut Mista
         turns_max: section.whole("turns_max", 1..=TURNS_MAX, mistakes).unwrap_or(TURNS_MAX_DEFAULT),
         guardrails: guardrails.into_iter().filter_map(|table| guardrail(table, names, mistakes)).collect(),
         history: history(section, names, mistakes),
+        thinking: Thinking::read(section, mistakes).map(|read| read.into_inner()),
         reuse: section.or_default("prompt_cache", mistakes),
     }
 }

@@ -1,6 +1,7 @@
 //! Pools, stand-ins, breakers and rates of workers, held against the configuration. Invariant: what is written
 //! of a worker that makes no call through them is a fault, and so is a stand-in that cannot stand in.
 
+use agents::model::{Ability, Thinking};
 use policies::document::{self, Error};
 use policies::fallback::StandIn;
 use policies::price::PriceTable;
@@ -26,6 +27,7 @@ pub(super) fn faults(config: &Config, tree: &TreePolicy, prices: Option<&PriceTa
                 }));
             }
             NodePolicy::Worker(worker) if agents(config).any(|agent| agent == name) => {
+                found.extend(thoughtless(config, name, worker));
                 let stand_ins = worker.fallback.iter().enumerate();
                 found.extend(stand_ins.filter_map(|(place, one)| {
                     let (message, help) = misfit(config, prices, (name, worker), one)?;
@@ -45,6 +47,22 @@ pub(super) fn faults(config: &Config, tree: &TreePolicy, prices: Option<&PriceTa
         }
     }
     found
+}
+
+/// An agent that is to think with models that cannot be told to.
+fn thoughtless(config: &Config, agent: &str, worker: &WorkerPolicy) -> Option<Error> {
+    config.agents.get(agent)?.kit.thinking.filter(|thinking| *thinking != Thinking::Off)?;
+    let (whose, can) = match &worker.pool {
+        Some(pool) => {
+            let mut models = pool.models.iter().filter_map(|model| config.named_model(model));
+            (format!("no model of the pool of `{agent}` is"), models.any(|used| used.model.can(Ability::Thinking)))
+        }
+        None => (format!("the model of `{agent}` is not"), config.model_of(agent).model.can(Ability::Thinking)),
+    };
+    (!can).then(|| {
+        let message = format!("`thinking` is for a model that can be told how much to think, which {whose}");
+        config.written.fault(&["agents", agent, Thinking::KEY], message, "take it out, or give the agent another model")
+    })
 }
 
 /// The keys that only an agent can have.

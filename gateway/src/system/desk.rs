@@ -2,7 +2,7 @@
 //! said it, and the first word on a question or a doubtful effect stands.
 
 use actors::durable::Origin;
-use agents::run::{Act, Command, EffectKey, Hold, Refusal, Status};
+use agents::run::{Act, Command, EffectKey, Refusal, Status};
 use agents::workflow::{Action, StepPath};
 use serde_json::{Value, json};
 
@@ -74,12 +74,9 @@ impl System {
         url: Option<String>,
     ) -> Result<Value, AcceptError> {
         let state = self.state(run).await.map_err(AcceptError::Unavailable)?;
-        let request = state.parked().find(|(_, parked, _)| *parked == key).map(|(_, _, hold)| hold);
+        let request = state.parked().find(|(_, parked, _)| *parked == key).and_then(|(_, _, hold)| hold.request());
         Ok(match request {
-            Some(
-                Hold::Doubt { request: Action::Publish(post), .. }
-                | Hold::Poison { request: Action::Publish(post), .. },
-            ) => {
+            Some(Action::Publish(post)) => {
                 json!({ "publisher": post.publisher, "title": post.title, "id": id, "url": url })
             }
             // Whether there is anything to settle is for the run to say.

@@ -5,7 +5,10 @@ mod delegation;
 mod guardrails;
 mod history;
 mod limits;
+mod pictures;
 mod pools;
+mod shapes;
+mod thinking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,8 +36,8 @@ use crate::context::ContextHandle;
 use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
-use crate::model::Model;
 use crate::run::{Act, Command, EffectOutcome, End, Event, Order, Run, RunId, State, Status, Terms, Then};
+use crate::schema::Structured;
 use crate::scripted::{Answer, Scripted};
 use crate::tool::mcp::{McpActor, McpHandle, McpServer, McpTerms, tests as mcp};
 use crate::tool::tests::{Page, Web, policy};
@@ -217,7 +220,7 @@ impl House {
 fn spec(name: &str, model: Arc<Scripted>, kit: Kit) -> AgentSpec {
     AgentSpec {
         name: name.to_owned(),
-        model: model as Arc<dyn Model>,
+        model: Structured::around(model),
         guard: "model".to_owned(),
         timeout: Duration::from_secs(60),
         silence_max: None,

@@ -5,11 +5,9 @@ use serde_json::{Map, Value, json};
 use super::super::wire::{Asked, own};
 use super::{Anthropic, FAMILY};
 use crate::model::{
-    Block, CacheTtl, Effort, Image, Message, OutputSchema, Part, Role, Thinking, ToolChoice, ToolResult, ToolSpec,
+    Block, CacheTtl, Effort, Image, Message, OutputSchema, Part, Role, THINKING_TOKENS_MIN, Thinking, ToolChoice,
+    ToolResult, ToolSpec,
 };
-
-/// The least that can be thought, by the provider's rule.
-const THINKING_TOKENS_MIN: u64 = 1024;
 
 pub(super) fn body(wire: &Anthropic, asked: &Asked<'_>) -> Value {
     let request = asked.request;
@@ -97,7 +95,9 @@ fn thoughts(thinking: Thinking) -> Value {
     match thinking {
         Thinking::Off => json!({ "type": "disabled" }),
         Thinking::Effort(_) => json!({ "type": "adaptive" }),
-        Thinking::Budget(tokens) => json!({ "type": "enabled", "budget_tokens": tokens.0.max(THINKING_TOKENS_MIN) }),
+        Thinking::Budget(tokens) => {
+            json!({ "type": "enabled", "budget_tokens": tokens.0.max(THINKING_TOKENS_MIN.into()) })
+        }
     }
 }
 

@@ -8,6 +8,9 @@ use super::{Dialect, Responses};
 use crate::model::{Block, Image, Message, OutputSchema, Part, Role, ToolChoice, ToolResult, ToolSpec};
 use crate::schema::is_strict;
 
+/// What stands for the pictures of an answer where an answer takes none.
+const UNSEEN: &str = "\n[Here are pictures, which you cannot see.]";
+
 pub(super) fn body(wire: &Responses, asked: &Asked<'_>) -> Value {
     let Responses(dialect) = *wire;
     let request = asked.request;
@@ -138,8 +141,11 @@ fn item(block: &Block, dialect: Dialect) -> Option<Value> {
 
 /// Perplexity takes words alone.
 fn answer(result: &ToolResult, dialect: Dialect) -> Value {
-    if dialect == Dialect::Perplexity || result.images().next().is_none() {
+    if result.images().next().is_none() {
         return json!(result.words());
+    }
+    if dialect == Dialect::Perplexity {
+        return json!(format!("{}{UNSEEN}", result.words()));
     }
     let part = |part: &Part| match part {
         Part::Text { text } => words(text),

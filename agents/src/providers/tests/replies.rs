@@ -77,14 +77,9 @@ async fn the_same_agent_runs_unchanged_with_each() {
             let call = AgentCall {
                 agent: "writer".to_owned(),
                 prompt: "Announce the lamp.".to_owned(),
-                system: None,
-                prefill: None,
-                stop: Vec::new(),
                 output_max: Tokens(1000),
-                temperature: None,
                 seed: 6,
-                graded: false,
-                talk: Box::default(),
+                ..AgentCall::default()
             };
             let request = agent.spec().request(&call);
             let job =

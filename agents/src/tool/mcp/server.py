@@ -16,6 +16,7 @@ TOOLS = {
     "more": {},
     "leak": {},
     "scold": {},
+    "look": {"readOnlyHint": True},
 }
 more = []
 
@@ -63,6 +64,9 @@ def call(params):
         return text(f"it runs with {os.environ.get('TOKEN')}")
     if name == "scold":
         return text(f"{os.environ.get('TOKEN')} may not do that. " + "No. " * 50000, True)
+    if name == "look":
+        picture = {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}
+        return {"content": [{"type": "text", "text": "a lamp:"}, picture], "isError": False}
     if name == "more":
         more.append("extra")
         send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})

@@ -24,6 +24,8 @@ use super::listing::TOOLS_MAX;
 use super::words::Censor;
 use super::{McpCall, McpError, Reach, http};
 use crate::secret::Confided;
+use crate::tool::clip;
+use crate::tool::pictures::Pictures;
 
 /// For starting a server and agreeing on the protocol.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
@@ -163,22 +165,23 @@ impl Line {
     }
 }
 
-/// What a server has answered: what it says in a structure, else its words.
+/// What a server has answered: what it says in a structure, else its words; and its pictures.
 fn told(result: CallToolResult, confided: &Confided) -> Result<Value, McpError> {
-    let words: Vec<String> = result.content.iter().map(words).collect();
+    let mut pictures = Pictures::default();
+    let words: Vec<String> = result.content.iter().map(|block| words(block, &mut pictures)).collect();
     let words = words.join("\n");
     if result.is_error == Some(true) {
         return Err(McpError::Refused(confided.blotted(&words).into_owned()));
     }
     let mut answer = result.structured_content.unwrap_or_else(|| json!({ "text": words }));
     confided.clone().keys().blot(&mut answer);
-    Ok(answer)
+    Ok(pictures.beside(answer))
 }
 
-fn words(block: &ContentBlock) -> String {
+fn words(block: &ContentBlock, pictures: &mut Pictures) -> String {
     match block {
         ContentBlock::Text(text) => text.text.clone(),
-        ContentBlock::Image(image) => format!("(an image, {})", image.mime_type),
+        ContentBlock::Image(image) => pictures.take(&image.mime_type, &image.data),
         ContentBlock::Resource(resource) => match &resource.resource {
             ResourceContents::TextResourceContents { text, .. } => text.clone(),
             _ => "(a resource that is no text)".to_owned(),

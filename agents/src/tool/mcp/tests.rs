@@ -86,6 +86,14 @@ async fn the_tools_of_a_program_are_listed_and_called() {
 }
 
 #[tokio::test]
+async fn pictures_of_an_answer_are_kept_beside_its_words() {
+    let up = Up::program(McpTerms::default()).await;
+    let image = json!({ "bytes": { "media_type": "image/png", "base64": "iVBORw0KGgo=" } });
+    let wanted = json!({ "text": "a lamp:\n(an image, image/png)", "images": [image] });
+    assert_eq!(up.call("look", PATIENCE).await, Ok(wanted));
+}
+
+#[tokio::test]
 async fn a_hint_is_believed_only_where_the_operator_says_so() {
     let classes = BTreeMap::from([("fail".to_owned(), EffectClass::Reconcile)]);
     for (trust_hints, echo, set) in

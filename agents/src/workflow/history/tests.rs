@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::model::ToolCall;
+use crate::model::{Image, ToolCall};
 
 /// A turn that uses so many tools, whose answers have so many bytes.
 fn turn(number: usize, answers: &[usize]) -> Vec<Message> {
@@ -103,4 +103,29 @@ proptest! {
             prop_assert_eq!(history.heard(), heard);
         }
     }
+}
+
+#[test]
+fn of_the_pictures_the_latest_are_seen_again() {
+    let picture = |bytes: usize| {
+        let image = Image::of_bytes("image/png", &"A".repeat(bytes)).unwrap();
+        let result = ToolResult { content: vec![Part::Image(image)], ..ToolResult::text("a", "") };
+        vec![Message::results([result])]
+    };
+    let seen = |history: &History| {
+        let results = history.heard().into_iter().flat_map(|message| message.content);
+        let is_seen = |block| matches!(block, Block::ToolResult(result) if result.images().next().is_some());
+        results.map(is_seen).collect::<Vec<bool>>()
+    };
+    let (half, all) = (PICTURES_BYTES_MAX / 2, PICTURES_BYTES_MAX);
+    let mut history = History::default();
+    history.add(picture(4));
+    history.add(picture(half));
+    history.add(picture(half));
+    assert_eq!(seen(&history), [false, true, true]);
+    history.add(picture(all));
+    assert_eq!(seen(&history), [false, false, false, true]);
+    assert!(history.heard()[0].content.iter().any(|block| {
+        matches!(block, Block::ToolResult(result) if result.words() == "[A picture was left out to save room.]")
+    }));
 }

@@ -45,6 +45,88 @@ fn reply(step: &ReadyStep) -> Value {
     }
 }
 
+#[test]
+fn the_json_of_a_step_with_a_schema_is_there_for_the_steps_after_it() {
+    let text = r#"
+name = "w"
+[[steps]]
+id = "plan"
+kind = "agent"
+agent = "writer"
+prompt = "Plan."
+output_max = 9
+schema = { type = "object", properties = { topics = { type = "array", items = { type = "string" } }, stars = { type = "integer" } } }
+[[steps]]
+id = "each"
+kind = "map"
+over = "steps.plan.output.topics"
+as = "topic"
+steps = [{ id = "line", kind = "agent", agent = "writer", prompt = "On {{ topic }}, {{ steps.plan.output.stars + 1 }}", output_max = 9 }]
+[outputs]
+lines = "steps.each"
+whole = "steps.plan.output"
+"#;
+    let json = json!({ "topics": ["lamps", "desks"], "stars": 3 });
+    let answer = |step: &ReadyStep| match step.path.as_str() {
+        "plan" => {
+            let Action::Agent(call) = &*step.action else { panic!("{step:?}") };
+            assert_eq!(call.schema.as_ref().unwrap().name, "plan");
+            json!({ "text": json.to_string() })
+        }
+        _ => reply(step),
+    };
+    let played = play(text, json!({}), answer).unwrap();
+    assert_eq!(played.outputs["whole"], json);
+    assert_eq!(
+        played.outputs["lines"],
+        json!([{ "line": { "text": "On lamps, 4" } }, { "line": { "text": "On desks, 4" } }])
+    );
+}
+
+#[test]
+fn a_step_shows_pictures_of_inputs_and_of_what_tools_answered() {
+    let text = r#"
+name = "w"
+[inputs.photo]
+type = "text"
+[[steps]]
+id = "look"
+kind = "tool"
+tool = "context.search"
+[[steps]]
+id = "write"
+kind = "agent"
+agent = "writer"
+prompt = "What is there?"
+output_max = 9
+images = ["{{ inputs.photo }}", "steps.look.images"]
+"#;
+    let picture = json!({ "bytes": { "media_type": "image/png", "base64": "AAAA" } });
+    let mut seen = Vec::new();
+    let mut shows = |photo: &str, looked: Value| {
+        play(text, json!({ "photo": photo }), |step| match &*step.action {
+            Action::Agent(call) => {
+                seen = serde_json::to_value(&call.images).unwrap().as_array().unwrap().clone();
+                reply(step)
+            }
+            _ => json!({ "images": looked }),
+        })
+        .map(|_| std::mem::take(&mut seen))
+        .map_err(|error| error.to_string())
+    };
+    let address = json!({ "url": "https://a.example/b.png" });
+    assert_eq!(shows("data:image/png;base64,AAAA", json!([])), Ok(vec![picture.clone()]));
+    assert_eq!(shows("https://a.example/b.png", json!([picture])), Ok(vec![address, picture.clone()]));
+    for (photo, looked, wanted) in [
+        ("photo.png", json!([]), "step `write`, images: a picture is `data:TYPE;base64,BYTES` or an address"),
+        ("data:image/png;base64,AAAA", json!(7), "step `write`, images: must give a text"),
+        ("data:image/png;base64,AAAA", json!(vec![picture; PICTURES_SHOWN_MAX]), "gives more than 8 pictures"),
+    ] {
+        let error = shows(photo, looked).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
 const NESTED: &str = r#"
 name = "nested"
 [inputs.channels]

@@ -71,6 +71,72 @@ fn names_of_others_must_be_known() {
 }
 
 #[test]
+fn a_schema_is_checked_where_it_is_written() {
+    let step = |schema: &str| {
+        format!(
+            "[[steps]]\nid = \"a\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"x\"\noutput_max = 5\nschema = {schema}\n"
+        )
+    };
+    let object = |properties: &str| step(&format!("{{ type = \"object\", properties = {{ {properties} }} }}"));
+    mistakes(&object("a = { type = \"string\" }"), &[]);
+    mistakes(
+        &object("a = { type = \"string\", minLenght = 1 }"),
+        &["8:67: the schema says `minLenght` at #/properties/a, which is not checked here; did you mean `minLength`?"],
+    );
+    mistakes(
+        &object("a = { type = \"text\" }"),
+        &["8:50: the JSON Schema has `type` at #/properties/a, which is no type, nor a list of types"],
+    );
+    mistakes(
+        &step("{ type = \"array\" }"),
+        &[
+            "8:10: the schema is not that of an object, which is what providers take; write type = \"object\", and put a list into a property",
+        ],
+    );
+    mistakes(&step("7"), &["8:10: `schema` must be a table, or the name of a .json file beside the workflow"]);
+    mistakes(
+        &step("\"../post.json\""),
+        &[
+            "8:10: `../post.json` is not the name of a .json file beside the workflow; write the file's name alone, such as \"post.json\"",
+        ],
+    );
+    mistakes(
+        &step("\"post.json\""),
+        &["8:10: nothing stands beside this workflow, so there is no `post.json`; write it as a table"],
+    );
+    let long = "x".repeat(SCHEMA_BYTES_MAX);
+    let bytes = format!("{{\"description\":\"{long}\",\"type\":\"object\"}}").len();
+    mistakes(
+        &step(&format!("{{ type = \"object\", description = \"{long}\" }}")),
+        &[&format!("8:10: the schema has {bytes} bytes, and {SCHEMA_BYTES_MAX} is the most; ask for less at once")],
+    );
+}
+
+#[test]
+fn what_a_schema_leaves_no_room_for_is_told_and_so_is_what_it_does_not_have() {
+    let schema = "schema = { type = \"object\", properties = { title = { type = \"string\" } } }";
+    let step = |more: &str| {
+        format!(
+            "[[steps]]\nid = \"a\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"x\"\noutput_max = 5\n{schema}\n{more}"
+        )
+    };
+    mistakes(
+        &step("prefill = \"So:\"\nparse = \"score\"\n"),
+        &[
+            "9:11: step `a` has a `schema`, whose JSON leaves no room for `prefill`; take one of the two away",
+            "10:9: step `a` has a `schema`, whose JSON leaves no room for `parse`; take one of the two away",
+        ],
+    );
+    mistakes(
+        &step("[outputs]\na = \"steps.a.output.titel\"\nb = \"{{ steps.a.output.title }}\"\nc = \"steps.a.outputs\"\n"),
+        &[
+            "10:6: the schema of step `a` has no property `titel`; did you mean `title`?",
+            "12:6: the output of step `a` has no `outputs`; did you mean `output`?",
+        ],
+    );
+}
+
+#[test]
 fn a_template_error_has_its_line_inside_the_text() {
     mistakes(
         "[[steps]]\nid = \"a\"\nkind = \"approve\"\nwhat = \"\"\"\none\ntwo {{ inputs. }}\n\"\"\"\n",
