@@ -209,7 +209,7 @@ impl Stage {
         }
         let model = &speaker.voice.model;
         let bounds = model.bounds(&speaker.request(call, &self.prices));
-        let input = self.ledger.factors().of(&model.id().0).reserve(model.counting(), bounds.input);
+        let input = self.ledger.factors().of(&model.id().0).reserve(bounds.input);
         Need { input, output: bounds.output }
     }
 

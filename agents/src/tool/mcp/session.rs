@@ -24,7 +24,6 @@ use super::listing::TOOLS_MAX;
 use super::words::Censor;
 use super::{McpCall, McpError, Reach, http};
 use crate::secret::Confided;
-use crate::tool::clip;
 use crate::tool::pictures::Pictures;
 
 /// For starting a server and agreeing on the protocol.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use actors::world::World;
 use agents::model::{Abilities, BatchCall, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
 use async_trait::async_trait;
-use policies::calibration::Counting;
 use policies::price::Bounds;
 use policies::tokens::Tokens;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -52,10 +51,6 @@ impl Model for Lacking {
 
     fn takes_marks(&self) -> bool {
         self.model.takes_marks()
-    }
-
-    fn counting(&self) -> Counting {
-        self.model.counting()
     }
 
     fn count(&self, request: &ModelRequest) -> Tokens {
