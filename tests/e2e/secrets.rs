@@ -9,7 +9,7 @@ use std::process::Stdio;
 use actors::world::{World, WorldOptions};
 
 use crate::desk::{Desk, Provider};
-use crate::serve::{Server, order};
+use crate::serve::{Server, eventually, order};
 
 const OLD: &str = "planted-old-0d9f3a77";
 const NEW: &str = "planted-new-51c8be02";
@@ -213,7 +213,7 @@ fn full_of_secrets(provider: &str, parrot: &str) -> Desk {
         std::fs::write(desk.path(&format!("secrets/{kind}")), planted(kind)).unwrap();
     }
     let at = |kind: &str| format!("{{ file = \"secrets/{kind}\" }}");
-    let says_it = "echo $TOKEN; echo $TOKEN >&2; read line; echo \\\"$TOKEN\\\"; sleep 1";
+    let says_it = "echo $TOKEN; echo $TOKEN >&2; read line; echo \\\"$TOKEN\\\"";
     let more = format!(
         "[policies]\ntree = \"tree.toml\"\nbudget = \"budget.toml\"\n\
          [publishers.board]\nkind = \"webhook\"\nurl = \"{parrot}/posts\"\nkey = {}\n\
@@ -275,14 +275,14 @@ fn no_secret_of_any_kind_is_shown_whoever_says_it_again() {
     assert!(asked.contains("Incorrect API key provided: [redacted]"), "{asked}");
     let token = format!("Authorization: Bearer {}\r\n", planted("faults"));
     assert_eq!(server.send("GET", "/v1/chaos/faults", &token, "").0, 200);
+    let failures = ["the MCP server files: ", "no: authorization: [redacted]; POST /mcp"];
+    eventually(|| failures.iter().all(|failure| server.get("/v1/tree").1.contains(failure)));
     let paths = [&*first, &second, "/v1/runs", "/v1/tree", "/v1/audit", "/v1/letters", "/v1/policy", "/metrics"];
     let mut shown: Vec<(String, String)> = paths.iter().map(|path| ((*path).to_owned(), server.get(path).1)).collect();
     server.end();
     shown.extend([("posted".to_owned(), posted), ("asked".to_owned(), asked)]);
     let logged = std::fs::read_to_string(&log).unwrap();
-    for wanted in ["the MCP server web: ", "[redacted]", "the MCP server files: ", "the collector takes no telemetry"] {
-        assert!(logged.contains(wanted), "{wanted}");
-    }
+    assert!(logged.contains("the collector takes no telemetry"), "{logged}");
     for kind in KINDS {
         let secret = planted(kind);
         assert!(!shown.iter().any(|(_, words)| says(words.as_bytes(), &secret)), "{kind} is shown");

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_model_that_acts_unasked_needs_a_bound_of_it_in_the_price_table() {
         let model = |kind: &str, price: &str| {
-            format!("[model]\nkind = \"{kind}\"\nname = \"sonar-new\"\nprice = \"{price}\"\n")
+            format!("[model]\nkind = \"{kind}\"\nname = \"sonar-new\"\nprice = \"{price}\"\nkey.env = \"PATH\"\n")
         };
         let found = faults("callboard.toml", &model("sonar", "gpt-4o-mini"));
         let wanted = "callboard.toml:4:9: `gpt-4o-mini` may think and search unasked, and the price table has no \
