@@ -156,7 +156,8 @@ impl Cast {
     }
 
     /// Counts the actors that are alive though their tree has ended: what the runtime has of tasks beside
-    /// those that the world has started, for everything but ractor's actors is started by the world.
+    /// those that the world has started, for everything but ractor's actors is started by the world. A timer
+    /// of ractor counts too: it holds the actor that it is for.
     async fn count_orphans(&self, world: &World) {
         // The last actors of the tree have their turn to go.
         tokio::time::sleep(GONE_WITHIN).await;
