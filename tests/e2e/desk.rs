@@ -160,6 +160,13 @@ impl Said {
     }
 }
 
+/// Runs the chaos command in a folder; with this token where it asks a server.
+pub(crate) fn chaos(folder: &Path, token: &str, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
+    command.args(arguments).current_dir(folder).env("CALLBOARD_MODELS", cache());
+    Said::of(command.env("CALLBOARD_CHAOS_TOKEN", token).output().unwrap())
+}
+
 /// Where downloads are kept between tests: beside the build's products, or
 /// where the environment says.
 pub(crate) fn cache() -> PathBuf {

@@ -15,7 +15,7 @@ use chaos::kill9::{Aim, INVARIANTS, Kill9Options, Medium, Played, Yard, plan, pl
 use chaos::plan::{Approval, Planned, Platform};
 use chaos::report::Verdict;
 
-use crate::desk::{Desk, Provider, Said, cache};
+use crate::desk::{Desk, Provider, cache, chaos};
 
 fn killed(options: &Kill9Options) -> History {
     let Played { history, .. } = killed_on(options, None);
@@ -210,11 +210,7 @@ use = [\"crashed\", \"provider_failed\", \"restarted\"]
 #[test]
 fn the_command_plays_the_experiment_and_its_kill_is_replayed_in_simulation() {
     let folder = tempfile::tempdir().unwrap();
-    let chaos = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
-        command.args(arguments).current_dir(folder.path()).env("CALLBOARD_MODELS", cache());
-        Said::of(command.output().unwrap())
-    };
+    let chaos = |arguments: &[&str]| chaos(folder.path(), "", arguments);
     std::fs::write(folder.path().join("refused.toml"), REFUSED).unwrap();
     let callboard = env!("CARGO_BIN_EXE_e2e-callboard");
     let said = chaos(&["kill9", "refused.toml", "--cycles", "6", "--callboard", callboard, "--out", "out"]).good();
@@ -242,10 +238,9 @@ fn what_never_happened_makes_the_command_fail() {
     let folder = tempfile::tempdir().unwrap();
     let never = REFUSED.replace("\"provider_failed\"", "\"budget_spent\"");
     std::fs::write(folder.path().join("refused.toml"), never).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
-    command.args(["kill9", "refused.toml", "--cycles", "1", "--runs", "1", "--out", "out", "--callboard"]);
-    command.arg(env!("CARGO_BIN_EXE_e2e-callboard")).current_dir(folder.path()).env("CALLBOARD_MODELS", cache());
-    let said = Said::of(command.output().unwrap()).bad();
+    let callboard = env!("CARGO_BIN_EXE_e2e-callboard");
+    let few = ["kill9", "refused.toml", "--cycles", "1", "--runs", "1", "--out", "out", "--callboard", callboard];
+    let said = chaos(folder.path(), "", &few).bad();
     assert!(said.err.contains("refused inconclusive"), "{}{}", said.out, said.err);
     assert!(said.out.contains("NEVER"), "{}", said.out);
 }

@@ -1,10 +1,8 @@
 //! An experiment on a running server, over its operators' API.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::desk::{Desk, Provider, Said};
+use crate::desk::{Desk, Provider, Said, chaos};
 use crate::serve::Server;
 
 const TOKEN: &str = "open-sesame";
@@ -43,9 +41,7 @@ use = [\"restarted\"]
 fn live(desk: &Desk, server: &Server, token: &str) -> Said {
     std::fs::write(desk.path("short.toml"), EXPERIMENT).unwrap();
     let url = format!("http://{}", server.address);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
-    command.args(["live", "short.toml", "--url", &url, "--out", "reports"]).current_dir(desk.folder.path());
-    Said::of(command.env("CALLBOARD_CHAOS_TOKEN", token).output().unwrap())
+    chaos(desk.folder.path(), token, &["live", "short.toml", "--url", &url, "--out", "reports"])
 }
 
 fn faults(server: &Server, method: &str, body: &str) -> (u16, Value) {

@@ -1,8 +1,6 @@
 //! Bad input gets one clear error; the command line explains itself.
 
-use std::process::Command;
-
-use crate::desk::{Desk, Said};
+use crate::desk::{Desk, chaos};
 
 fn desk() -> Desk {
     Desk::new("http://127.0.0.1:9/v1")
@@ -95,11 +93,7 @@ at = \"10s..40s\"
 #[test]
 fn an_experiment_with_a_mistake_is_one_error_with_its_line_and_what_was_meant_in_each_mode() {
     let desk = desk();
-    let chaos = |mode: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_e2e-chaos"));
-        let output = command.args([mode, "x.toml"]).env("CALLBOARD_CHAOS_TOKEN", "t").current_dir(desk.folder.path());
-        Said::of(output.output().unwrap())
-    };
+    let chaos = |mode: &str| chaos(desk.folder.path(), "t", &[mode, "x.toml"]);
     for (right, wrong, wanted) in [
         (
             "retry_after",

@@ -19,7 +19,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use pattern::Patterns;
-pub use reading::{SchemaError, WORDS};
+pub use reading::{SchemaError, words};
 pub use structured::{REPAIRS_MAX, Structured};
 
 /// How deep a value or a schema may be nested.

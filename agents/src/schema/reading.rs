@@ -23,8 +23,8 @@ const SILENT: [&str; 11] = [
     "writeOnly",
 ];
 
-/// All words that a schema may say.
-pub const WORDS: [&str; 31] = [
+/// Words that say what fits.
+const CHECKED: [&str; 22] = [
     "type",
     "enum",
     "const",
@@ -40,23 +40,19 @@ pub const WORDS: [&str; 31] = [
     "maximum",
     "exclusiveMinimum",
     "exclusiveMaximum",
+    "pattern",
     "anyOf",
     "oneOf",
     "allOf",
     "$ref",
     "$defs",
-    "$schema",
-    "$id",
-    "$comment",
-    "title",
-    "description",
-    "default",
-    "examples",
-    "format",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
+    "definitions",
 ];
+
+/// All words that a schema may say.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    CHECKED.into_iter().chain(SILENT)
+}
 
 /// A schema that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +146,7 @@ impl<'s> Reading<'s> {
         }
         Ok(())
     }
+
     fn pattern(&mut self, said: &'s Value, at: &str) -> Result<(), SchemaError> {
         let wrong = |why| Err(SchemaError::Wrong { word: "pattern".to_owned(), at: at.to_owned(), why });
         let Some(pattern) = said.as_str() else { return wrong("must be a regular expression") };
@@ -163,5 +160,21 @@ impl<'s> Reading<'s> {
             return wrong("is no regular expression that is checked in linear time, or is too large");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_word_that_is_named_is_one_that_is_read() {
+        for word in words() {
+            let said = read(&json!({ word: null }));
+            assert!(!matches!(said, Err(SchemaError::Unknown { .. })), "{word}");
+        }
+        assert!(matches!(read(&json!({ "patterns": null })), Err(SchemaError::Unknown { .. })));
     }
 }

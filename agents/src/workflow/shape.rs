@@ -16,7 +16,7 @@ use super::json::json;
 use super::scope::Visible;
 use super::steps::Reader;
 use crate::model::{Image, OutputSchema};
-use crate::schema::{Schema, SchemaError, WORDS};
+use crate::schema::{Schema, SchemaError, words};
 
 /// The largest schema of a step, in bytes of JSON: each call of the step carries it.
 pub const SCHEMA_BYTES_MAX: usize = 16 << 10;
@@ -139,7 +139,7 @@ impl<'a> Reader<'a, '_> {
 fn told(error: &SchemaError) -> (String, String) {
     match error {
         SchemaError::Unknown { word, at } => {
-            let help = document::closest(word, WORDS).map_or_else(
+            let help = document::closest(word, words()).map_or_else(
                 || "say it in a `description` instead".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );

@@ -11,8 +11,7 @@ mod shapes;
 mod thinking;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actors::durable::{Handle, Options, Spine};
 use actors::entity::Entity;
