@@ -117,8 +117,8 @@ impl Campaign {
     pub async fn run(&self, asks: Vec<Ask>, mut each: impl FnMut(&Ask, &Told)) -> Result<Vec<Told>, CampaignError> {
         let places = Arc::new(Semaphore::new(self.processes.max(1)));
         let mut plays = JoinSet::new();
-        // Small enough that no processor is left without work long before the others.
-        let each_process = (asks.len() / (4 * self.processes.max(1))).clamp(1, PLAYS_PER_PROCESS);
+        // As many as go, so that small campaigns too show what one play leaves to the next.
+        let each_process = asks.len().div_ceil(self.processes.max(1)).clamp(1, PLAYS_PER_PROCESS);
         for some in asks.chunks(each_process) {
             let (this, places, some) = (self.clone(), Arc::clone(&places), some.to_vec());
             plays.spawn(async move {
@@ -153,8 +153,11 @@ impl Campaign {
         let others = self.some(&backwards).await?;
         let mut told = Vec::with_capacity(asks.len());
         for ((ask, mut one), other) in asks.into_iter().zip(ones).zip(others.into_iter().rev()) {
-            if one.verdict.trace != other.verdict.trace {
-                one.verdict.diverged = Some(self.divergence(&ask).await?);
+            one.verdict.unplayed = one.verdict.unplayed.or(other.verdict.unplayed);
+            one.verdict.diverged = one.verdict.diverged.or(other.verdict.diverged);
+            if one.verdict.apart().is_none() && one.verdict.trace != other.verdict.trace {
+                let first = self.divergence(&ask).await;
+                one.verdict.diverged = Some(first.unwrap_or_else(|error| format!("nobody knows where: {error}")));
             }
             told.push((ask, one));
         }
@@ -163,10 +166,12 @@ impl Campaign {
 
     /// Makes some plays in one process, in their order. Of those that end it or do not end, the verdict says so.
     async fn some(&self, asks: &[Ask]) -> Result<Vec<Told>, CampaignError> {
-        if asks.len() > 1
-            && let Ok(told) = self.act(asks, &[]).await
-        {
-            return Ok(told);
+        let together = match self.act(asks, &[]).await {
+            Err(CampaignError::Failed { said, .. }) => said,
+            told => return told,
+        };
+        if let [ask] = asks {
+            return Ok(vec![Told::nothing(ask, together)]);
         }
         // Whoever ended the process is found alone, and is no fault of the others.
         let mut all = Vec::with_capacity(asks.len());
@@ -175,6 +180,11 @@ impl Campaign {
                 Err(CampaignError::Failed { said, .. }) => Told::nothing(ask, said),
                 told => told?,
             });
+        }
+        let are_well = all.iter().all(|told| told.verdict.unplayed.is_none());
+        if let Some(last) = all.last_mut().filter(|_| are_well) {
+            let before = asks.len() - 1;
+            last.verdict.diverged = Some(format!("alone it is played, and after {before} others not: {together}"));
         }
         Ok(all)
     }
@@ -237,8 +247,9 @@ impl Campaign {
     /// The first line in which two plays differ.
     async fn divergence(&self, ask: &Ask) -> Result<String, CampaignError> {
         let failed = |source| CampaignError::Run { asks: vec![ask.clone()], source };
-        // Two seeds may differ at once.
-        let folder = std::env::temp_dir().join(format!("callboard-chaos-{}-{}", std::process::id(), ask.seed()));
+        // Two plays may differ at once, of one seed even.
+        let name = blake3::hash(format!("{ask:?}").as_bytes()).to_hex();
+        let folder = std::env::temp_dir().join(format!("callboard-chaos-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let mut texts = Vec::new();
         for file in ["one", "other"] {

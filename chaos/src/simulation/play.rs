@@ -65,8 +65,9 @@ pub struct Made {
 }
 
 /// Plays a plan in this process. Others may have been played in it before: what the runtime's and ractor's
-/// tables keep between them (numbers of tasks and actors) is in nothing that is seen, which is why a campaign
-/// plays each seed in two processes, after other seeds in each. Not two at once: names of actors are the process's.
+/// tables keep between them (numbers of tasks and actors) is in nothing that is seen. That is why a campaign
+/// plays each seed in two processes, in which not the same has gone before it. Not two at once: names of
+/// actors are the process's.
 ///
 /// # Errors
 /// [`PlayError`]; what goes wrong in the system is in the history.

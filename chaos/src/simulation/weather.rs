@@ -1,5 +1,6 @@
-//! The faults of a plan, as they come into force. Invariant: whether a fault strikes follows from
-//! the plan's seed, the fault's number and what was asked of it before; other faults change nothing.
+//! The faults of a plan, as they come into force. Invariant: what a fault draws follows from the plan's
+//! seed, the fault's number and what was asked of it before; other faults change nothing of it. Of several
+//! that hit at once the first strikes, and only that one's count goes down.
 
 use std::time::Duration;
 
@@ -58,14 +59,16 @@ impl Weather {
         })
     }
 
-    /// The first of the faults in force that hit. Each of them draws and counts, whether another was before
-    /// it or not, so that it does the same when that one is left out.
+    /// The first of the faults in force that hit. Each of them draws, whether another was before it or not, so
+    /// that it draws the same when that one is left out.
     fn first_hit<E>(&mut self, now: Duration, of: impl Fn(&Fault) -> Option<(E, Hits)>) -> Option<(u32, E)> {
-        let drawn = self.fronts.iter_mut().map(|front| {
+        let drawn = self.fronts.iter_mut().filter_map(|front| {
             let (effect, hits) = of(&front.planned.fault)?;
-            front.hits(hits, now).then_some((front.planned.number, effect))
+            front.draws(hits, now).then_some((front, effect))
         });
-        drawn.fold(None, |first, one| first.or(one))
+        let (front, effect) = drawn.fold(None, |first, one| first.or(Some(one)))?;
+        front.count += 1;
+        Some((front.planned.number, effect))
     }
 
     /// What this actor's turn runs into now.
@@ -136,14 +139,13 @@ impl Front {
         }
     }
 
-    fn hits(&mut self, hits: Hits, now: Duration) -> bool {
+    /// Whether it would hit a call now; what has hit as often as it may draws no more.
+    fn draws(&mut self, hits: Hits, now: Duration) -> bool {
         let until = self.at() + Duration::from_millis(hits.for_ms);
         if !self.is_due(now) || now >= until || hits.count_max.is_some_and(|max| self.count >= max) {
             return false;
         }
-        let hit = self.chance.unit() < hits.p;
-        self.count += u32::from(hit);
-        hit
+        self.chance.unit() < hits.p
     }
 }
 
@@ -206,11 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn leaving_out_a_fault_of_the_same_kind_leaves_the_next_as_it_was() {
+    fn leaving_out_a_fault_of_the_same_kind_leaves_what_the_next_draws() {
         let half = Hits { for_ms: 5_000, p: 0.5, count_max: None };
-        let few = Hits { count_max: Some(9), ..half };
-        let pair = |effect: ProviderEffect| Fault::Provider { effect, hits: few };
-        let fault = |number, effect| Planned { number, at_ms: 1_000, fault: pair(effect) };
+        let fault = |number, effect| Planned { number, at_ms: 1_000, fault: Fault::Provider { effect, hits: half } };
         let both = vec![fault(0, ProviderEffect::Reset), fault(1, ProviderEffect::Lost)];
         let (mut both, mut alone) = (planned(both.clone()), planned(both[1..].to_vec()));
         let mut seen = 0;
@@ -224,6 +224,15 @@ mod tests {
             seen += u32::from(of_both.is_some_and(|(number, _)| number == 1));
         }
         assert!(seen > 1, "the second one hits where the first does not");
+    }
+
+    #[test]
+    fn only_the_fault_that_strikes_is_counted() {
+        let once = Hits { for_ms: 5_000, p: 1.0, count_max: Some(1) };
+        let fault = |number, effect| Planned { number, at_ms: 1_000, fault: Fault::Provider { effect, hits: once } };
+        let mut weather = planned(vec![fault(0, ProviderEffect::Reset), fault(1, ProviderEffect::Lost)]);
+        let struck = [0, 1, 2].map(|_| weather.provider(at(2)).map(|(number, _)| number));
+        assert_eq!(struck, [Some(0), Some(1), None]);
     }
 
     #[test]
