@@ -28,6 +28,7 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::{MEMORY_MAX_KIB, memory};
 pub use breaker::ON_THE_WAY;
 pub use lost_run::{GOES_ON_WITHIN, SEEN_WITHIN};
 pub use recovery::{DURABLE_WITHIN, LISTENED_FOR};

@@ -109,6 +109,14 @@ impl Verdict {
         Self { unsteady: unsteady(steady, history), ..self }
     }
 
+    /// Adds what was found beside the history.
+    pub fn add(&mut self, violation: Violation) {
+        *self.counts.entry(violation.invariant).or_default() += 1;
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(violation);
+        }
+    }
+
     /// Whether the seed shows that something is wrong.
     #[must_use]
     pub fn is_failure(&self) -> bool {

@@ -12,7 +12,7 @@ use super::command::{put, read};
 use super::sabotage::Sabotage;
 use super::{Made, Played, play};
 use crate::aims::{Invariant, Sometimes};
-use crate::checkers::{check_all, unsteady};
+use crate::checkers::{check_all, memory, unsteady};
 use crate::experiment::Steady;
 use crate::plan::{self, Plan, Saved, expand};
 use crate::report::{Verdict, svg};
@@ -75,7 +75,10 @@ pub(crate) fn act(arguments: &ActArguments) -> anyhow::Result<()> {
     let mut taken_us = 0;
     let mut tell = |plan: &Plan, invariants: &[Invariant], sometimes: &[Sometimes], steady: &[Steady]| {
         let played = play(plan, Made { lines: arguments.lines.is_some(), sabotage: arguments.sabotage })?;
-        let verdict = Verdict::of(&played.history, invariants, sometimes).with_steady(steady, &played.history);
+        let mut verdict = Verdict::of(&played.history, invariants, sometimes).with_steady(steady, &played.history);
+        if invariants.contains(&Invariant::Bounded) {
+            memory(played.elapsed_ms * 1_000, peak_kib()).into_iter().for_each(|violation| verdict.add(violation));
+        }
         keep(arguments, &played, &verdict)?;
         let Played { events, elapsed_ms, lives, trace, .. } = played;
         let verdict = Verdict { trace: Some(trace), ..verdict };
@@ -126,6 +129,13 @@ fn lines(played: &Played) -> anyhow::Result<String> {
 fn cpu_us() -> u64 {
     let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0) / 1_000
+}
+
+/// The most memory that this process has had resident so far, in KiB; 0 where the system does not tell.
+fn peak_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Plays one plan and prints all that was seen, and what is wrong with it.
