@@ -10,7 +10,6 @@ use actors::latest::Watcher;
 use actors::world::World;
 use policies::budget::{Accounts, Alert, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
-use policies::money::Money;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::Serialize;
 use storage::journal::{AppendError, Journal, Seq, Write};
@@ -45,13 +44,6 @@ pub enum LedgerMsg {
         /// Where the answer goes.
         reply: Reply<Result<Grant, Refusal>>,
     },
-    /// This scope has a limit of its own.
-    Limit {
-        /// The scope.
-        scope: ScopeId,
-        /// The most it may spend.
-        limit: Money,
-    },
     /// A failed run is about to go on.
     Reopen {
         /// The run's scope.
@@ -85,7 +77,7 @@ impl LedgerMsg {
             Self::Reserve { reply, .. } => reply.begin(),
             Self::Reopen { reply, .. } => reply.begin(),
             Self::Accounts(reply) => reply.begin(),
-            Self::Limit { .. } | Self::Release(_) | Self::Tail { .. } | Self::Broken(_) | Self::Check => true,
+            Self::Release(_) | Self::Tail { .. } | Self::Broken(_) | Self::Check => true,
         }
     }
 }
@@ -190,15 +182,14 @@ impl Actor for LedgerActor {
         }
         match message {
             LedgerMsg::Reserve { reserve, reply } => {
+                if let (Some(run), Some(stood)) = (reserve.run(), reserve.stood) {
+                    self.reopen(open, run.clone(), stood).await?;
+                }
                 reply.send(open.book.reserve(reserve, self.world.elapsed(), self.world.now()));
                 open.watch(&me);
             }
-            LedgerMsg::Limit { scope, limit } => open.book.limit_own(scope, limit),
             LedgerMsg::Reopen { scope, stood, reply } => {
-                // The run's end must be behind it, which would close the account once more.
-                let Open { arguments, book, reader, .. } = &mut *open;
-                catch_up(&self.world, &arguments.journal, (reader, book), arguments.journal.head()).await?;
-                book.reopen(scope, stood);
+                self.reopen(open, scope, stood).await?;
                 reply.send(());
             }
             LedgerMsg::Release(granted) => open.book.release(granted, open.arguments.journal.head()),
@@ -228,6 +219,14 @@ impl Actor for LedgerActor {
 }
 
 impl LedgerActor {
+    async fn reopen(&self, open: &mut Open, run: ScopeId, stood: Stood) -> Result<(), ActorProcessingErr> {
+        // The run's end must be behind it, which would close the account once more.
+        let Open { arguments, book, reader, .. } = open;
+        catch_up(&self.world, &arguments.journal, (reader, book), arguments.journal.head()).await?;
+        book.reopen(run, stood);
+        Ok(())
+    }
+
     /// Opens a new generation if a hold was lost, which frees that hold once the
     /// fold has passed all that an older grant can still lead to.
     async fn renew(&self, open: &mut Open) -> Result<(), ActorProcessingErr> {

@@ -235,7 +235,10 @@ impl Book {
     /// # Errors
     /// [`Refusal`], and nothing is held.
     pub fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
-        let Reserve { hold, scopes, amount, now: asked } = reserve;
+        if let Some(run) = reserve.run() {
+            self.hold_to(run, reserve.cost_max);
+        }
+        let Reserve { hold, scopes, amount, now: asked, .. } = reserve;
         self.grants += 1;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
@@ -449,6 +452,21 @@ impl Book {
         for scope in self.accounts.scopes(accounts) {
             if self.ended.contains(&scope) {
                 self.ended(scope);
+            }
+        }
+    }
+
+    /// Holds a run to the limit that it says is its own, and to none where it says so: another order may have had
+    /// its name that was never taken.
+    fn hold_to(&mut self, run: &ScopeId, limit: Option<Money>) {
+        if self.rules.own.get(run).copied() == limit {
+            return;
+        }
+        match limit {
+            Some(limit) => self.limit_own(run.clone(), limit),
+            None => {
+                self.rules.own.remove(run);
+                self.accounts.set_limits(run, self.rules.limits(run));
             }
         }
     }
