@@ -235,15 +235,17 @@ impl Book {
     /// # Errors
     /// [`Refusal`], and nothing is held.
     pub fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
-        if let Some(run) = reserve.run() {
-            self.hold_to(run, reserve.cost_max);
-        }
-        let Reserve { hold, scopes, amount, now: asked, .. } = reserve;
+        let run = reserve.run().cloned();
+        let Reserve { hold, scopes, amount, now: asked, cost_max, .. } = reserve;
         self.grants += 1;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
         }
         self.free(&hold);
+        // What is freed may have been all that there was in the run's account, which is gone then.
+        if let Some(run) = run {
+            self.hold_to(&run, cost_max);
+        }
         let accounts = self.accounts_of(&scopes);
         match self.accounts.reserve(accounts, amount, now.max(asked)) {
             Ok(reservation) => {
@@ -310,6 +312,18 @@ impl Book {
         let accounts = hold.reservation.accounts().clone();
         self.accounts.release(hold.reservation);
         self.close_ended(&accounts);
+        self.close_unused(&accounts);
+    }
+
+    /// Runs that have nothing in their accounts may never come to be: what their orders were held for is not
+    /// written. Their limits go too, since each question brings them along.
+    fn close_unused(&mut self, accounts: &AccountSet) {
+        let runs = self.accounts.scopes(accounts).into_iter().filter(|scope| matches!(scope, ScopeId::Run(_)));
+        for run in runs {
+            if self.accounts.close_unused(&run) {
+                self.rules.own.remove(&run);
+            }
+        }
     }
 
     /// When the oldest hold was made.

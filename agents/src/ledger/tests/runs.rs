@@ -13,6 +13,7 @@ async fn a_run_keeps_to_its_own_limit_before_it_is_accepted_whichever_ledger_is_
     let (ledger, actor) = start(&ground, &policy(100, 50)).await;
     assert!(ledger.reserve(within(30, "k", "a", 31)).await.is_err());
     ledger.reserve(within(30, "l", "a", 20)).await.unwrap();
+    assert!(ledger.reserve(within(30, "l", "a", 31)).await.is_err(), "another amount for the same attempt");
     assert!(ledger.reserve(within(70, "m", "b", 51)).await.is_err(), "never above the policy's");
     actor.kill();
     let (anew, _) = start(&ground, &policy(100, 50)).await;
@@ -40,4 +41,19 @@ async fn the_limit_of_an_order_that_was_never_taken_holds_no_other_of_its_name()
     let (ledger, _) = start(&ground, &policy(100, 50)).await;
     assert!(ledger.reserve(within(30, "k", "a", 31)).await.is_err());
     ledger.reserve(ask("k", "a", 50)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_account_of_an_order_that_was_not_taken_goes_with_its_hold() {
+    let ground = Ground::new(1);
+    let (ledger, _) = start(&ground, &policy(100, 50)).await;
+    let grant = ledger.reserve(within(30, "k", "a", 30)).await.unwrap();
+    assert!(is_open(&ledger, "a").await);
+    ledger.release(grant.granted());
+    assert!(!is_open(&ledger, "a").await);
+    ledger.reserve(ask("k", "a", 50)).await.unwrap();
+}
+
+async fn is_open(ledger: &LedgerHandle, run: &str) -> bool {
+    ledger.accounts().await.unwrap().iter().any(|(scope, _)| *scope == ScopeId::Run(run.to_owned()))
 }
