@@ -114,6 +114,8 @@ pub struct Open {
     reader: Reader,
     snapshot_at: Seq,
     outbox: Option<Outbox>,
+    /// Whether alerts were left to another ledger, that this book takes for told.
+    is_superseded: bool,
     /// The next look for lost holds; it goes with the actor, and outlives none.
     check: Option<AbortOnDropHandle<Result<(), MessagingErr<LedgerMsg>>>>,
     /// Its tasks end with it.
@@ -162,7 +164,9 @@ impl Actor for LedgerActor {
         let tether = Tether::new(self.world.clone());
         tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
         let outbox = arguments.hook.clone().map(|hook| Outbox::open(hook, &self.world, &tether));
-        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check: None, outbox, _tether: tether };
+        let (check, is_superseded) = (None, false);
+        let mut open =
+            Open { arguments, recorder, book, reader, snapshot_at, outbox, is_superseded, check, _tether: tether };
         open.tell().await?;
         Ok(open)
     }
@@ -199,6 +203,8 @@ impl Actor for LedgerActor {
                 for entry in entries.iter().filter(|entry| entry.seq > reached) {
                     open.book.fold(entry)?;
                 }
+                // What is kept counts as said, so that it is said before.
+                open.tell().await?;
                 open.snapshot(&self.world).await;
                 // The tail's task may be gone, which ends nothing here.
                 let _ = folded.send(());
@@ -261,7 +267,7 @@ impl Open {
         match self.recorder.append_while(vec![self.book.condition()], write).await {
             Ok(_) => alerts.into_iter().for_each(|alert| self.send(alert)),
             // Another ledger says it, and this one will see so and end.
-            Err(AppendError::Conflict { .. }) => {}
+            Err(AppendError::Conflict { .. }) => self.is_superseded = true,
             Err(error) => {
                 tracing::warn!(%error, "what there is to say of budgets could not be written; it is tried again");
                 self.book.give_back_alerts(alerts);
@@ -280,7 +286,8 @@ impl Open {
 
     async fn snapshot(&mut self, world: &World) {
         let at = self.book.at();
-        if at.0 < self.snapshot_at.0 + SNAPSHOT_EVERY {
+        let is_all_said = !self.book.has_alerts() && !self.is_superseded;
+        if at.0 < self.snapshot_at.0 + SNAPSHOT_EVERY || !is_all_said {
             return;
         }
         self.snapshot_at = at;

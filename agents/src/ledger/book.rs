@@ -216,6 +216,12 @@ impl Book {
         self.due.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Whether there are alerts that are to be written.
+    #[must_use]
+    pub fn has_alerts(&self) -> bool {
+        self.due.as_ref().is_some_and(|due| !due.is_empty())
+    }
+
     /// These could not be written now.
     pub fn give_back_alerts(&mut self, alerts: Vec<Alert>) {
         if let Some(due) = &mut self.due {
