@@ -21,7 +21,7 @@ use super::entry::{BookError, Entry, What};
 use super::{Factors, Grant, Granted, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 6;
+pub(super) const FOLD_VERSION: u32 = 7;
 
 /// What is reserved for one attempt. It is found once for each word about it: a reservation, its intent
 /// and its settlement are what a ledger does most.
@@ -139,9 +139,12 @@ impl Book {
         });
         self.calls = intents.collect();
         self.holds = 0;
-        self.ended = kept.ended;
         self.factors.set(kept.factors);
         self.at = at;
+        // What was open in their accounts may have been holds, which are not kept.
+        for scope in kept.ended {
+            self.ended(scope);
+        }
         true
     }
 

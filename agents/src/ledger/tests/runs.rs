@@ -57,3 +57,17 @@ async fn the_account_of_an_order_that_was_not_taken_goes_with_its_hold() {
 async fn is_open(ledger: &LedgerHandle, run: &str) -> bool {
     ledger.accounts().await.unwrap().iter().any(|(scope, _)| *scope == ScopeId::Run(run.to_owned()))
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_account_of_a_run_that_ended_with_a_hold_goes_with_the_next_start() {
+    let mut ground = Ground::new(1);
+    let (ledger, actor) = start(&ground, &policy(100, 50)).await;
+    ledger.reserve(ask("k", "a", 40)).await.unwrap();
+    ground.append("run/a", "run.finished", &json!({ "finished": { "at": 0, "outputs": {} } }), None).await.unwrap();
+    ground.fill(10_001).await;
+    settle().await;
+    assert!(ground.snapshots.get("ledger/main", book::FOLD_VERSION).unwrap().is_some() && is_open(&ledger, "a").await);
+    actor.kill();
+    let (anew, _) = start(&ground, &policy(100, 50)).await;
+    assert!(!is_open(&anew, "a").await);
+}
