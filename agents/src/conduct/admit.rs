@@ -1,6 +1,7 @@
 //! Before an intent: a place with the guard and one in the mailbox, then the ledger's grant. Invariant:
 //! what is prepared here either goes into an intent or gives itself back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::guard::{Guard, Permit, Refused};
@@ -351,6 +352,8 @@ impl Conductor {
     pub(super) async fn place(&self, action: &Action, failures: &Failures, priority: Priority) -> (Permit, Cast) {
         // However often it is tried anew, it waits since now.
         let rank = Rank::of(priority, self.stage.spine.world.elapsed());
+        // Until when what each guard's other side says is left is heeded.
+        let mut heeded: BTreeMap<String, Instant> = BTreeMap::new();
         loop {
             let cast = match self.stage.cast(action, failures) {
                 Casting::Take(cast) => *cast,
@@ -360,9 +363,16 @@ impl Conductor {
                 }
             };
             if let Some(wait) = cast.line.shared().short_for(|| self.stage.need(action, &cast)) {
-                // A newer word may tell that there is enough again, or who could stand in.
-                tokio::time::sleep(wait.min(RECAST_AFTER)).await;
-                continue;
+                // Each answer to a smaller call puts the moment off at which all is there again. The first that
+                // was heard counts, or a large call would wait for as long as small ones are made.
+                let until = heeded.entry(cast.line.shared().name().to_owned());
+                let until = *until.or_insert_with(|| Instant::now() + wait);
+                let left = until.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    // A newer word may tell that there is enough again, or who could stand in.
+                    tokio::time::sleep(left.min(wait).min(RECAST_AFTER)).await;
+                    continue;
+                }
             }
             let deadline = Instant::now() + cast.line.shared().policy().deadline.duration();
             match cast.line.admit_as(rank, deadline).await {

@@ -200,15 +200,15 @@ impl Stage {
         Ok((ModelCall { model, agent, counted, bound, provider, batch }, worst))
     }
 
-    /// What a call needs of its provider's limits at the most; nothing where it asks no model, or by batch, which
-    /// has limits of its own.
+    /// What a call needs of its provider's limits at the most, by its first request: those that put a reply right come
+    /// later, if at all. Nothing where it asks no model, or by batch, which has limits of its own.
     pub(super) fn need(&self, action: &Action, cast: &Cast) -> Need {
         let (Action::Agent(call), Some(speaker)) = (action, &cast.speaker) else { return Need::default() };
         if speaker.waits_for_batch(call) {
             return Need::default();
         }
         let model = &speaker.voice.model;
-        let bounds = model.bounds(&speaker.request(call, &self.prices));
+        let bounds = model.bounds_once(&speaker.request(call, &self.prices));
         let input = self.ledger.factors().of(&model.id().0).reserve(bounds.input);
         Need { input, output: bounds.output }
     }
