@@ -61,3 +61,17 @@ async fn a_call_needs_no_more_than_its_first_request() {
     let need = house.stage.need(&action, &cast);
     assert_eq!((need.input, need.output), (Tokens(10), Tokens(20)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_reserved_for_one_answer_and_a_call_for_those_that_put_it_right() {
+    let house = House::with(&[]).await;
+    let (action, cast) = held_to_a_schema(&house);
+    let (Action::Agent(call), Some(speaker)) = (&action, &cast.speaker) else { panic!() };
+    let request = speaker.request(call, &house.stage.prices);
+    let worst = |waits| house.stage.worst_of_request(&request, speaker, waits).unwrap();
+    let ((batch, half), (now, whole)) = (worst(true), worst(false));
+    // Ten tokens in and twenty out at the most, at half the price.
+    assert_eq!((batch.batch, batch.counted, half.nanos()), (true, Tokens(10), spending::CHEAP / 2));
+    assert_eq!((now.batch, now.counted), (false, Tokens(0)));
+    assert!(whole.nanos() > 3 * spending::CHEAP);
+}
