@@ -103,6 +103,10 @@ pub trait Host<E: Entity>: Send + Sync + 'static {
     /// Events are durable, and `state` is the fold up to and with them: effects may start.
     async fn started(&self, _context: &Context<E>, _state: &E::State, _events: &[E::Event]) {}
 
+    /// A command's events are not durable and never will be, so that the state is `state` again, the fold of what is:
+    /// what [`Self::prepare`] gathered for them, and for all that was decided on top of them, is of no use.
+    async fn undone(&self, _state: &E::State) {}
+
     /// The actor has started with this fold: effects that were intended and have no outcome are
     /// resumed here.
     async fn recovered(&self, _context: &Context<E>, _state: &E::State) {}

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::flight::{Doom, Flight, Flights, Landed, Landing};
+use super::flight::{Came, Doom, Flight, Flights, Landed, Landing};
 use super::fold::{self, FoldError, Folded};
 use super::handle::{AskError, Envelope, Handle, Inner, Message, Note, stream_of};
 use super::{Context, Durable, Options, Spine};
@@ -256,9 +256,10 @@ impl<E: Entity> Durable<E> {
     /// Answers whatever has landed, and starts its effects.
     async fn settle(&self, life: &mut Life<E>) -> Result<(), Failure> {
         while let Some((flight, landed)) = life.flights.next_landed() {
-            let events = life.land(flight, landed)?;
-            if !events.is_empty() {
-                self.host.started(&life.context, &life.durable.state, &events).await;
+            match life.land(flight, landed)? {
+                Came::Of(events) => self.host.started(&life.context, &life.durable.state, &events).await,
+                Came::Undone => self.host.undone(&life.durable.state).await,
+                Came::Nothing => {}
             }
         }
         life.keep_if_due();
@@ -333,23 +334,23 @@ impl<E: Entity> Life<E> {
         Landing::Append { ended, submitted }
     }
 
-    /// Answers one flight that has landed, and returns what has become durable with it.
-    fn land(&mut self, flight: Flight<E>, landed: Option<(Landed, Duration)>) -> Result<Vec<E::Event>, Failure> {
+    /// Answers one flight that has landed.
+    fn land(&mut self, flight: Flight<E>, landed: Option<(Landed, Duration)>) -> Result<Came<E>, Failure> {
         let Some((landed, submitted)) = landed else {
-            let outcome = flight.doom.map(undone);
+            let outcome = flight.doom.map(Doom::answer);
             flight.settle(outcome);
-            return Ok(Vec::new());
+            return Ok(Came::Nothing);
         };
         let took = self.context.world().elapsed().saturating_sub(submitted);
         let error = match landed {
-            Landed::Synced(appended) => return self.synced(flight, &appended, took),
+            Landed::Synced(appended) => return self.synced(flight, &appended, took).map(Came::Of),
             Landed::Failed(error) => error,
             Landed::Vanished => return self.give_up(flight, Failure::Vanished(self.context.stream().clone())),
         };
         self.context.spine.metrics.appended(E::KIND, name(&error), took);
         if let Some(doom) = flight.doom {
-            flight.settle(Some(undone(doom)));
-            return Ok(Vec::new());
+            flight.settle(Some(doom.answer()));
+            return Ok(Came::Nothing);
         }
         match self.survivable(&error) {
             Some((answer, doom)) => {
@@ -357,7 +358,7 @@ impl<E: Entity> Life<E> {
                 self.ahead_version = self.durable.version;
                 self.flights.doom(doom);
                 flight.settle(Some(answer));
-                Ok(Vec::new())
+                Ok(Came::Undone)
             }
             None => {
                 let stream = self.context.stream().clone();
@@ -467,13 +468,6 @@ impl<E: Entity> Life<E> {
     fn trace(&self, what: &str, version: Version) {
         let stream = self.context.stream();
         self.context.world().trace(format_args!("{stream}@{} {what}", version.0));
-    }
-}
-
-fn undone<R>(doom: Doom) -> AskError<R> {
-    match doom {
-        Doom::Full => AskError::Full,
-        Doom::Undone => AskError::Undone,
     }
 }
 

@@ -28,6 +28,26 @@ pub(super) enum Doom {
     Undone,
 }
 
+impl Doom {
+    /// What whoever asked is told.
+    pub(super) fn answer<R>(self) -> AskError<R> {
+        match self {
+            Self::Full => AskError::Full,
+            Self::Undone => AskError::Undone,
+        }
+    }
+}
+
+/// What came of a flight that has landed.
+pub(super) enum Came<E: Entity> {
+    /// It is answered, and nothing follows.
+    Nothing,
+    /// These events are durable.
+    Of(Vec<E::Event>),
+    /// Its events are not, and the state is what it was before them.
+    Undone,
+}
+
 /// One decided command.
 pub(super) struct Flight<E: Entity> {
     /// What happened; empty for a question or a refusal.

@@ -103,6 +103,10 @@ impl Host<Tally> for Notes {
         self.note(format!("started {events:?} at {}", state.0));
     }
 
+    async fn undone(&self, state: &Sum) {
+        self.note(format!("undone at {}", state.0));
+    }
+
     async fn recovered(&self, context: &Context<Tally>, state: &Sum) {
         *self.ended.lock().unwrap() = Some(context.ended().clone());
         self.note(format!("recovered {}", state.0));

@@ -86,6 +86,10 @@ impl Line {
     pub fn try_admit_as(&self, rank: Rank) -> Option<Permit> {
         let Some(own) = &self.own else { return self.shared.try_admit_as(rank) };
         let (front, slot) = (own.guard.0.slots.try_take(rank)?, self.shared.0.slots.try_take(rank)?);
+        // Nothing is taken out of the own bucket for a call that the other side does not want yet.
+        if self.shared.held_for().is_some() {
+            return None;
+        }
         for guard in [&own.guard, &self.shared] {
             guard.0.pace.check_as(rank).ok()?;
         }
@@ -102,7 +106,9 @@ impl Line {
         self.admit_as(self.shared.rank(Priority::Normal), deadline).await
     }
 
-    /// The same for a call of this rank, in turn with those that wait.
+    /// The same for a call of this rank, in turn with those that wait. While the other side holds calls back, it
+    /// takes nothing of the caller's own rate. It does where the shared rate, or a hold that is told of only then,
+    /// lasts to the deadline: that call is gone from the caller's own.
     ///
     /// # Errors
     /// As [`Self::admit`].
@@ -110,6 +116,13 @@ impl Line {
         let Some(own) = &self.own else { return self.shared.admit_as(rank, deadline).await };
         if deadline <= Instant::now() {
             return Err(Refused::Deadline(Waiting::Nothing));
+        }
+        while let Some(held) = self.shared.held_for() {
+            let until = Instant::now() + held;
+            tokio::time::sleep_until(until.min(deadline)).await;
+            if until > deadline {
+                return Err(Refused::Deadline(Waiting::Rate));
+            }
         }
         let front = own.guard.pass_line(rank, deadline).await?;
         let slot = self.shared.pass_line(rank, deadline).await?;

@@ -369,6 +369,19 @@ async fn the_own_rate_holds_whatever_the_shared_one_allows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hold_of_the_shared_guard_takes_nothing_of_the_own_rate() {
+    let rate = Some(Rate { count: 1, per: SECOND * 600 });
+    let (line, _, shared) = line(GuardPolicy { rate, ..GuardPolicy::default() }, GuardPolicy::default());
+    shared.hold(SECOND * 100);
+    assert!(line.try_admit().is_none());
+    let refused = line.admit(within(SECOND * 40)).await.map(drop);
+    assert_eq!(refused, Err(Refused::Deadline(Waiting::Rate)));
+    let start = Instant::now();
+    drop(line.admit(within(SECOND * 90)).await.unwrap());
+    assert_eq!(start.elapsed(), SECOND * 60, "the one call of the own rate is there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_the_own_breaker_is_not_about_passes_it_and_leaves_it_as_it_is() {
     let (line, own, shared) =
         line(GuardPolicy { breaker: breaker(), ..GuardPolicy::default() }, GuardPolicy::default());

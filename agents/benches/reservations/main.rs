@@ -126,7 +126,7 @@ async fn ask(handle: &LedgerHandle, number: u64, nth: u64, now: Timestamp) -> bo
     let run = format!("run-{:08}", (number * 31 + nth) % 2_000);
     let hold = HoldId { key: format!("{run}/s/{number:04}:{nth:032x}").into(), attempt: 1 };
     let scopes = vec![ScopeId::Run(run), ScopeId::Agent("writer".to_owned()), ScopeId::Workspace("main".to_owned())];
-    let reserve = Reserve { hold, scopes, amount: Money::from_nanos(10), now };
+    let reserve = Reserve { hold, scopes, amount: Money::from_nanos(10), now, cost_max: None, stood: None };
     let Ok(grant) = handle.reserve(reserve).await else { return false };
     handle.release(grant.granted());
     true

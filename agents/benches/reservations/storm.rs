@@ -141,7 +141,7 @@ async fn client(number: u64, share: u64, mut chance: Chance, asks: mpsc::Sender<
         let scopes = vec![ScopeId::Run(format!("run-{run:08}")), agent, ScopeId::Workspace(WORKSPACE.to_owned())];
         let amount = Money::from_nanos(chance.below(AMOUNT_MAX + 1));
         let (reply, answer) = oneshot::channel();
-        let reserve = Reserve { hold, scopes, amount, now: Timestamp::EPOCH };
+        let reserve = Reserve { hold, scopes, amount, now: Timestamp::EPOCH, cost_max: None, stood: None };
         if asks.send(Ask::Reserve { reserve, reply }).await.is_err() {
             break;
         }

@@ -1,6 +1,7 @@
 //! Before an intent: a place with the guard and one in the mailbox, then the ledger's grant. Invariant:
 //! what is prepared here either goes into an intent or gives itself back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::guard::{Guard, Permit, Refused};
@@ -72,6 +73,29 @@ impl Prepared {
     }
 }
 
+/// The run that pays, with what the ledger has to know of it: which of its generations is asked shows only in the
+/// answer.
+struct Payer {
+    run: RunId,
+    /// The most that it may spend, if it has a limit of its own.
+    cost_max: Option<Money>,
+    /// Where it stood, if it had failed and is told to go on.
+    stood: Option<Stood>,
+}
+
+impl Payer {
+    fn of(state: &State, command: &Command) -> Option<Self> {
+        let (run, cost_max) = match (&state.order, &command.act) {
+            (Some(order), _) => (order.id.clone(), order.terms.cost_max),
+            (None, Act::Accept(order)) => (order.id.clone(), order.terms.cost_max),
+            (None, _) => return None,
+        };
+        let goes_on = matches!(command.act, Act::Resume { .. }) && state.has_failed();
+        let stood = goes_on.then_some(Stood { limit: cost_max, spent: state.cost, ended: state.ended });
+        Some(Self { run, cost_max, stood })
+    }
+}
+
 /// What came of asking for one attempt.
 enum Granting {
     /// The ledger has answered; what was prepared goes with a yes.
@@ -118,20 +142,8 @@ impl Conductor {
     /// The grants for all that would become due with the command and can start
     /// at once. What gets none stays due.
     pub(super) async fn gather(&self, state: &State, command: &Command) -> Vec<Grant> {
-        let run = match (&state.order, &command.act) {
-            (Some(order), _) => order.id.clone(),
-            (None, Act::Accept(order)) => order.id.clone(),
-            (None, _) => return Vec::new(),
-        };
-        // An order that is refused changes no limit, least of all that of the run which is there already.
-        if let (None, Act::Accept(order)) = (&state.order, &command.act)
-            && let Some(limit) = order.terms.cost_max
-            && order.workflow.bind(order.inputs.clone()).is_ok()
-        {
-            // Its first intents are in the batch that tells the ledger of it.
-            self.stage.ledger.limit_run(run.as_str(), limit);
-        }
-        let account = self.reopen_account(&run, state, command).await;
+        let Some(payer) = Payer::of(state, command) else { return Vec::new() };
+        let account = self.reopen_account(&payer).await;
         let mut grants = Vec::new();
         for due in Run::after(state, command) {
             if self.closed(&due.action).is_some() {
@@ -142,7 +154,7 @@ impl Conductor {
                 self.wait_for_place(due, LOOK_AGAIN);
                 continue;
             }
-            match self.ask(run.as_str(), &due, &grants, command.now).await {
+            match self.ask(&payer, &due, &grants, command.now).await {
                 Ok(grant) => grants.push(grant),
                 Err(rest) => self.wait_for_place(due, rest),
             }
@@ -152,14 +164,14 @@ impl Conductor {
 
     /// The grant for one attempt, by the first of its chain that has a place and that a budget covers;
     /// else how long to rest before a place is waited for.
-    async fn ask(&self, run: &str, due: &Due, beside: &[Grant], now: Timestamp) -> Result<Grant, Duration> {
+    async fn ask(&self, payer: &Payer, due: &Due, beside: &[Grant], now: Timestamp) -> Result<Grant, Duration> {
         let attempt = Attempt { key: due.key.clone(), number: due.attempt };
         let mut prepared =
             self.take(&attempt).or_else(|| self.at_once(due, self.stage.cast(&due.action, &due.failures)));
         // Each round asks one that is further down a chain, which has an end.
         while let Some(asked) = prepared.take() {
             let (stand_in, choice) = (asked.cast.stand_in.clone(), asked.cast.choice.clone());
-            match self.grant(run, due, beside, asked, now).await {
+            match self.grant(payer, due, beside, asked, now).await {
                 Granting::Cheaper(cast, place, scope) => {
                     let cheaper = self.stage.cast_at(&cast, &due.failures, place, scope);
                     prepared = cheaper.and_then(|cast| self.at_once(due, Casting::Take(Box::new(cast))));
@@ -195,18 +207,23 @@ impl Conductor {
     }
 
     /// Has the ledger take up the account of a failed run that is told to go on.
-    async fn reopen_account(&self, run: &RunId, state: &State, command: &Command) -> Result<(), FrontError> {
-        match (&command.act, &state.order) {
-            (Act::Resume { .. }, Some(order)) if state.has_failed() => {
-                let stood = Stood { limit: order.terms.cost_max, spent: state.cost, ended: state.ended };
-                self.stage.ledger.reopen_run(run.as_str(), stood).await
-            }
-            _ => Ok(()),
+    async fn reopen_account(&self, payer: &Payer) -> Result<(), FrontError> {
+        match payer.stood {
+            Some(stood) => self.stage.ledger.reopen_run(payer.run.as_str(), stood).await,
+            None => Ok(()),
         }
     }
 
     /// The ledger's answer for one attempt.
-    async fn grant(&self, run: &str, due: &Due, beside: &[Grant], mut prepared: Prepared, now: Timestamp) -> Granting {
+    async fn grant(
+        &self,
+        payer: &Payer,
+        due: &Due,
+        beside: &[Grant],
+        mut prepared: Prepared,
+        now: Timestamp,
+    ) -> Granting {
+        let run = payer.run.as_str();
         let free = Answer::Reserved { amount: Money::ZERO, scopes: Vec::new(), at: None, condition: None };
         let (call, amount) = match self.worst(&due.action, &prepared.cast) {
             Worst::Free => return Granting::Answered(free, Some(Box::new(prepared))),
@@ -224,7 +241,8 @@ impl Conductor {
         let hold = HoldId { key: due.key.shared(), attempt: due.attempt };
         let scopes = self.stage.scopes(run, &call.agent, askers(&due.action));
         prepared.call = Some(call);
-        let reserve = Reserve { hold, scopes: scopes.clone(), amount, now };
+        let Payer { cost_max, stood, .. } = *payer;
+        let reserve = Reserve { hold, scopes: scopes.clone(), amount, now, cost_max, stood };
         match self.stage.ledger.reserve(reserve).await {
             Ok(grant) => {
                 prepared.hold = Some(Hold { ledger: self.stage.ledger.clone(), granted: Some(grant.granted()) });
@@ -334,6 +352,8 @@ impl Conductor {
     pub(super) async fn place(&self, action: &Action, failures: &Failures, priority: Priority) -> (Permit, Cast) {
         // However often it is tried anew, it waits since now.
         let rank = Rank::of(priority, self.stage.spine.world.elapsed());
+        // Until when what each guard's other side says is left is heeded.
+        let mut heeded: BTreeMap<String, Instant> = BTreeMap::new();
         loop {
             let cast = match self.stage.cast(action, failures) {
                 Casting::Take(cast) => *cast,
@@ -343,9 +363,16 @@ impl Conductor {
                 }
             };
             if let Some(wait) = cast.line.shared().short_for(|| self.stage.need(action, &cast)) {
-                // A newer word may tell that there is enough again, or who could stand in.
-                tokio::time::sleep(wait.min(RECAST_AFTER)).await;
-                continue;
+                // Each answer to a smaller call puts the moment off at which all is there again. The first that
+                // was heard counts, or a large call would wait for as long as small ones are made.
+                let until = heeded.entry(cast.line.shared().name().to_owned());
+                let until = *until.or_insert_with(|| Instant::now() + wait);
+                let left = until.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    // A newer word may tell that there is enough again, or who could stand in.
+                    tokio::time::sleep(left.min(wait).min(RECAST_AFTER)).await;
+                    continue;
+                }
             }
             let deadline = Instant::now() + cast.line.shared().policy().deadline.duration();
             match cast.line.admit_as(rank, deadline).await {

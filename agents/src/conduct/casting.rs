@@ -183,32 +183,40 @@ impl Stage {
         waits: bool,
     ) -> Result<(ModelCall, Money), NoPrice> {
         let Speaker { spec, voice, .. } = speaker;
-        let bounds = voice.model.bounds(request);
         let model = voice.model.id().0;
-        let input = self.ledger.factors().of(&model).reserve(bounds.input);
-        // Where one call may lead to several requests, its bill says nothing of how one is counted.
-        let counted = if request.output_schema.is_some() { Tokens(0) } else { bounds.input };
-        let bounds = Bounds { input, cpu: Span::from(voice.longest()), ..bounds };
-        let price = self.prices.covering(voice.model.price_key(), &bounds)?;
-        let by_batch = price.by_batch().filter(|_| waits);
-        let (batch, worst) = match by_batch {
-            Some(price) => (true, price.worst_case(&bounds)),
-            None => (false, price.worst_case(&bounds)),
+        let factor = self.ledger.factors().of(&model);
+        let whole = |bounds: Bounds| {
+            let input = factor.reserve(bounds.input);
+            Bounds { input, cpu: Span::from(voice.longest()), ..bounds }
+        };
+        let priced = |bounds: &Bounds| self.prices.covering(voice.model.price_key(), bounds);
+        // A batch is answered once.
+        let once = waits.then(|| voice.model.bounds_once(request));
+        let by_batch = once.and_then(|once| Some((once, priced(&whole(once)).ok()?.by_batch()?)));
+        let (batch, counted, bounds, worst) = match by_batch {
+            Some((once, price)) => (true, once.input, whole(once), price.worst_case(&whole(once))),
+            None => {
+                let all = voice.model.bounds(request);
+                // Where one call may lead to several requests, its bill says nothing of how one is counted.
+                let counted = if request.output_schema.is_some() { Tokens(0) } else { all.input };
+                let bounds = whole(all);
+                (false, counted, bounds, priced(&bounds)?.worst_case(&bounds))
+            }
         };
         let (agent, provider) = (spec.name.clone(), voice.model.provider().to_owned());
         let bound = bounds.input + bounds.output;
         Ok((ModelCall { model, agent, counted, bound, provider, batch }, worst))
     }
 
-    /// What a call needs of its provider's limits at the most; nothing where it asks no model, or by batch, which
-    /// has limits of its own.
+    /// What a call needs of its provider's limits at the most, by its first request: those that put a reply right come
+    /// later, if at all. Nothing where it asks no model, or by batch, which has limits of its own.
     pub(super) fn need(&self, action: &Action, cast: &Cast) -> Need {
         let (Action::Agent(call), Some(speaker)) = (action, &cast.speaker) else { return Need::default() };
         if speaker.waits_for_batch(call) {
             return Need::default();
         }
         let model = &speaker.voice.model;
-        let bounds = model.bounds(&speaker.request(call, &self.prices));
+        let bounds = model.bounds_once(&speaker.request(call, &self.prices));
         let input = self.ledger.factors().of(&model.id().0).reserve(bounds.input);
         Need { input, output: bounds.output }
     }

@@ -95,6 +95,13 @@ impl Host<Run> for Conductor {
         self.go_on(context, state, now);
     }
 
+    async fn undone(&self, state: &State) {
+        // Of an order that was not taken nothing is left; a run that is there uses what was gathered the next time.
+        if state.order.is_none() {
+            self.clear();
+        }
+    }
+
     async fn recovered(&self, context: &Context<Run>, state: &State) {
         // One life recovers once, so nothing was there before.
         let _ = self.context.set(context.clone());

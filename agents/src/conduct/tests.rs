@@ -36,7 +36,7 @@ use crate::tool::{FetchPolicy, Toolbox};
 use crate::workflow::{self, Action, AgentCall, Known};
 
 /// The prices, in dollars for a million tokens either way.
-const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.cheap]\ninput = '$1'\noutput = '$1'\n\
+const PRICES: &str = "version = 1\nsource = 's'\ndate = 'd'\n[models.cheap]\ninput = '$1'\noutput = '$1'\nbatch = '50%'\n\
                       [models.dear]\ninput = '$10'\noutput = '$10'\n";
 
 /// A model that is well or down, as the test has it.

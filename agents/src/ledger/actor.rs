@@ -10,7 +10,6 @@ use actors::latest::Watcher;
 use actors::world::World;
 use policies::budget::{Accounts, Alert, BudgetPolicy, Refusal, ScopeId};
 use policies::failure::FailureClass;
-use policies::money::Money;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use serde::Serialize;
 use storage::journal::{AppendError, Journal, Seq, Write};
@@ -45,13 +44,6 @@ pub enum LedgerMsg {
         /// Where the answer goes.
         reply: Reply<Result<Grant, Refusal>>,
     },
-    /// This scope has a limit of its own.
-    Limit {
-        /// The scope.
-        scope: ScopeId,
-        /// The most it may spend.
-        limit: Money,
-    },
     /// A failed run is about to go on.
     Reopen {
         /// The run's scope.
@@ -85,7 +77,7 @@ impl LedgerMsg {
             Self::Reserve { reply, .. } => reply.begin(),
             Self::Reopen { reply, .. } => reply.begin(),
             Self::Accounts(reply) => reply.begin(),
-            Self::Limit { .. } | Self::Release(_) | Self::Tail { .. } | Self::Broken(_) | Self::Check => true,
+            Self::Release(_) | Self::Tail { .. } | Self::Broken(_) | Self::Check => true,
         }
     }
 }
@@ -122,6 +114,8 @@ pub struct Open {
     reader: Reader,
     snapshot_at: Seq,
     outbox: Option<Outbox>,
+    /// Whether alerts were left to another ledger, that this book takes for told.
+    is_superseded: bool,
     /// The next look for lost holds; it goes with the actor, and outlives none.
     check: Option<AbortOnDropHandle<Result<(), MessagingErr<LedgerMsg>>>>,
     /// Its tasks end with it.
@@ -170,7 +164,9 @@ impl Actor for LedgerActor {
         let tether = Tether::new(self.world.clone());
         tether.spawn("ledger/tail", follow(arguments.journal.clone(), reader.clone(), book.at().next(), me));
         let outbox = arguments.hook.clone().map(|hook| Outbox::open(hook, &self.world, &tether));
-        let mut open = Open { arguments, recorder, book, reader, snapshot_at, check: None, outbox, _tether: tether };
+        let (check, is_superseded) = (None, false);
+        let mut open =
+            Open { arguments, recorder, book, reader, snapshot_at, outbox, is_superseded, check, _tether: tether };
         open.tell().await?;
         Ok(open)
     }
@@ -190,15 +186,14 @@ impl Actor for LedgerActor {
         }
         match message {
             LedgerMsg::Reserve { reserve, reply } => {
+                if let (Some(run), Some(stood)) = (reserve.run(), reserve.stood) {
+                    self.reopen(open, run.clone(), stood).await?;
+                }
                 reply.send(open.book.reserve(reserve, self.world.elapsed(), self.world.now()));
                 open.watch(&me);
             }
-            LedgerMsg::Limit { scope, limit } => open.book.limit_own(scope, limit),
             LedgerMsg::Reopen { scope, stood, reply } => {
-                // The run's end must be behind it, which would close the account once more.
-                let Open { arguments, book, reader, .. } = &mut *open;
-                catch_up(&self.world, &arguments.journal, (reader, book), arguments.journal.head()).await?;
-                book.reopen(scope, stood);
+                self.reopen(open, scope, stood).await?;
                 reply.send(());
             }
             LedgerMsg::Release(granted) => open.book.release(granted, open.arguments.journal.head()),
@@ -208,6 +203,8 @@ impl Actor for LedgerActor {
                 for entry in entries.iter().filter(|entry| entry.seq > reached) {
                     open.book.fold(entry)?;
                 }
+                // What is kept counts as said, so that it is said before.
+                open.tell().await?;
                 open.snapshot(&self.world).await;
                 // The tail's task may be gone, which ends nothing here.
                 let _ = folded.send(());
@@ -228,6 +225,14 @@ impl Actor for LedgerActor {
 }
 
 impl LedgerActor {
+    async fn reopen(&self, open: &mut Open, run: ScopeId, stood: Stood) -> Result<(), ActorProcessingErr> {
+        // The run's end must be behind it, which would close the account once more.
+        let Open { arguments, book, reader, .. } = open;
+        catch_up(&self.world, &arguments.journal, (reader, book), arguments.journal.head()).await?;
+        book.reopen(run, stood);
+        Ok(())
+    }
+
     /// Opens a new generation if a hold was lost, which frees that hold once the
     /// fold has passed all that an older grant can still lead to.
     async fn renew(&self, open: &mut Open) -> Result<(), ActorProcessingErr> {
@@ -262,7 +267,7 @@ impl Open {
         match self.recorder.append_while(vec![self.book.condition()], write).await {
             Ok(_) => alerts.into_iter().for_each(|alert| self.send(alert)),
             // Another ledger says it, and this one will see so and end.
-            Err(AppendError::Conflict { .. }) => {}
+            Err(AppendError::Conflict { .. }) => self.is_superseded = true,
             Err(error) => {
                 tracing::warn!(%error, "what there is to say of budgets could not be written; it is tried again");
                 self.book.give_back_alerts(alerts);
@@ -281,7 +286,8 @@ impl Open {
 
     async fn snapshot(&mut self, world: &World) {
         let at = self.book.at();
-        if at.0 < self.snapshot_at.0 + SNAPSHOT_EVERY {
+        let is_all_said = !self.book.has_alerts() && !self.is_superseded;
+        if at.0 < self.snapshot_at.0 + SNAPSHOT_EVERY || !is_all_said {
             return;
         }
         self.snapshot_at = at;

@@ -21,7 +21,7 @@ use super::entry::{BookError, Entry, What};
 use super::{Factors, Grant, Granted, HoldId, Reserve, Stood, stream};
 
 /// Raise it when the same events would make another book.
-pub(super) const FOLD_VERSION: u32 = 6;
+pub(super) const FOLD_VERSION: u32 = 7;
 
 /// What is reserved for one attempt. It is found once for each word about it: a reservation, its intent
 /// and its settlement are what a ledger does most.
@@ -139,9 +139,12 @@ impl Book {
         });
         self.calls = intents.collect();
         self.holds = 0;
-        self.ended = kept.ended;
         self.factors.set(kept.factors);
         self.at = at;
+        // What was open in their accounts may have been holds, which are not kept.
+        for scope in kept.ended {
+            self.ended(scope);
+        }
         true
     }
 
@@ -216,6 +219,12 @@ impl Book {
         self.due.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Whether there are alerts that are to be written.
+    #[must_use]
+    pub fn has_alerts(&self) -> bool {
+        self.due.as_ref().is_some_and(|due| !due.is_empty())
+    }
+
     /// These could not be written now.
     pub fn give_back_alerts(&mut self, alerts: Vec<Alert>) {
         if let Some(due) = &mut self.due {
@@ -235,12 +244,17 @@ impl Book {
     /// # Errors
     /// [`Refusal`], and nothing is held.
     pub fn reserve(&mut self, reserve: Reserve, elapsed: Duration, now: Timestamp) -> Result<Grant, Refusal> {
-        let Reserve { hold, scopes, amount, now: asked } = reserve;
+        let run = reserve.run().cloned();
+        let Reserve { hold, scopes, amount, now: asked, cost_max, .. } = reserve;
         self.grants += 1;
         if let Some(at) = self.repeated(&hold, &scopes, amount) {
             return Ok(self.grant(hold, scopes, amount, at));
         }
         self.free(&hold);
+        // What is freed may have been all that there was in the run's account, which is gone then.
+        if let Some(run) = run {
+            self.hold_to(&run, cost_max);
+        }
         let accounts = self.accounts_of(&scopes);
         match self.accounts.reserve(accounts, amount, now.max(asked)) {
             Ok(reservation) => {
@@ -307,6 +321,18 @@ impl Book {
         let accounts = hold.reservation.accounts().clone();
         self.accounts.release(hold.reservation);
         self.close_ended(&accounts);
+        self.close_unused(&accounts);
+    }
+
+    /// Runs that have nothing in their accounts may never come to be: what their orders were held for is not
+    /// written. Their limits go too, since each question brings them along.
+    fn close_unused(&mut self, accounts: &AccountSet) {
+        let runs = self.accounts.scopes(accounts).into_iter().filter(|scope| matches!(scope, ScopeId::Run(_)));
+        for run in runs {
+            if self.accounts.close_unused(&run) {
+                self.rules.own.remove(&run);
+            }
+        }
     }
 
     /// When the oldest hold was made.
@@ -449,6 +475,21 @@ impl Book {
         for scope in self.accounts.scopes(accounts) {
             if self.ended.contains(&scope) {
                 self.ended(scope);
+            }
+        }
+    }
+
+    /// Holds a run to the limit that it says is its own, and to none where it says so: another order may have had
+    /// its name that was never taken.
+    fn hold_to(&mut self, run: &ScopeId, limit: Option<Money>) {
+        if self.rules.own.get(run).copied() == limit {
+            return;
+        }
+        match limit {
+            Some(limit) => self.limit_own(run.clone(), limit),
+            None => {
+                self.rules.own.remove(run);
+                self.accounts.set_limits(run, self.rules.limits(run));
             }
         }
     }

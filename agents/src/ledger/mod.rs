@@ -65,6 +65,19 @@ pub struct Reserve {
     /// The time of whoever asks. It may be ahead of the ledger's: who has waited for a window to end has
     /// waited it out, though the wall clock was set back meanwhile.
     pub now: Timestamp,
+    /// The limit of its own that the run among the scopes has, beside the policy's. It comes along each time: the
+    /// run's first intents are in the batch that accepts it, and a ledger that has just opened knows no word of it.
+    pub cost_max: Option<Money>,
+    /// Where that run stood, if it had failed and is about to go on: a ledger that has opened since it was told of
+    /// [that](LedgerHandle::reopen_run) does not know it.
+    pub stood: Option<Stood>,
+}
+
+impl Reserve {
+    /// The run among those who pay.
+    pub(super) fn run(&self) -> Option<&ScopeId> {
+        self.scopes.iter().find(|scope| matches!(scope, ScopeId::Run(_)))
+    }
 }
 
 /// One grant among all: the same attempt may be granted again, and each grant is given back for itself.
@@ -169,17 +182,9 @@ impl LedgerHandle {
         Ok(granted?)
     }
 
-    /// Holds a run to a limit of its own, beside the policy's, before its first
-    /// events say so: its acceptance and its first intents are one batch.
-    pub fn limit_run(&self, run: &str, limit: Money) {
-        // A ledger that comes up later grants nothing of what this one would have.
-        if let Some(ledger) = self.front.slot().current() {
-            let _ = ledger.cast(LedgerMsg::Limit { scope: ScopeId::Run(run.to_owned()), limit });
-        }
-    }
-
     /// Takes up the account of a failed run where it stood, before the run's next
-    /// intents: an account goes when its run ends.
+    /// intents: an account goes when its run ends. What is reserved with it says so once more, since another
+    /// ledger may be up by then.
     ///
     /// # Errors
     /// [`FrontError`] when the ledger is not up; it then learns it from the journal.

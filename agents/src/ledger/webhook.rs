@@ -2,6 +2,7 @@
 //! of times until it is taken, under one key, and holds nobody up: the ledger does not wait for it. One goes
 //! out after the other, and of those that wait there are never more than [`QUEUE_MAX`].
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +25,9 @@ use crate::tether::Tether;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The longest wait for an answer.
 const ANSWER_WITHIN: Span = Span::from_secs(30);
+
+/// How long an alert is sent while others wait: one try at least has its time.
+const TURN_MAX: Span = ANSWER_WITHIN;
 
 /// Alerts that wait to be sent. One that comes while there are so many stays in the journal alone.
 pub(super) const QUEUE_MAX: usize = 64;
@@ -51,11 +55,15 @@ impl Outbox {
 }
 
 async fn deliver(hook: AlertHook, mut waiting: mpsc::Receiver<Alerted>, dropped: Arc<AtomicU64>, world: World) {
-    while let Some(alerted) = waiting.recv().await {
-        hook.send(alerted, &world).await;
+    let mut next = waiting.recv().await;
+    while let Some(alerted) = next.take() {
+        next = hook.send_in_turn(alerted, &mut waiting, &world).await;
         let dropped = dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(dropped, "alerts were not sent: {QUEUE_MAX} waited already; they are in the journal");
+        }
+        if next.is_none() {
+            next = waiting.recv().await;
         }
     }
 }
@@ -89,6 +97,29 @@ impl AlertHook {
             return Err(AlertHookError::Url(url.to_owned()));
         }
         Ok(Self(Arc::new(Inner { url: address, key, transport })))
+    }
+
+    /// Sends an alert, and returns the next one if that has waited for the end of it for too long: an address that
+    /// does not answer holds up one alert and not all of them.
+    async fn send_in_turn(
+        &self,
+        alerted: Alerted,
+        waiting: &mut mpsc::Receiver<Alerted>,
+        world: &World,
+    ) -> Option<Alerted> {
+        let scope = alerted.alert.scope.clone();
+        let mut sending = pin!(self.send(alerted, world));
+        if tokio::time::timeout(TURN_MAX.duration(), &mut sending).await.is_ok() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = sending => None,
+            next = waiting.recv() => {
+                tracing::warn!(%scope, "an alert was not taken within {TURN_MAX}, and others wait; it is in the journal");
+                next
+            }
+        }
     }
 
     /// Sends an alert until it is taken, or as often as [`RetryPolicy`] says. What is never taken is logged.

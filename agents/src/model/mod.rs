@@ -88,6 +88,11 @@ pub trait Model: Send + Sync {
         Bounds { input: self.count(request), output: request.output_max, ..Bounds::default() }
     }
 
+    /// The same for the first request of the call, where one may lead to several; a batch is answered once.
+    fn bounds_once(&self, request: &ModelRequest) -> Bounds {
+        self.bounds(request)
+    }
+
     /// Makes the call. Ends soon after `progress` is cancelled, with
     /// [`FailureClass::Shutdown`](policies::failure::FailureClass::Shutdown).
     ///

@@ -224,6 +224,14 @@ impl Model for Structured {
         }
     }
 
+    fn bounds_once(&self, request: &ModelRequest) -> Bounds {
+        let bounds = self.0.bounds_once(request);
+        match &request.output_schema {
+            None => bounds,
+            Some(output) => Bounds { input: self.0.count(&self.asked(request.clone(), output)), ..bounds },
+        }
+    }
+
     async fn call(&self, mut request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         request.check(&self.abilities(), &self.id())?;
         match request.output_schema.clone() {

@@ -191,6 +191,9 @@ async fn a_reply_that_does_not_fit_is_put_right_and_all_of_it_is_counted() {
     let bounds = model.bounds(&asking());
     assert!(reply.usage.input <= bounds.input && bounds.output == Tokens(60), "{bounds:?}");
     assert_eq!(bounds.repeats, 2, "each request may have its fee");
+    let once = model.bounds_once(&asking());
+    assert!(once.input < bounds.input && (once.output, once.repeats) == (Tokens(20), 0), "{once:?}");
+    assert!(once.input >= Scripted::new("m").count(&asking()), "with the words that ask for the schema");
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,6 +139,10 @@ impl Model for Thrifty {
         self.model.bounds(request)
     }
 
+    fn bounds_once(&self, request: &ModelRequest) -> Bounds {
+        self.model.bounds_once(request)
+    }
+
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         let is_repeatable =
             request.temperature <= 0.0 || self.thrift.cache.as_ref().is_some_and(|(policy, _)| policy.any_temperature);

@@ -28,8 +28,8 @@ pub(super) async fn list(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let (before, limit) = Which::read(which, PAGE_MAX)?;
-    let alerts = system.alerts(before, limit).await.map_err(Problem::internal)?;
-    let next = page::next(alerts.last().map(|said| said.id));
+    let (alerts, last) = system.alerts(before, limit).await.map_err(Problem::internal)?;
+    let next = page::next(last);
     Ok(Json(json!({ "alerts": alerts, "next": next })))
 }
 

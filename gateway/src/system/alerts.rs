@@ -43,19 +43,25 @@ pub struct AlertFollower {
 }
 
 impl System {
-    /// The alerts before the one of this number, or all: the newest first, `max` at most.
+    /// The alerts before the one of this number, or all: the newest first, `max` at most; with the number of the
+    /// last that was looked at, which may be one that cannot be read here.
     ///
     /// # Errors
     /// Why they cannot be read, in a sentence.
-    pub async fn alerts(&self, before: Option<u64>, max: usize) -> Result<Vec<Said>, String> {
+    pub async fn alerts(&self, before: Option<u64>, max: usize) -> Result<(Vec<Said>, Option<u64>), String> {
         let events = self.events_before(alerts_stream(&self.workspace), before, max).await?;
-        Ok(events.iter().filter_map(Said::of).collect())
+        Ok(page(&events))
     }
 
     /// Follows the alerts from after a number on.
     pub fn follow_alerts(self: &Arc<Self>, after: u64) -> AlertFollower {
         AlertFollower { system: Arc::clone(self), after: Version(after), page: Vec::new().into_iter() }
     }
+}
+
+/// What can be read of a page of events, with the number of its last.
+fn page(events: &[Event]) -> (Vec<Said>, Option<u64>) {
+    (events.iter().filter_map(Said::of).collect(), events.last().map(|event| event.version.0))
 }
 
 impl AlertFollower {
@@ -68,15 +74,59 @@ impl AlertFollower {
                     return Some(said);
                 }
             }
-            // Subscribed before the read, so that nothing falls between the two.
+            // Subscribed before the look, so that nothing falls between the two.
             let mut head = self.system.journal().watch_head();
             head.see();
             let stream = alerts_stream(&self.system.workspace);
-            let page = self.system.events_after(stream, self.after, PAGE_MAX).await.ok()?;
-            if page.is_empty() {
+            // Most of what is written is no alert, and costs each follower this look alone.
+            let is_there_more = self.system.journal().version(&stream).ok()? > self.after;
+            if is_there_more {
+                self.page = self.system.events_after(stream, self.after, PAGE_MAX).await.ok()?.into_iter();
+            }
+            if self.page.len() == 0 {
                 head.next().await.ok()?;
             }
-            self.page = page.into_iter();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use policies::budget::{Alert, AlertEvent, ScopeId};
+    use policies::money::Money;
+    use policies::share::Share;
+    use storage::journal::{Seq, TraceId};
+
+    use super::*;
+
+    fn event(number: u64, payload: Vec<u8>) -> Event {
+        Event {
+            seq: Seq(number),
+            stream: alerts_stream("main"),
+            version: Version(number),
+            time: Timestamp::EPOCH,
+            kind: "ledger.alerted".to_owned(),
+            schema: 1,
+            principal: "system/ledger".to_owned(),
+            trace: TraceId(1),
+            cause: None,
+            subject: None,
+            payload,
+            erased: false,
+        }
+    }
+
+    #[test]
+    fn the_next_page_begins_behind_what_cannot_be_read() {
+        let event_of_share = AlertEvent::Share(Share::percent(80).unwrap());
+        let scope = ScopeId::Workspace("main".to_owned());
+        let (spent, limit) = (Money::from_nanos(8), Money::from_nanos(10));
+        let alert = Alert { scope, window: None, since: None, event: event_of_share, spent, limit };
+        let alerted = Alerted { workspace: "main".to_owned(), alert };
+        let newer = b"{\"of\":\"a newer form\"}".to_vec();
+        let (said, last) = page(&[event(5, serde_json::to_vec(&alerted).unwrap()), event(4, newer.clone())]);
+        assert_eq!((said.len(), said[0].id, last), (1, 5, Some(4)));
+        assert_eq!(page(&[event(4, newer)]), (Vec::new(), Some(4)), "there is more, though nothing is shown");
+        assert_eq!(page(&[]), (Vec::new(), None));
     }
 }

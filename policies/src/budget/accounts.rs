@@ -311,6 +311,13 @@ impl Accounts {
         true
     }
 
+    /// Forgets a scope in which nothing was spent, is reserved, or was told of. Whether it is gone.
+    pub fn close_unused(&mut self, scope: &ScopeId) -> bool {
+        let is_blank = |bin: &Bin| *bin == Bin { start: bin.start, ..Bin::default() };
+        let slot = self.places.get(scope).and_then(|id| self.slot(*id));
+        slot.is_none_or(|slot| slot.bins.iter().all(is_blank)) && self.close(scope)
+    }
+
     /// What these accounts have come to of these shares of their limits, and were not said to have in
     /// the same window: of several at once, the highest. It counts as said from now on.
     pub fn reached(&mut self, accounts: &AccountSet, shares: &[Share]) -> Vec<Alert> {

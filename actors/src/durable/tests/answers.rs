@@ -86,7 +86,10 @@ async fn a_full_disk_is_said_and_leaves_the_state_as_it_was() {
     assert_eq!(handle.ask(Command::Add(4)).await, Err(AskError::Full));
     rig.disk.set_capacity(None);
     assert_eq!(handle.ask(Command::Add(8)).await, Ok(8));
-    assert!(!rig.notes.take().iter().any(|note| note.contains("started [Added(1)]")));
+    let notes = rig.notes.take();
+    assert!(!notes.iter().any(|note| note.contains("started [Added(1)]")));
+    // Once for each that failed by itself: what is built on it goes with it.
+    assert_eq!(notes.iter().filter(|note| *note == "undone at 0").count(), 2, "{notes:?}");
     assert!(rig.spine.metrics.encode().contains("appends_total{entity=\"tally\",outcome=\"full\"} "));
 }
 

@@ -221,3 +221,28 @@ async fn a_stream_that_is_left_is_charged() {
     let at_what_was_reserved = |reserved| reserved;
     assert!(!is_billed_more(&Ours::new(100).await.0, at_what_was_reserved).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_snapshot_takes_for_said_is_in_the_journal() {
+    /// More than it takes to write an event and a snapshot.
+    const LOOKS_MAX: usize = 100_000;
+    let mut ground = Ground::new(1);
+    let alerts = policies::share::Share::percent(100).into_iter().collect();
+    let policy = BudgetPolicy { alerts, ..policy(40, 90) };
+    let (ledger, _) = start(&ground, &policy).await;
+    let grant = ledger.reserve(ask("k", "x", 40)).await.unwrap();
+    intend(&mut ground, &grant).await.unwrap();
+    // The outcome is the event at which a snapshot is due.
+    ground.fill(usize::try_from(9_999 - ground.journal.head().0).unwrap()).await;
+    settle().await;
+    assert!(ground.snapshots.get("ledger/main", book::FOLD_VERSION).unwrap().is_none());
+    resolve(&mut ground, "k", 40).await;
+    for _ in 0..LOOKS_MAX {
+        tokio::task::yield_now().await;
+        if ground.snapshots.get("ledger/main", book::FOLD_VERSION).unwrap().is_some() {
+            break;
+        }
+    }
+    assert!(ground.snapshots.get("ledger/main", book::FOLD_VERSION).unwrap().is_some());
+    assert_eq!(ground.events().iter().filter(|event| event.kind == ALERTED).count(), 1);
+}

@@ -100,6 +100,27 @@ async fn alerts_go_out_one_after_the_other_and_only_so_many_wait() {
     assert_eq!(seen.load(Ordering::Relaxed), 2 + QUEUE_MAX);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_address_that_does_not_answer_holds_up_each_alert_for_one_try_while_others_wait() {
+    const RUNS: usize = 10;
+    let keys = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let seen = Arc::clone(&keys);
+    let transport = scripted(move |request| {
+        seen.lock().unwrap().insert(request.headers()["idempotency-key"].to_str().unwrap().to_owned());
+        std::future::pending()
+    });
+    let hook = AlertHook::new("http://ops/budgets", None, transport).unwrap();
+    let ground = Ground::new(1);
+    let alerts = Share::percent(100).into_iter().collect();
+    let (handle, _actor) =
+        ground.ledger(Latest::new(BudgetPolicy { alerts, ..policy(1_000, 1) }).watch(), Some(hook)).await;
+    for run in 0..RUNS {
+        handle.reserve(ask(&format!("k{run}"), &format!("r{run}"), 2)).await.unwrap_err();
+    }
+    tokio::time::sleep(Duration::from_secs(30 * RUNS as u64)).await;
+    assert_eq!(keys.lock().unwrap().len(), RUNS);
+}
+
 #[test]
 fn an_address_that_cannot_be_posted_to_is_told() {
     let bad = AlertHook::new("ops/budgets", None, transport::unplugged()).err().unwrap();
