@@ -47,7 +47,7 @@ pub enum Sabotage {
     CallsThroughBreaker,
     /// A call that is never answered is waited for without an end.
     WaitsForEver,
-    /// A run that has finished is told as failed after a restart.
+    /// A run that has finished is told as failed when it is looked at again.
     TellsAnotherEnd,
     /// Calls leave actors behind that no supervisor has.
     LeavesActors,
@@ -140,11 +140,11 @@ impl Sabotage {
         }
     }
 
-    /// Stands at the door of the system in this life.
-    pub(super) fn stand_at(self, door: Router, life: u32) -> Router {
+    /// Stands at the door of the system.
+    pub(super) fn stand_at(self, door: Router) -> Router {
         match self {
             Self::SkipsApproval => door::asks_nobody(door),
-            Self::TellsAnotherEnd if life > 1 => door::tells_another_end(door),
+            Self::TellsAnotherEnd => door::tells_another_end(door),
             _ => door,
         }
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_outlives_its_tree_and_a_post_that_nobody_approved_are_found_without_a_fault() {
+    fn what_needs_no_fault_to_show_is_found_without_one() {
         let mut plan = expand(&read("calm.toml", include_str!("calm.toml")).unwrap(), 1);
         plan.workload.arrivals.truncate(1);
         plan.workload.approval = Approval::Ask;
@@ -215,6 +215,7 @@ mod tests {
             (Some(Sabotage::LeavesActors), &[Invariant::RestartsBounded]),
             (Some(Sabotage::LeavesTasks), &[Invariant::Bounded]),
             (Some(Sabotage::SkipsApproval), &[Invariant::ApprovalFirst]),
+            (Some(Sabotage::TellsAnotherEnd), &[Invariant::NoLostRun, Invariant::ResultsStable]),
         ] {
             assert_eq!(found(&plan, sabotage), wanted, "{sabotage:?}");
         }
