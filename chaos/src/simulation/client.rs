@@ -295,6 +295,10 @@ impl Client {
         // As with a yes: it may be acted on before it is acknowledged.
         self.scene.see(Seen::Settled { run: run.to_owned(), key: effect.to_owned() });
         self.send(server, Ask::post(&format!("/v1/runs/{run}/settlements"), &body.to_string())).await;
+        // What is in doubt after this is a new post with the same key, and has its own time to land.
+        self.tell(key, |order| {
+            order.noticed.remove(effect);
+        });
     }
 
     /// Replays a dead letter, once it has thought about it.

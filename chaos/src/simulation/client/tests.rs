@@ -96,6 +96,22 @@ async fn an_end_that_changes_or_is_undone_shows_at_the_look_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_doubt_of_the_same_post_has_its_own_time_to_land() {
+    let client = client();
+    let show = || async {
+        let doubt = json!({ "path": "p", "key": "e", "hold": { "doubt": { "reason": "lost" } } });
+        Json(json!({ "id": "r", "status": "parked", "parked": [doubt] }))
+    };
+    let settle = axum::routing::post(|| async { Json(json!({})) });
+    let server = taking(get(show)).route("/v1/runs/r/settlements", settle);
+    let three_and_a_half = LOOK_AT_PLATFORM * 7 / 2;
+    assert!(tokio::time::timeout(three_and_a_half, client.attend(&server)).await.is_err());
+    let seen = client.scene.take();
+    let settled = seen.iter().filter(|sighting| matches!(sighting.what, Seen::Settled { .. })).count();
+    assert_eq!(settled, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_whose_end_was_undone_counts_as_unfinished() {
     let client = client();
     client.attend(&server(&["finished"])).await;
