@@ -104,7 +104,11 @@ impl Cast {
         }
         let system = match System::start(parts).await {
             Ok(system) => Arc::new(system),
-            Err(error) => return Ok(End::Fell(Failure::classify(&error).message)),
+            Err(error) => {
+                // A start that failed because the plan has killed it is that death, and no second one.
+                self.scene.hold_if_dead().await;
+                return Ok(End::Fell(Failure::classify(&error).message));
+            }
         };
         self.scene.hold_if_dead().await;
         self.scene.see(Seen::Ready { life });
