@@ -82,8 +82,9 @@ async fn play_on(
     let witness = Witness::new(world.clone());
     let client = Client::new(&plan, &witness, Manner::beside(ground.platform_ledger()));
     let (start_took, beside) = (Duration::ZERO, [provider, platform]);
-    let mut game = Game { world, yard, ground, disk, beside, witness: &witness, client, lives: 0, start_took };
-    let (mut from_ms, mut kills) = (0, 0);
+    let hours = Hours::default();
+    let mut game = Game { world, yard, ground, disk, beside, witness: &witness, client, lives: 0, start_took, hours };
+    let mut kills = 0;
     // Until the program is ready for the first time.
     game.go_by(&(0..0)).await?;
     for planned in &plan.faults {
@@ -91,13 +92,12 @@ async fn play_on(
         let Fault::Crash { point, nth: passing, loss } = planned.fault else { continue };
         let mark = point.map(|point| Mark { point, nth: passing });
         let mut chance = stream(plan.seed, &format!("kill9/early/{}", planned.number));
-        let death = game.live(mark, from_ms..planned.at_ms, &mut chance).await?;
+        let death = game.live(mark, planned.at_ms, &mut chance).await?;
         let loss = if game.disk.is_some() { loss } else { Loss::KeepAll };
         game.bury(death, Some(planned.number), loss);
         if let Some(disk) = &mut game.disk {
             disk.cut(loss, plan.seed ^ u64::from(planned.number)).await?;
         }
-        from_ms = planned.at_ms;
         kills += 1;
         told(kills);
         if witness.is_broken() {
@@ -148,26 +148,24 @@ struct Game<'a> {
     lives: u32,
     /// How long the last start took.
     start_took: Duration,
+    hours: Hours,
 }
 
 impl Game<'_> {
-    /// One life, from the start to the kill: at the mark, or when its span of the plan's time is over.
-    async fn live(
-        &mut self,
-        mark: Option<Mark>,
-        span_ms: Range<u64>,
-        chance: &mut Chance,
-    ) -> Result<Death, Kill9Error> {
+    /// One life, from the start to the kill: at the mark, or when the plan's time is at `until_ms`.
+    async fn live(&mut self, mark: Option<Mark>, until_ms: u64, chance: &mut Chance) -> Result<Death, Kill9Error> {
         let is_early = mark.is_none() && self.lives > 0 && chance.below(EARLY_ONE_IN) == 0;
         let early = is_early.then(|| self.start_took.mul_f64(chance.unit()));
         let mut server = Server::start(self.yard, &self.ground, mark)?;
         let death = match self.begin(&mut server, early).await {
             Beginning::Ready(api) => {
+                let span_ms = self.hours.span(until_ms);
                 self.go_by(&span_ms).await?;
                 let life = Duration::from_millis(span_ms.end.saturating_sub(span_ms.start));
                 let life = if mark.is_some() { life.max(POINT_MAX) } else { life };
                 let (world, ready) = (self.world.clone(), self.world.elapsed());
-                let now_ms = move || (span_ms.start + millis(world.elapsed().saturating_sub(ready))).min(span_ms.end);
+                let took = move || world.elapsed().saturating_sub(ready);
+                let now_ms = || at(&span_ms, took());
                 let dead = Cell::new(false);
                 let dying = async {
                     let death = server.die_within(life).await;
@@ -175,6 +173,8 @@ impl Game<'_> {
                     death
                 };
                 let (death, ()) = futures::join!(dying, self.client.visit(&api, now_ms, Until::Dead(&dead)));
+                let still_ms = self.hours.pass(&span_ms, took());
+                self.go_by(&still_ms).await?;
                 death
             }
             Beginning::Gone(death) => death,
@@ -261,10 +261,51 @@ impl Game<'_> {
     }
 }
 
+/// The plan's time, of which a part goes by in each life. What a life leaves of its part is the next one's.
+#[derive(Default)]
+struct Hours {
+    gone_ms: u64,
+}
+
+impl Hours {
+    /// The part of a life that is to end at this moment.
+    fn span(&self, until_ms: u64) -> Range<u64> {
+        self.gone_ms..until_ms.max(self.gone_ms)
+    }
+
+    /// A life was over after so much of its part; where time stands still until the next one.
+    fn pass(&mut self, span_ms: &Range<u64>, took: Duration) -> Range<u64> {
+        self.gone_ms = at(span_ms, took);
+        self.gone_ms..self.gone_ms
+    }
+}
+
+/// The plan's time after so much of this part.
+fn at(span_ms: &Range<u64>, took: Duration) -> u64 {
+    span_ms.start.saturating_add(millis(took)).min(span_ms.end)
+}
+
 /// How a life began.
 enum Beginning {
     /// It answers.
     Ready(Api),
     /// It died before.
     Gone(Death),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_life_leaves_of_the_plans_time_goes_by_in_the_next() {
+        let mut hours = Hours::default();
+        assert_eq!(hours.span(700), 0..700, "it dies before it is ready");
+        let span = hours.span(1_500);
+        assert_eq!(span, 0..1_500);
+        assert_eq!(hours.pass(&span, Duration::from_millis(400)), 400..400, "and time stands still");
+        let span = hours.span(2_000);
+        assert_eq!(span, 400..2_000);
+        assert_eq!(hours.pass(&span, Duration::from_secs(60)), 2_000..2_000);
+    }
 }

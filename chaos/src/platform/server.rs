@@ -57,7 +57,7 @@ pub enum Entry {
         /// The key.
         key: String,
     },
-    /// A post is on its way and lands later; whoever sent it was told nothing.
+    /// A post is on its way and lands later, whatever becomes of its sender.
     Coming {
         /// The key that it comes with.
         key: String,
@@ -199,7 +199,8 @@ impl Board {
             return Ok(None);
         };
         self.0.ledger.write(Entry::Struck { number })?;
-        if matches!(effect, PlatformEffect::Late { .. }) {
+        // A slow one too: its sender may die while it is on its way.
+        if matches!(effect, PlatformEffect::Late { .. } | PlatformEffect::Slow { .. }) {
             self.0.ledger.write(Entry::Coming { key: key.to_owned() })?;
         }
         Ok(Some(effect))

@@ -135,3 +135,17 @@ async fn a_post_meets_what_the_plan_has_for_it() {
     assert!(entries.contains(&Entry::Coming { key: "late".to_owned() }));
     assert!(entries.contains(&Entry::Repeated { key: "well".to_owned() }));
 }
+
+#[tokio::test]
+async fn a_slow_post_is_told_to_be_on_its_way_before_it_is_out() {
+    let text = "[experiment]\nname = 'x'\nduration = '1m'\nquiet = '1m'\n[workload]\nruns = 1\narrival = '1/s'\n\
+                platform = 'careless'\n[[fault]]\nkind = 'platform_slow'\nby = '1ms'\nat = '0s..1m'\n";
+    let plan = expand(&read("x.toml", text).unwrap(), 1);
+    let forecast = Some(Forecast::new(&plan, World::real(WorldOptions::default()).unwrap()));
+    let ground = ground(Options { kind: Platform::Careless, forecast, ..Options::default() }).await;
+    ground.publisher.publish(post("slow")).await.unwrap();
+    let entries = ledger::read::<Entry>(&ground.ledger).unwrap().into_iter().map(|line| line.entry);
+    let entries: Vec<_> = entries.collect();
+    assert_eq!(entries[..2], [Entry::Struck { number: 0 }, Entry::Coming { key: "slow".to_owned() }]);
+    assert_eq!(posted(&ground), ["slow"]);
+}

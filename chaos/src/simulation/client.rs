@@ -135,6 +135,17 @@ impl Client {
         futures::future::join_all(all).await;
     }
 
+    /// Looks once more at every run whose end it knows: a result that changed would show, and one that was
+    /// undone, in a play too in which the process never dies.
+    pub(super) async fn look_back(&self, server: &Router) {
+        for arrival in &self.plan.workload.arrivals {
+            let Known { run: Some(run), over: true, .. } = self.order(&arrival.key) else { continue };
+            // In full, not as the one that was shown before.
+            self.tell(&arrival.key, |known| known.shown = None);
+            self.look(server, &arrival.key, &run).await;
+        }
+    }
+
     /// Orders whose end it does not know.
     pub(super) fn unfinished(&self) -> u64 {
         let known = self.known();
@@ -284,6 +295,10 @@ impl Client {
         // As with a yes: it may be acted on before it is acknowledged.
         self.scene.see(Seen::Settled { run: run.to_owned(), key: effect.to_owned() });
         self.send(server, Ask::post(&format!("/v1/runs/{run}/settlements"), &body.to_string())).await;
+        // What is in doubt after this is a new post with the same key, and has its own time to land.
+        self.tell(key, |order| {
+            order.noticed.remove(effect);
+        });
     }
 
     /// Replays a dead letter, once it has thought about it.

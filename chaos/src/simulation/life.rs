@@ -104,12 +104,16 @@ impl Cast {
         }
         let system = match System::start(parts).await {
             Ok(system) => Arc::new(system),
-            Err(error) => return Ok(End::Fell(Failure::classify(&error).message)),
+            Err(error) => {
+                // A start that failed because the plan has killed it is that death, and no second one.
+                self.scene.hold_if_dead().await;
+                return Ok(End::Fell(Failure::classify(&error).message));
+            }
         };
         self.scene.hold_if_dead().await;
         self.scene.see(Seen::Ready { life });
         let server = router(Arc::clone(&system));
-        let server = self.sabotage.map_or(server.clone(), |sabotage| sabotage.stand_at(server, life));
+        let server = self.sabotage.map_or(server.clone(), |sabotage| sabotage.stand_at(server));
         let end = tokio::select! {
             biased;
             ended = system.tree().wait() => Some(ended),
@@ -133,11 +137,12 @@ impl Cast {
         }
     }
 
-    /// Until the client is done and no fault can come any more.
+    /// Until the client is done, no fault can come any more, and it has looked back at what became of all.
     async fn attend(&self, server: &axum::Router) {
         self.client.attend(server).await;
         let rest = Duration::from_millis(self.plan.duration_ms).saturating_sub(self.scene.now());
         self.scene.sleep(rest).await;
+        self.client.look_back(server).await;
     }
 
     fn time_left(&self) -> Duration {

@@ -145,3 +145,25 @@ fn one_life(cast: &Cast, life: u32) -> Result<(End, Remains), PlayError> {
     });
     Ok(lived?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::read;
+    use crate::fault::{Fault, Point};
+    use crate::plan::{Planned, expand};
+
+    #[test]
+    fn a_death_while_the_journal_opens_is_one_death_and_one_life() {
+        for point in [Point::AppendBefore, Point::AppendAfter, Point::SyncBefore, Point::SyncAfter] {
+            let mut plan = expand(&read("calm.toml", include_str!("calm.toml")).unwrap(), 1);
+            plan.workload.arrivals.truncate(1);
+            let fault = Fault::Crash { point: Some(point), nth: 1, loss: Loss::LoseUnsynced };
+            plan.faults = vec![Planned { number: 0, at_ms: 0, fault }];
+            let played = play(&plan, Made::default()).unwrap();
+            let seen = played.history.seen.iter();
+            let deaths = seen.filter(|sighting| matches!(sighting.what, Seen::Crashed { .. })).count();
+            assert_eq!((deaths, played.lives), (1, 2), "{point:?}");
+        }
+    }
+}

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use agents::model::Model;
 use axum::Router;
 use gateway::system::Parts;
-use policies::breaker::FAILURES_MAX;
 use policies::intensity::{Intensity, RESTARTS_MAX};
 use policies::span::Span;
 use policies::tree::NodePolicy;
@@ -22,8 +21,6 @@ use crate::aims::Invariant;
 use disk::{Liar, Synced};
 use model::{Lacking, Lacks};
 
-/// A guard that nobody else goes by.
-const ASIDE: &str = "model/aside";
 /// Longer than any play.
 const FOR_EVER: Span = Span::from_secs(30 * 24 * 3_600);
 
@@ -43,11 +40,11 @@ pub enum Sabotage {
     SkipsApproval,
     /// A supervisor restarts for ever.
     IgnoresIntensity,
-    /// An open breaker stops some agents' calls only.
+    /// Calls go on through an open breaker.
     CallsThroughBreaker,
     /// A call that is never answered is waited for without an end.
     WaitsForEver,
-    /// A run that has finished is told as failed after a restart.
+    /// A run that has finished is told as failed when it is looked at again.
     TellsAnotherEnd,
     /// Calls leave actors behind that no supervisor has.
     LeavesActors,
@@ -133,18 +130,18 @@ impl Sabotage {
                     }
                 }
             }
-            Self::CallsThroughBreaker => go_aside(parts),
+            Self::CallsThroughBreaker => lack(parts, Lacks::Respect),
             Self::WaitsForEver => wait_for_ever(parts),
             // The publisher is told so where it is made; the others stand at the door.
             Self::PostsWithoutAsking | Self::SkipsApproval | Self::TellsAnotherEnd => {}
         }
     }
 
-    /// Stands at the door of the system in this life.
-    pub(super) fn stand_at(self, door: Router, life: u32) -> Router {
+    /// Stands at the door of the system.
+    pub(super) fn stand_at(self, door: Router) -> Router {
         match self {
             Self::SkipsApproval => door::asks_nobody(door),
-            Self::TellsAnotherEnd if life > 1 => door::tells_another_end(door),
+            Self::TellsAnotherEnd => door::tells_another_end(door),
             _ => door,
         }
     }
@@ -159,15 +156,6 @@ fn lack(parts: &mut Parts, lacks: Lacks) {
         let (model, world) = (Arc::clone(&agent.model), parts.world.clone());
         agent.model = Arc::new(Lacking { model, world, lacks }) as Arc<dyn Model>;
     }
-}
-
-/// Every second agent goes by a guard whose breaker never opens.
-fn go_aside(parts: &mut Parts) {
-    let mut guard = parts.policies.guards.get(ASIDE);
-    guard.breaker.failures = FAILURES_MAX;
-    guard.breaker.failure_rate = None;
-    parts.policies.guards.set(ASIDE, guard);
-    parts.agents.iter_mut().skip(1).step_by(2).for_each(|agent| ASIDE.clone_into(&mut agent.guard));
 }
 
 fn wait_for_ever(parts: &mut Parts) {
@@ -206,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_outlives_its_tree_and_a_post_that_nobody_approved_are_found_without_a_fault() {
+    fn what_needs_no_fault_to_show_is_found_without_one() {
         let mut plan = expand(&read("calm.toml", include_str!("calm.toml")).unwrap(), 1);
         plan.workload.arrivals.truncate(1);
         plan.workload.approval = Approval::Ask;
@@ -215,9 +203,18 @@ mod tests {
             (Some(Sabotage::LeavesActors), &[Invariant::RestartsBounded]),
             (Some(Sabotage::LeavesTasks), &[Invariant::Bounded]),
             (Some(Sabotage::SkipsApproval), &[Invariant::ApprovalFirst]),
+            (Some(Sabotage::TellsAnotherEnd), &[Invariant::NoLostRun, Invariant::ResultsStable]),
         ] {
             assert_eq!(found(&plan, sabotage), wanted, "{sabotage:?}");
         }
+    }
+
+    #[test]
+    fn calls_through_an_open_breaker_are_found_though_all_go_by_one_guard() {
+        let plan = expand(&read("breaker-flap.toml", BREAKER_FLAP).unwrap(), 1);
+        assert_eq!(found(&plan, None), []);
+        let found = found(&plan, Some(Sabotage::CallsThroughBreaker));
+        assert!(found.contains(&Invariant::BreakerLegal), "{found:?}");
     }
 
     #[test]

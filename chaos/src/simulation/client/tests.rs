@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Json;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use storage::disk::sim::SimDisk;
 
 use super::*;
@@ -42,8 +42,13 @@ fn server(shown: &'static [&'static str]) -> Router {
         let status = shown.get(look).or(shown.last());
         async move { Json(json!({ "id": "r", "status": status, "outputs": {} })) }
     };
+    taking(get(show))
+}
+
+/// A server that takes on its one run, and shows it so.
+fn taking(show: MethodRouter) -> Router {
     let taken = || async { (StatusCode::CREATED, Json(json!({ "id": "r" }))) };
-    Router::new().route("/v1/runs", axum::routing::post(taken)).route("/v1/runs/r", get(show))
+    Router::new().route("/v1/runs", axum::routing::post(taken)).route("/v1/runs/r", show)
 }
 
 fn told(client: &Client) -> Vec<String> {
@@ -71,6 +76,39 @@ async fn an_end_that_a_restart_has_undone_is_told_and_followed_to_the_next() {
     client.attend(&server(&["running", "running", "failed"])).await;
     assert_eq!(told(&client), ["finished", "undone: running", "failed"]);
     assert_eq!(client.unfinished(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_changes_or_is_undone_shows_at_the_look_back() {
+    for (later, wanted) in [("finished", "finished"), ("failed", "failed"), ("running", "undone: running")] {
+        let client = client();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let show = move || {
+            let status = if looks.fetch_add(1, Ordering::Relaxed) == 0 { "finished" } else { later };
+            async move { Json(json!({ "id": "r", "status": status, "outputs": {} })) }
+        };
+        let server = taking(get(show));
+        client.attend(&server).await;
+        client.look_back(&server).await;
+        assert_eq!(told(&client), ["finished", wanted]);
+        assert_eq!(client.unfinished(), u64::from(later == "running"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_doubt_of_the_same_post_has_its_own_time_to_land() {
+    let client = client();
+    let show = || async {
+        let doubt = json!({ "path": "p", "key": "e", "hold": { "doubt": { "reason": "lost" } } });
+        Json(json!({ "id": "r", "status": "parked", "parked": [doubt] }))
+    };
+    let settle = axum::routing::post(|| async { Json(json!({})) });
+    let server = taking(get(show)).route("/v1/runs/r/settlements", settle);
+    let three_and_a_half = LOOK_AT_PLATFORM * 7 / 2;
+    assert!(tokio::time::timeout(three_and_a_half, client.attend(&server)).await.is_err());
+    let seen = client.scene.take();
+    let settled = seen.iter().filter(|sighting| matches!(sighting.what, Seen::Settled { .. })).count();
+    assert_eq!(settled, 3);
 }
 
 #[tokio::test(start_paused = true)]

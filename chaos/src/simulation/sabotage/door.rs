@@ -1,6 +1,9 @@
 //! A door that does not say what the system means. Invariant: the client sends what its plan says, and
 //! sees what comes out here, as it would of a system with that fault in its routes.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -26,22 +29,29 @@ pub(super) fn asks_nobody(router: Router) -> Router {
     }))
 }
 
-/// Every run that has finished is told as failed.
+/// Every run that has been told as finished is told as failed from then on.
 pub(super) fn tells_another_end(router: Router) -> Router {
-    router.layer(from_fn(async |request: Request, next: Next| -> Response {
-        let is_look = request.method() == Method::GET && request.uri().path().starts_with(RUNS);
-        let answer = next.run(request).await;
-        if !is_look || answer.status() != StatusCode::OK {
-            return answer;
-        }
-        let (mut parts, body) = answer.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        let end = |run: &mut Value| {
-            if run["status"] == "finished" {
-                run["status"] = Value::from("failed");
+    let told: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    router.layer(from_fn(move |request: Request, next: Next| {
+        let told = Arc::clone(&told);
+        async move {
+            let path = request.uri().path().to_owned();
+            let is_look = request.method() == Method::GET && path.starts_with(RUNS);
+            let answer = next.run(request).await;
+            if !is_look || answer.status() != StatusCode::OK {
+                return answer;
             }
-        };
-        Response::from_parts(parts, changed(body, end).await)
+            let (mut parts, body) = answer.into_parts();
+            parts.headers.remove(header::CONTENT_LENGTH);
+            let end = |run: &mut Value| {
+                // A panic elsewhere leaves the set whole.
+                let is_first = || told.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+                if run["status"] == "finished" && !is_first() {
+                    run["status"] = Value::from("failed");
+                }
+            };
+            Response::from_parts(parts, changed(body, end).await)
+        }
     }))
 }
 

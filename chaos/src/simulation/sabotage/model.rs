@@ -1,6 +1,7 @@
 //! Models whose agents lack something. Invariant: what is called and what is answered stay as they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::world::World;
 use agents::model::{Abilities, BatchCall, Model, ModelError, ModelId, ModelReply, ModelRequest, Progress};
@@ -18,7 +19,14 @@ pub(super) enum Lacks {
     ActorsEnd,
     /// An end of the task that it has started.
     TasksEnd,
+    /// Respect for its guard's breaker: after a failure it calls again by itself, and asks nobody.
+    Respect,
 }
+
+/// Between two calls of one that asks nobody: longer than a call that was let through may be on its way.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// So many calls of it, at most.
+const CALLS_AGAIN_MAX: usize = 4;
 
 /// A model, and what its calls lack.
 pub(super) struct Lacking {
@@ -60,13 +68,20 @@ impl Model for Lacking {
     fn bounds(&self, request: &ModelRequest) -> Bounds {
         match self.lacks {
             Lacks::Worst => Bounds::default(),
-            Lacks::ActorsEnd | Lacks::TasksEnd => self.model.bounds(request),
+            Lacks::ActorsEnd | Lacks::TasksEnd | Lacks::Respect => self.model.bounds(request),
         }
     }
 
     async fn call(&self, request: ModelRequest, progress: &Progress) -> Result<ModelReply, ModelError> {
         match self.lacks {
             Lacks::Worst => {}
+            Lacks::Respect => {
+                let reply = self.model.call(request.clone(), progress).await;
+                if reply.is_err() {
+                    drop(self.world.spawn("chaos/again", again(Arc::clone(&self.model), request)));
+                }
+                return reply;
+            }
             // One that does not start leaves nothing behind either.
             Lacks::ActorsEnd => drop(Actor::spawn(None, Stray, ()).await),
             Lacks::TasksEnd => drop(self.world.spawn("chaos/stray", std::future::pending::<()>())),
@@ -80,6 +95,16 @@ impl Model for Lacking {
 
     async fn call_by_batch(&self, request: ModelRequest, call: BatchCall) -> Result<ModelReply, ModelError> {
         self.model.call_by_batch(request, call).await
+    }
+}
+
+/// Calls again until it is answered, and nobody hears the answer.
+async fn again(model: Arc<dyn Model>, request: ModelRequest) {
+    for _ in 0..CALLS_AGAIN_MAX {
+        tokio::time::sleep(AGAIN_AFTER).await;
+        if model.call(request.clone(), &Progress::default()).await.is_ok() {
+            return;
+        }
     }
 }
 
