@@ -142,9 +142,7 @@ impl Book {
         self.factors.set(kept.factors);
         self.at = at;
         // What was open in their accounts may have been holds, which are not kept.
-        for scope in kept.ended {
-            self.ended(scope);
-        }
+        kept.ended.into_iter().for_each(|scope| self.ended(scope));
         true
     }
 
@@ -482,10 +480,8 @@ impl Book {
     /// Holds a run to the limit that it says is its own, and to none where it says so: another order may have had
     /// its name that was never taken.
     fn hold_to(&mut self, run: &ScopeId, limit: Option<Money>) {
-        if self.rules.own.get(run).copied() == limit {
-            return;
-        }
         match limit {
+            known if known == self.rules.own.get(run).copied() => {}
             Some(limit) => self.limit_own(run.clone(), limit),
             None => {
                 self.rules.own.remove(run);

@@ -166,17 +166,3 @@ async fn a_ledger_that_opens_while_a_run_is_accepted_holds_it_to_its_own_limit()
     assert_eq!(refused_scope(&state), Some(ScopeId::Run("r".to_owned())), "{:?}", state.end);
     assert_eq!(house.main.calls(), 0);
 }
-
-#[tokio::test(start_paused = true)]
-async fn an_order_that_the_journal_does_not_take_leaves_nothing_held() {
-    let house = House::with(&[]).await;
-    let run = house.stage.start("r", Options::default(), None, Gate::default()).await.unwrap();
-    // So much of room that the ledger has opened, and no order is taken.
-    house.ground.disk.set_capacity(Some(house.ground.disk.used()));
-    let what = BTreeMap::from([("what".to_owned(), "Lamps.".into())]);
-    run.ask(bounded(&house, CHEAP, what)).await.unwrap_err();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let accounts = house.stage.ledger.accounts().await.unwrap();
-    assert!(accounts.iter().all(|(scope, account)| !matches!(scope, ScopeId::Run(_)) && account.reserved.is_zero()));
-    assert_eq!(house.stage.guards.get("model/main").state().in_flight, 0);
-}
