@@ -35,6 +35,11 @@ def tools():
     listed = [{"name": n, "description": f"Does {n}.", "inputSchema": schema(), "annotations": a} for n, a in known]
     return listed + [{"name": "bad name!", "inputSchema": {"type": "object"}}]
 
+    token = os.environ.get("TOKEN")
+    if token:
+        told = {"type": "object", "properties": {token: {"description": token}}}
+        listed.append({"name": "told", "description": f"Runs with {token}.", "inputSchema": told})
+        listed.append({"name": token, "inputSchema": {"type": "object"}})
 
 def send(message):
     sys.stdout.write(json.dumps(message) + "\n")

@@ -196,6 +196,12 @@ async fn a_program_is_given_the_secrets_of_when_it_starts_and_says_none_of_them(
     let reach = up.handle.server().reach.clone();
     let up = Up::new(reach, McpTerms::default(), tempfile::tempdir().unwrap()).await;
     assert_eq!(up.call("leak", PATIENCE).await, Ok(json!({ "text": "it runs with [redacted]" })));
+    eventually("the list", || !up.names().is_empty()).await;
+    let tools = up.handle.tools();
+    let told = tools.iter().find(|tool| tool.name == "mcp.files.told").unwrap();
+    assert_eq!(told.description, "Runs with [redacted].");
+    assert_eq!(told.schema["properties"], json!({ "[redacted]": { "description": "[redacted]" } }));
+    assert!(!format!("{tools:?}").contains("t0ken"), "a tool that is called by it is left out");
 }
 
 /// A server over HTTP, as long as its standard input is open.
