@@ -204,6 +204,18 @@ async fn a_program_is_given_the_secrets_of_when_it_starts_and_says_none_of_them(
     assert!(!format!("{tools:?}").contains("t0ken"), "a tool that is called by it is left out");
 }
 
+#[tokio::test]
+async fn a_server_whose_tools_change_without_end_is_asked_for_them_now_and_then() {
+    const CALLS: usize = 200;
+    let up = Up::program(McpTerms::default()).await;
+    up.call("restless", PATIENCE).await.unwrap();
+    for _ in 0..CALLS {
+        up.call("echo", PATIENCE).await.unwrap();
+    }
+    let listed = log(up.folder.path()).lines().filter(|line| *line == "listed").count();
+    assert!(listed < CALLS / 10, "{listed} listings beside {CALLS} calls");
+}
+
 /// A server over HTTP, as long as its standard input is open.
 async fn over_http(folder: &Path) -> (tokio::process::Child, String) {
     let Reach::Program { command, mut args, .. } = program(folder) else { unreachable!() };
