@@ -22,12 +22,10 @@ use tokio::sync::Notify;
 
 use super::listing::TOOLS_MAX;
 use super::words::Censor;
-use super::{McpCall, McpError, Reach, http};
+use super::{CONNECT_MAX, McpCall, McpError, Reach, http};
 use crate::secret::Confided;
 use crate::tool::pictures::Pictures;
 
-/// For starting a server and agreeing on the protocol.
-const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// For one page of the list of tools.
 const LIST_MAX: Duration = Duration::from_secs(30);
 /// The most pages of a list.
@@ -160,6 +158,8 @@ impl Line {
             Ok(Err(error)) => Err(McpError::Lost(self.censor.clip(&error.to_string()))),
         }
     }
+}
+
 /// Blots secrets out of what is kept of a tool beside its name.
 fn blot(tool: &mut rmcp::model::Tool, keys: &Confided) {
     if let Some(Cow::Owned(blotted)) = tool.description.as_deref().map(|words| keys.blotted(words)) {
@@ -170,8 +170,6 @@ fn blot(tool: &mut rmcp::model::Tool, keys: &Confided) {
     if let Value::Object(schema) = schema {
         tool.input_schema = Arc::new(schema);
     }
-}
-
 }
 
 /// What a server has answered: what it says in a structure, else its words; and its pictures.
