@@ -17,7 +17,7 @@ use supervisor::{NotUp, Slot};
 use tokio::sync::oneshot;
 
 /// How long a question waits for a worker that is restarting.
-const UP_WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const UP_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A worker's slot, the bound on what it has yet to answer, and when a message is poison to it. Clones
 /// share them.

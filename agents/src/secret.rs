@@ -3,7 +3,7 @@
 //! say them again, so what it says is shown only when they are blotted out of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use http::HeaderValue;
@@ -14,8 +14,9 @@ use serde_json::Value;
 /// Of a secret, so many bytes in a row are blotted out where they are said again; less than that gives nothing
 /// away. A secret that is shorter is blotted out where all of it is said.
 const PART_BYTES_MIN: usize = 8;
-/// A shorter word is looked for in errors only: some servers are given `ollama` or `EMPTY` for a key, and that may
-/// well be a word of a reply.
+/// What is shorter, a secret or a part of one, is looked for in errors only: some servers are given `ollama` or
+/// `EMPTY` for a key, some an address that begins with `https://`, and those may well be words of a reply. A part of
+/// this length is one number of 128 bits.
 const KEY_BYTES_MIN: usize = 16;
 /// What stands for what was blotted out.
 const BLOT: &str = "[redacted]";
@@ -61,25 +62,43 @@ fn sensitive(words: &str) -> Result<HeaderValue, InvalidHeaderValue> {
 }
 
 /// What somebody was sent in confidence.
-#[derive(Clone, Debug, Default)]
-pub struct Confided(Vec<Secret>);
+#[derive(Clone, Default)]
+pub struct Confided {
+    secrets: Vec<Secret>,
+    /// What is looked for: by its length, all parts of that length, in order.
+    parts: BTreeMap<usize, Vec<u128>>,
+}
 
 impl Confided {
     /// These.
     pub fn of(secrets: impl IntoIterator<Item = Secret>) -> Self {
-        Self(secrets.into_iter().collect())
+        Self::in_parts(secrets.into_iter().collect(), PART_BYTES_MIN)
     }
 
-    /// All of these together.
+    /// All of these together, also in errors.
     pub fn all(several: impl IntoIterator<Item = Self>) -> Self {
-        Self(several.into_iter().flat_map(|confided| confided.0).collect())
+        Self::of(several.into_iter().flat_map(|confided| confided.secrets))
     }
 
-    /// Those that are long enough to be no common word; for what is more than an error.
+    /// Those that are long enough to be no common word, in parts that are none either; for what is more than an error.
     #[must_use]
     pub fn keys(mut self) -> Self {
-        self.0.retain(|secret| secret.0.len() >= KEY_BYTES_MIN);
-        self
+        self.secrets.retain(|secret| secret.0.len() >= KEY_BYTES_MIN);
+        Self::in_parts(self.secrets, KEY_BYTES_MIN)
+    }
+
+    /// Makes the parts ready, which have at most so many bytes.
+    fn in_parts(secrets: Vec<Secret>, bytes_max: usize) -> Self {
+        let mut parts: BTreeMap<usize, Vec<u128>> = BTreeMap::new();
+        for secret in secrets.iter().map(|secret| secret.0.as_bytes()).filter(|secret| !secret.is_empty()) {
+            let length = secret.len().min(bytes_max);
+            parts.entry(length).or_default().extend(windows(secret, length).map(|(_, part)| part));
+        }
+        for parts in parts.values_mut() {
+            parts.sort_unstable();
+            parts.dedup();
+        }
+        Self { secrets, parts }
     }
 
     /// What whoever was sent them says, without them.
@@ -133,24 +152,52 @@ impl Confided {
         }
     }
 
-    /// Where they are said, in order and apart from each other.
+    /// Where they are said, in order and apart from each other. It takes one walk for each length of a part.
     fn said(&self, words: &str) -> Vec<(usize, usize)> {
-        let mut said = Vec::new();
-        for secret in self.0.iter().map(|secret| secret.0.as_bytes()).filter(|secret| !secret.is_empty()) {
-            let part = secret.len().min(PART_BYTES_MIN);
-            let parts: BTreeSet<&[u8]> = secret.windows(part).collect();
-            let windows = words.as_bytes().windows(part).enumerate();
-            said.extend(windows.filter(|(_, window)| parts.contains(window)).map(|(at, _)| (at, at + part)));
-        }
-        said.sort_unstable();
-        said.dedup_by(|next, last| {
-            let is_one = next.0 <= last.1;
-            if is_one {
-                last.1 = last.1.max(next.1);
+        let mut said: Vec<(usize, usize)> = Vec::new();
+        for (length, parts) in &self.parts {
+            let is_first = said.is_empty();
+            for (start, _) in windows(words.as_bytes(), *length).filter(|(_, part)| parts.binary_search(part).is_ok()) {
+                match said.last_mut().filter(|last| last.0 <= start && start <= last.1) {
+                    Some(last) => last.1 = last.1.max(start + length),
+                    None => said.push((start, start + length)),
+                }
             }
-            is_one
-        });
+            if !is_first {
+                joined(&mut said);
+            }
+        }
         said
+    }
+}
+
+/// All parts of so many bytes, each with its place, as a number that has the bytes for its digits.
+fn windows(bytes: &[u8], length: usize) -> impl Iterator<Item = (usize, u128)> {
+    let drop = u128::BITS as usize - 8 * length.clamp(1, KEY_BYTES_MIN);
+    let mut part = 0;
+    let parts = bytes.iter().enumerate().map(move |(at, byte)| {
+        part = part << 8 | u128::from(*byte);
+        ((at + 1).saturating_sub(length), part << drop >> drop)
+    });
+    // The first few are not whole.
+    parts.skip(length.saturating_sub(1))
+}
+
+/// Puts places in order and makes one of those that touch.
+fn joined(said: &mut Vec<(usize, usize)>) {
+    said.sort_unstable();
+    said.dedup_by(|next, last| {
+        let is_one = next.0 <= last.1;
+        if is_one {
+            last.1 = last.1.max(next.1);
+        }
+        is_one
+    });
+}
+
+impl fmt::Debug for Confided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Confided").field(&self.secrets).finish()
     }
 }
 
@@ -196,6 +243,35 @@ mod tests {
         confided.clone().keys().blot(&mut value);
         assert_eq!(value, json!({ "a": ["[redacted]", 7], "[redacted]": null }));
         assert_eq!(confided.keys().blotted("a pin, häßlich!"), "a pin, häßlich!");
+    }
+
+    #[test]
+    fn the_beginning_that_many_secrets_have_is_a_common_word() {
+        let secrets = ["https://user:pa55word@db.example/", "sk-proj-0123456789abcdef"];
+        let keys = Confided::of(secrets.map(Secret::new)).keys();
+        for (said, shown) in [
+            ("see https://shop.example", "see https://shop.example"),
+            ("keys begin with sk-proj-", "keys begin with sk-proj-"),
+            ("it is https://user:pa55word@db.example/.", "it is [redacted]."),
+            ("…j-0123456789abcdef", "…[redacted]"),
+            ("…0123456789abcde", "…0123456789abcde"),
+        ] {
+            assert_eq!(keys.blotted(said), shown);
+        }
+        assert_eq!(
+            Confided::of(secrets.map(Secret::new)).blotted("keys begin with sk-proj-"),
+            "keys begin with [redacted]"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_several_is_in_order_and_a_long_answer_is_one_place() {
+        let confided = Confided::of(["0123456789", "pin", "ab"].map(Secret::new));
+        assert_eq!(confided.said("ab 01234567 pin ab89012345 pi"), [(0, 2), (3, 11), (12, 15), (16, 18)]);
+        assert_eq!(confided.said("pinab, 12345678pin"), [(0, 5), (7, 18)]);
+        assert_eq!(confided.said(&"ab".repeat(1 << 20)), [(0, 2 << 20)]);
+        assert!(!format!("{confided:?}").contains("pin"));
+        assert_eq!(confided.said("a"), []);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where a secret is. Invariant: its words are read where they are needed, and no error repeats what
 //! may be them.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,10 +13,12 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-/// The longest that a command may take to tell a secret.
-const COMMAND_TIME_MAX: Duration = Duration::from_secs(10);
+/// The longest that a command, or a file of a disk that is far away, may take to tell a secret.
+const TIME_MAX: Duration = Duration::from_secs(10);
 /// The longest secret.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// One byte more tells "too long" without reading all of it.
+const BYTES_READ_MAX: u64 = SECRET_BYTES_MAX + 1;
 /// How it is written.
 const FORMS: &str = "{ env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }";
 
@@ -86,9 +89,9 @@ impl SecretSource {
     pub fn look(&self) -> Result<(), String> {
         match self {
             Self::Env(name) => std::env::var(name).map_err(|_| self.unset()).and_then(|words| self.trimmed(&words)),
-            Self::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| self.unread(&error))
-                .and_then(|words| self.trimmed(&words)),
+            Self::File(path) => {
+                content(path).map_err(|why| format!("{self} {why}")).and_then(|words| self.trimmed(&words))
+            }
             Self::Command(words) => {
                 let program = words.first().map(String::as_str).unwrap_or_default();
                 return if is_there(program) { Ok(()) } else { Err(format!("the program {program} is not there")) };
@@ -104,7 +107,7 @@ impl SecretSource {
     pub async fn read(&self) -> Result<Secret, String> {
         let words = match self {
             Self::Env(name) => std::env::var(name).map_err(|_| self.unset())?,
-            Self::File(path) => tokio::fs::read_to_string(path).await.map_err(|error| self.unread(&error))?,
+            Self::File(path) => content_in_time(path).await.map_err(|why| format!("{self} {why}"))?,
             Self::Command(words) => output(words).await.map_err(|why| format!("{self} {why}"))?,
         };
         self.trimmed(&words).map(Secret::new)
@@ -119,10 +122,6 @@ impl SecretSource {
 
     fn unset(&self) -> String {
         format!("{self} is not set; export it, or name another source")
-    }
-
-    fn unread(&self, error: &std::io::Error) -> String {
-        format!("{self} cannot be read: {error}")
     }
 }
 
@@ -154,6 +153,45 @@ fn is_there(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
+/// What a file holds, and why it is of no use.
+fn content(path: &Path) -> Result<String, String> {
+    let mut content = Vec::new();
+    is_plain(std::fs::metadata(path))?;
+    let read = std::fs::File::open(path).and_then(|file| file.take(BYTES_READ_MAX).read_to_end(&mut content));
+    text(read, content)
+}
+
+/// The same for one who does not wait for long.
+async fn content_in_time(path: &Path) -> Result<String, String> {
+    let content = async {
+        let mut content = Vec::new();
+        is_plain(tokio::fs::metadata(path).await)?;
+        let read = async { tokio::fs::File::open(path).await?.take(BYTES_READ_MAX).read_to_end(&mut content).await };
+        text(read.await, content)
+    };
+    tokio::time::timeout(TIME_MAX, content).await.map_err(|_| format!("took longer than {TIME_MAX:?}"))?
+}
+
+/// What is no plain file, such as a pipe, may never end, or not even open.
+fn is_plain(found: std::io::Result<std::fs::Metadata>) -> Result<(), String> {
+    if found.map_err(|error| unread(&error))?.is_file() {
+        return Ok(());
+    }
+    Err("is no plain file; name one, or a command that tells the secret".to_owned())
+}
+
+fn text(read: std::io::Result<usize>, content: Vec<u8>) -> Result<String, String> {
+    let bytes = read.map_err(|error| unread(&error))?;
+    if bytes as u64 > SECRET_BYTES_MAX {
+        return Err(format!("has more than {SECRET_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(content).map_err(|_| "holds what is no text".to_owned())
+}
+
+fn unread(error: &std::io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
 /// What a command writes, and why it is of no use. What it says beside that may hold the secret, so nobody sees it.
 async fn output(words: &[String]) -> Result<String, String> {
     let (program, arguments) = words.split_first().ok_or("is empty")?;
@@ -163,13 +201,12 @@ async fn output(words: &[String]) -> Result<String, String> {
     let told = async {
         let mut told = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            // One byte over the bound tells "too long" without reading all of it.
-            stdout.take(SECRET_BYTES_MAX + 1).read_to_end(&mut told).await?;
+            stdout.take(BYTES_READ_MAX).read_to_end(&mut told).await?;
         }
         Ok((told, child.wait().await?))
     };
-    let ended = tokio::time::timeout(COMMAND_TIME_MAX, told).await;
-    let ended = ended.map_err(|_| format!("took longer than {COMMAND_TIME_MAX:?}"))?;
+    let ended = tokio::time::timeout(TIME_MAX, told).await;
+    let ended = ended.map_err(|_| format!("took longer than {TIME_MAX:?}"))?;
     let (told, status) = ended.map_err(|error: std::io::Error| format!("cannot be read: {error}"))?;
     if !status.success() {
         return Err(format!("failed ({status})"));
@@ -193,6 +230,26 @@ mod tests {
         std::fs::write(&path, "  s3cret\n").unwrap();
         let source = SecretSource::File(path);
         assert_eq!((source.look(), source.read().await.unwrap().expose()), (Ok(()), "s3cret"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_hold_a_secret_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = dir.path().join("long");
+        std::fs::write(&long, "x".repeat(70_000)).unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, wanted) in [
+            (long, "has more than 65536 bytes"),
+            (pipe, "is no plain file"),
+            (PathBuf::from("/dev/zero"), "is no plain file"),
+            (dir.path().join("none"), "cannot be read"),
+        ] {
+            let source = SecretSource::File(path);
+            for error in [source.look().unwrap_err(), source.read().await.unwrap_err()] {
+                assert!(error.starts_with("the secret's file /") && error.contains(wanted), "{error}");
+            }
+        }
     }
 
     fn command(words: &[&str]) -> SecretSource {

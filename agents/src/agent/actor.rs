@@ -209,12 +209,12 @@ async fn perform(
     let call = async {
         let made = async {
             tokio::select! {
-            biased;
-            outcome = voice.model.call(job.request, &progress) => outcome,
-            how = outlasts(&voice, &progress) => Err(hung(&spec, &voice, how)),
-            silent = falls_silent(&progress, spec.silence_max) => {
-                Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
-            }
+                biased;
+                outcome = voice.model.call(job.request, &progress) => outcome,
+                how = outlasts(&voice, &progress) => Err(hung(&spec, &voice, how)),
+                silent = falls_silent(&progress, spec.silence_max) => {
+                    Err(hung(&spec, &voice, format!("gave no sign of life for {silent:?}")))
+                }
             }
         };
         tokio::select! {

@@ -21,7 +21,7 @@ use super::perform::Ended;
 use crate::context::{ContextError, Forget, NewNote, Remember, Search, Visit};
 use crate::front::FrontError;
 use crate::run::Intended;
-use crate::tool::mcp::{McpCall, McpError};
+use crate::tool::mcp::{McpCall, McpError, START_MAX};
 use crate::tool::{FetchError, Home, Tool};
 use crate::workflow::{Action, EffectClass, ToolCall};
 
@@ -116,8 +116,10 @@ impl Conductor {
                 Home::Agent(name) => Err(Fault::Arguments(format!("a step asks the agent `{name}` by `agent`"))),
             }
         };
-        // A server is told to stop when its time is over, which takes a moment more.
-        let ended = tokio::time::timeout(tool.timeout + STOP_MAX, used).await;
+        // A server is told to stop when its time is over, which takes a moment more. That it was waited for does not
+        // put a call in doubt that was never made.
+        let start_max = if let Home::Mcp { .. } = &tool.home { START_MAX } else { Duration::ZERO };
+        let ended = tokio::time::timeout(start_max + tool.timeout + STOP_MAX, used).await;
         let took = world.elapsed().saturating_sub(started);
         let ended = ended.unwrap_or_else(|_| Err(Fault::Late(tool.name.clone(), tool.timeout)));
         match (&ended, &tool.home) {

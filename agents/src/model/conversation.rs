@@ -171,7 +171,11 @@ impl Block {
     pub(crate) fn blot(&mut self, confided: &Confided) {
         match self {
             Self::Text { text } => confided.blot_text(text),
-            Self::ToolCall(call) => confided.blot(&mut call.arguments),
+            Self::ToolCall(call) => {
+                confided.blot_text(&mut call.id);
+                confided.blot_text(&mut call.name);
+                confided.blot(&mut call.arguments);
+            }
             Self::Thinking { text, signature } => {
                 if let Cow::Owned(blotted) = confided.blotted(text) {
                     (*text, *signature) = (blotted, None);

@@ -107,6 +107,13 @@ pub struct OutputSchema {
     pub schema: Value,
 }
 
+impl OutputSchema {
+    /// What it takes in a request, in bytes.
+    fn bytes(&self) -> u64 {
+        (self.schema.to_string().len() + self.name.len()) as u64
+    }
+}
+
 /// How far a provider is to keep the beginning of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -280,7 +287,8 @@ impl ModelRequest {
 
     /// About how many tokens it has in all.
     pub(crate) fn whole_about(&self) -> Tokens {
-        tokens_about(&self.messages) + self.tools_about()
+        let output = self.output_schema.as_ref().map_or(0, OutputSchema::bytes);
+        tokens_about(&self.messages) + self.tools_about() + Tokens(output / BYTES_PER_TOKEN)
     }
 
     fn tools_about(&self) -> Tokens {
@@ -301,8 +309,7 @@ impl ModelRequest {
             let schema = tool.schema.to_string().len();
             (tool.name.len() + tool.description.len() + schema) as u64 + TURN_TOKENS_MAX
         });
-        let output =
-            self.output_schema.iter().map(|output| (output.schema.to_string().len() + output.name.len()) as u64);
+        let output = self.output_schema.iter().map(OutputSchema::bytes);
         let frames = u64::from(!self.tools.is_empty()) + u64::from(self.output_schema.is_some());
         let prefill = self.prefill.as_ref().map_or(0, String::len) as u64;
         let parts = blocks.chain(schemas).chain(output).fold(0, u64::saturating_add);

@@ -111,11 +111,11 @@ fn a_request_that_makes_no_sense_is_refused() {
 
 #[test]
 fn tokens_are_counted_for_all_that_is_sent() {
-    let plain = asking().tokens_at_most();
+    let (plain, about) = (asking().tokens_at_most(), asking().whole_about());
     assert!(plain.0 >= 6 + 16);
     let more = [
         ModelRequest { tools: vec![look()], ..asking() },
-        ModelRequest { output_schema: Some(OutputSchema { name: "a".into(), schema: json!({}) }), ..asking() },
+        ModelRequest { output_schema: Some(OutputSchema { name: "abc".into(), schema: json!({}) }), ..asking() },
         ModelRequest {
             messages: vec![Message::of(Role::User, vec![Block::Image(Image::Url("http://a".into()))])],
             ..asking()
@@ -125,7 +125,7 @@ fn tokens_are_counted_for_all_that_is_sent() {
             ..asking()
         },
     ];
-    assert!(more.iter().all(|asked| asked.tokens_at_most() > plain));
+    assert!(more.iter().all(|asked| asked.tokens_at_most() > plain && asked.whole_about() > about));
 }
 
 #[test]

@@ -199,13 +199,14 @@ impl Remote {
 
     /// The reply to `request`.
     pub(super) fn reply(&self, completion: Completion, request: &ModelRequest) -> ModelReply {
-        let Completion { id, model, mut content, finish, usage } = completion;
+        let Completion { mut id, mut model, mut content, finish, usage } = completion;
         let usage = usage.unwrap_or_else(|| self.at_most(&content, request));
         let is_said = matches!(finish, Finish::Stop | Finish::Length | Finish::ContextFull);
         let met_stop = is_said && trimmed(&mut content, request);
         let finish = if met_stop { Finish::Stop } else { finish };
         let keys = self.faults().confided.keys();
         content.iter_mut().for_each(|block| block.blot(&keys));
+        id.iter_mut().chain(&mut model).for_each(|name| keys.blot_text(name));
         ModelReply { content, usage, finish, remote_id: id, model }
     }
 

@@ -7,7 +7,8 @@ use super::state::State;
 use crate::workflow::{Action, ReadyStep};
 
 impl State {
-    /// What an effect asks, with all that was said before in its talk; `written` is what its intent has.
+    /// What an effect asks, with all that was said before in its talk, and what that shows and is to be like; `written`
+    /// is what its intent has.
     #[must_use]
     pub fn request<'a>(&self, key: &EffectKey, written: &'a Action) -> Cow<'a, Action> {
         let Action::Agent(call) = written else { return Cow::Borrowed(written) };

@@ -13,7 +13,7 @@ mod structured;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -24,6 +24,13 @@ pub use structured::{REPAIRS_MAX, Structured};
 
 /// How deep a value or a schema may be nested.
 const DEPTH_MAX: usize = 64;
+/// How much one check may do: a part of a value held against a part of a schema is one step, and so is each of
+/// the words of a list that it is looked for in. A schema that names itself twice needs exponentially many.
+const STEPS_MAX: usize = 1 << 18;
+/// So many bytes of a text are one step.
+const STEP_BYTES: usize = 256;
+/// To hold a text against a regular expression is as many.
+const PATTERN_STEPS: usize = 8;
 /// What is told of a value that does not fit.
 const MISFITS_MAX: usize = 8;
 
@@ -62,9 +69,14 @@ impl Schema {
     /// Why a value does not fit, the first few reasons; none when it does.
     #[must_use]
     pub fn misfits(&self, value: &Value) -> Vec<Misfit> {
-        let patterns = RefCell::default();
-        let mut check = Check { root: &self.0, patterns: &patterns, found: Vec::new() };
+        let (patterns, steps) = (RefCell::default(), Cell::new(0));
+        let mut check = Check { root: &self.0, patterns: &patterns, steps: &steps, found: Vec::new() };
         check.value(&self.0, value, &Place { before: None, step: Step::Root, depth: 0 });
+        if steps.get() > STEPS_MAX {
+            // What was found by then may be no more than that a shape was not tried to its end.
+            let why = format!("takes more than {STEPS_MAX} steps to check; say less, or ask for a plainer schema");
+            return vec![Misfit { at: String::new(), why, is_alien_type: false }];
+        }
         check.found
     }
 
@@ -131,10 +143,22 @@ struct Check<'s> {
     root: &'s Value,
     /// Made ready once for all values of a check.
     patterns: &'s RefCell<Patterns>,
+    /// Taken by all of a check together.
+    steps: &'s Cell<usize>,
     found: Vec<Misfit>,
 }
 
 impl Check<'_> {
+    /// Takes the steps of a part of the value; false when there are none left, so that the check ends.
+    fn goes_on(&self, schema: &Value, value: &Value) -> bool {
+        let listed = |word: &str| schema.get(word).and_then(Value::as_array).map_or(0, Vec::len);
+        let text = value.as_str().map_or(0, |text| {
+            text.len() / STEP_BYTES + if schema.get("pattern").is_some() { PATTERN_STEPS } else { 0 }
+        });
+        self.steps.set(self.steps.get().saturating_add(1 + listed("enum") + listed("required") + text));
+        self.steps.get() <= STEPS_MAX
+    }
+
     fn wrong(&mut self, place: &Place<'_>, why: String) {
         if self.found.len() < MISFITS_MAX {
             self.found.push(Misfit { at: place.pointer(), why, is_alien_type: false });
@@ -149,12 +173,15 @@ impl Check<'_> {
 
     /// What is found of a value by one part of the schema.
     fn count(&self, schema: &Value, value: &Value, place: &Place<'_>) -> Vec<Misfit> {
-        let mut check = Check { root: self.root, patterns: self.patterns, found: Vec::new() };
+        let mut check = Check { root: self.root, patterns: self.patterns, steps: self.steps, found: Vec::new() };
         check.value(schema, value, &place.then(Step::Same));
         check.found
     }
 
     fn value(&mut self, schema: &Value, value: &Value, place: &Place<'_>) {
+        if !self.goes_on(schema, value) {
+            return;
+        }
         if place.depth > DEPTH_MAX {
             return self.wrong(place, format!("is nested deeper than {DEPTH_MAX}"));
         }

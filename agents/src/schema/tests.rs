@@ -33,6 +33,22 @@ fn told(schema: Value, value: &Value) -> Vec<String> {
 }
 
 #[test]
+fn a_check_that_does_not_come_to_an_end_is_ended() {
+    for word in ["anyOf", "oneOf", "allOf"] {
+        let again = json!({ "$ref": "#" });
+        let told = told(json!({ word: [again, again] }), &json!({}));
+        assert!(
+            told[..] == ["the whole: takes more than 262144 steps to check; say less, or ask for a plainer schema"]
+        );
+    }
+    let deep = json!({ "$ref": "#/properties/a" });
+    let schema = json!({ "properties": { "a": { "enum": vec!["x"; 1000], "anyOf": [deep, deep] } } });
+    assert!(told(schema, &json!({ "a": "x" }))[0].contains("steps"));
+    let schema = json!({ "items": { "enum": ["a", "b"] } });
+    assert!(told(schema, &json!(vec!["a"; 50_000])).is_empty(), "a long value is no such thing");
+}
+
+#[test]
 fn what_fits_has_no_misfits() {
     for value in [
         json!({ "title": "Lamp", "tags": [] }),

@@ -49,17 +49,23 @@ impl Pictures {
     }
 }
 
-/// The pictures of an answer, and the rest of it.
+/// The pictures of an answer, and the rest of it. A server may write what it likes in their place, so that each is
+/// checked: an address would have the provider fetch it, and what models do not see would have it refuse the request.
 #[must_use]
 pub fn apart(answer: &Value) -> Option<(Vec<Image>, Map<String, Value>)> {
     let fields = answer.as_object()?;
     let pictures = Vec::<Image>::deserialize(fields.get(PICTURES)?).ok().filter(|pictures| !pictures.is_empty())?;
     let bytes: usize = pictures.iter().map(Image::bytes).sum();
-    if pictures.len() > PICTURES_MAX || bytes > PICTURES_BYTES_MAX {
+    if pictures.len() > PICTURES_MAX || bytes > PICTURES_BYTES_MAX || !pictures.iter().all(is_seen) {
         return None;
     }
     let rest = fields.iter().filter(|(name, _)| *name != PICTURES);
     Some((pictures, rest.map(|(name, value)| (name.clone(), value.clone())).collect()))
+}
+
+/// Whether models see it, and it is here whole.
+fn is_seen(image: &Image) -> bool {
+    matches!(image, Image::Bytes { media_type, base64 } if Image::of_bytes(media_type, base64).is_ok())
 }
 
 #[cfg(test)]
@@ -91,5 +97,21 @@ mod tests {
         assert_eq!(pictures.beside(own.clone()), own);
         assert_eq!(apart(&own), None);
         assert_eq!(Pictures::default().beside(json!({ "text": "" })), json!({ "text": "" }));
+    }
+
+    #[test]
+    fn what_a_server_writes_in_their_place_is_checked() {
+        let bytes = |media_type: &str, base64: &str| json!({ "bytes": { "media_type": media_type, "base64": base64 } });
+        let good = bytes("image/png", "AAAA");
+        assert!(apart(&json!({ "images": [good] })).is_some());
+        let bad = [
+            json!({ "url": "http://169.254.169.254/latest" }),
+            json!({ "url": "https://a.example/b.png" }),
+            bytes("image/tiff", "AAAA"),
+            bytes("image/png", "no base64"),
+        ];
+        for bad in bad {
+            assert_eq!(apart(&json!({ "images": [good, bad] })), None, "{bad}");
+        }
     }
 }

@@ -55,11 +55,11 @@ impl Toolbox {
         built_in::all().into_iter().map(|tool| (tool.name, tool.class)).collect()
     }
 
-    /// The tool of that name.
+    /// The tool of that name; what a server will list is there before it has.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Tool>> {
         match name.strip_prefix(MCP_TOOL).and_then(|rest| rest.split_once('.')) {
-            Some((server, _)) => self.servers.get(server)?.tools().iter().find(|tool| tool.name == name).cloned(),
+            Some((server, own)) => self.servers.get(server)?.tool(own),
             None => self.tools.get(name).cloned(),
         }
     }

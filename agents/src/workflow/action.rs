@@ -126,11 +126,13 @@ pub struct PostDraft {
 }
 
 impl Action {
-    /// It without what was said before in its talk, which is recorded already.
+    /// It without what is recorded already: what was said before in its talk, and, after the first turn, what each
+    /// turn of it shows and is to be like.
     #[must_use]
     pub(crate) fn unsaid(&self) -> Self {
         let Self::Agent(call) = self else { return self.clone() };
-        // The words are long, so they are not copied first.
+        // The words and the pictures are long, so they are not copied first.
+        let is_first = call.talk.turns == 0;
         let Talk { said: _, turns, breaches, let_in, bare, depth, ref askers, ref limits, ref with } = *call.talk;
         let (askers, limits, with) = (askers.clone(), limits.clone(), with.clone());
         let talk = Box::new(Talk { said: Vec::new(), turns, breaches, let_in, bare, depth, askers, limits, with });
@@ -159,9 +161,9 @@ impl Action {
             temperature: *temperature,
             seed: *seed,
             graded: *graded,
-            schema: schema.clone(),
+            schema: schema.as_ref().filter(|_| is_first).cloned(),
             thinking: *thinking,
-            images: images.clone(),
+            images: if is_first { images.clone() } else { Vec::new() },
             talk,
         })
     }

@@ -10,7 +10,9 @@ use std::fmt::Write;
 use policies::history::{Cut, HistoryPolicy, Length};
 use policies::tokens::Tokens;
 
-use super::action::AgentCall;
+use super::action::{Action, AgentCall};
+use super::advance::ACTION_BYTES_MAX;
+use super::canonical;
 use super::talk::{Limits, Talk};
 use crate::model::{Block, Message, Part, Role, ToolResult, tokens_about};
 use crate::tool::PICTURES_BYTES_MAX;
@@ -23,6 +25,8 @@ const RESULT_KEPT_BYTES: usize = 800;
 const NOTE_TOKENS: Tokens = Tokens(120);
 /// A summary is cut after so many bytes for each token that it may have.
 const SUMMARY_TOKEN_BYTES: usize = 4;
+/// What stands for a picture that is left out has no more bytes than this in a request.
+const GONE_BYTES_MAX: usize = 128;
 /// What whoever summarises is shown of one thing that was said.
 const SHOWN_BYTES_MAX: usize = 4 << 10;
 /// What it is shown in all.
@@ -63,15 +67,37 @@ impl History {
         }
     }
 
-    /// All that is heard after the order, the eldest first. Of its pictures, the latest are seen again.
-    pub(super) fn heard(&self) -> Vec<Message> {
+    /// A call with all that is heard before it. Where its request has no room for the pictures that are seen again
+    /// beside all else, fewer are.
+    pub(super) fn before(&self, call: AgentCall) -> Action {
+        let mut call = call;
+        call.talk.said = self.heard(PICTURES_BYTES_MAX);
+        let shown: Vec<usize> =
+            call.talk.said.iter_mut().flat_map(parts).filter_map(|part| picture_bytes(part)).collect();
+        let mut action = Action::Agent(call);
+        if shown.is_empty() {
+            return action;
+        }
+        let over = canonical::text(&action).len().saturating_sub(ACTION_BYTES_MAX);
+        if over > 0
+            && let Action::Agent(call) = &mut action
+        {
+            let notes = shown.len() * GONE_BYTES_MAX;
+            call.talk.said = self.heard(shown.iter().sum::<usize>().saturating_sub(over + notes));
+        }
+        action
+    }
+
+    /// All that is heard after the order, the eldest first. Of its pictures, the latest are seen again, as many as have
+    /// so many bytes.
+    fn heard(&self, pictures_bytes_max: usize) -> Vec<Message> {
         let note = self.note().map(Message::user);
         let said = note.into_iter().chain(self.turns.iter().flat_map(|turn| turn.said.iter().cloned()));
         let mut heard: Vec<Message> = said.collect();
-        let mut left = PICTURES_BYTES_MAX;
+        let mut left = pictures_bytes_max;
         for part in heard.iter_mut().rev().flat_map(parts) {
-            let Part::Image(image) = part else { continue };
-            match left.checked_sub(image.bytes()) {
+            let Some(bytes) = picture_bytes(part) else { continue };
+            match left.checked_sub(bytes) {
                 Some(rest) => left = rest,
                 None => {
                     left = 0;
@@ -228,6 +254,10 @@ fn parts(message: &mut Message) -> impl Iterator<Item = &mut Part> {
         _ => None,
     });
     results.flat_map(|result| result.content.iter_mut().rev())
+}
+
+fn picture_bytes(part: &Part) -> Option<usize> {
+    if let Part::Image(image) = part { Some(image.bytes()) } else { None }
 }
 
 /// What stands for a picture that is not seen again.

@@ -40,9 +40,9 @@ impl Walk<'_> {
             let call = |run: &str| {
                 let call = first(run)?;
                 let Talk { limits, depth, askers, let_in, .. } = *call.talk;
-                let (said, let_in) = (history.heard(), let_in || talk.let_in);
-                let talk = Box::new(Talk { said, limits, depth, askers, let_in, ..talk.clone() });
-                Ok(Action::Agent(AgentCall { talk, ..call }))
+                let let_in = let_in || talk.let_in;
+                let talk = Box::new(Talk { limits, depth, askers, let_in, ..talk.clone() });
+                Ok(history.before(AgentCall { talk, ..call }))
             };
             let Some(output) = self.outcome(&at, call)? else { return Ok(None) };
             let turn = Turn::of(&output).map_err(|message| fault(&at, "outcome", message))?;

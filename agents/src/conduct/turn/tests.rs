@@ -7,6 +7,7 @@ mod history;
 mod limits;
 mod pictures;
 mod pools;
+mod servers;
 mod shapes;
 mod thinking;
 
@@ -35,10 +36,10 @@ use crate::context::ContextHandle;
 use crate::evaluation::Ratings;
 use crate::fixture::{self, Ground};
 use crate::front::Front;
-use crate::run::{Act, Command, EffectOutcome, End, Event, Order, Run, RunId, State, Status, Terms, Then};
+use crate::run::{Act, Command, EffectOutcome, End, Event, Order, Run, RunId, State, Terms, Then};
 use crate::schema::Structured;
 use crate::scripted::{Answer, Scripted};
-use crate::tool::mcp::{McpActor, McpHandle, McpServer, McpTerms, tests as mcp};
+use crate::tool::mcp::McpHandle;
 use crate::tool::tests::{Page, Web, policy};
 use crate::tool::{Permissions, Toolbox};
 use crate::workflow::{self, EffectClass, Known, StepPath};
@@ -139,8 +140,14 @@ impl House {
             "name = \"w\"\n[[steps]]\nid = \"write\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"Write of lamps.\"\n\
              output_max = 20\n{lines}\n[outputs]\ntext = \"{{{{ steps.write.text }}}}\"\n"
         );
-        let known = Known::new(self.stage.agents.keys().cloned(), ["feed"]);
-        let workflow = Arc::new(workflow::check("w.toml", &text, &known).unwrap());
+        self.follow(&text, approval).await
+    }
+
+    /// Starts a run of this workflow.
+    async fn follow(&self, text: &str, approval: ApprovalPolicy) -> Handle<Run> {
+        let servers = self.stage.tools.servers().keys().map(|name| (name.clone(), BTreeMap::new()));
+        let known = Known::new(self.stage.agents.keys().cloned(), ["feed"]).with_servers(servers.collect());
+        let workflow = Arc::new(workflow::check("w.toml", text, &known).unwrap());
         let order = Order {
             id: RunId::new("r"),
             version: workflow.version(),
@@ -433,68 +440,4 @@ async fn a_run_that_is_killed_at_any_point_goes_on_and_makes_no_recorded_call_ag
             assert!(done.values().all(|(_, ok)| *ok == 1) && done.len() == 4, "after {after}: {done:?}");
         }
     }
-}
-
-/// A server whose every life ends with the program that it is; another life begins at once.
-async fn server(house: &House, handle: &McpHandle) {
-    let (handle, world) = (handle.clone(), house.ground.world.clone());
-    let keep_up = {
-        let world = world.clone();
-        async move {
-            loop {
-                let actor = fixture::start(handle.front(), McpActor::new(world.clone()), handle.clone()).await;
-                while actor.get_status() != ractor::ActorStatus::Stopped {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            }
-        }
-    };
-    world.spawn("keep up", keep_up);
-}
-
-#[tokio::test]
-async fn a_call_in_doubt_is_made_again_under_its_key_or_held_for_a_person_by_its_class() {
-    for (class, tool, settled) in [(EffectClass::Idempotent, "set", true), (EffectClass::Once, "die", false)] {
-        let folder = tempfile::tempdir().unwrap();
-        let classes = BTreeMap::from([(tool.to_owned(), class)]);
-        let terms = McpTerms { classes, ..McpTerms::default() };
-        let handle = McpHandle::new("files", McpServer { reach: mcp::program(folder.path()), terms });
-        let name = format!("mcp_files_{tool}");
-        let model = script()
-            .when(format!("{tool}: x"), [Answer::say("It is set.")])
-            .otherwise([Answer::Use(vec![(name, json!({ "text": "x" }))])]);
-        let members = vec![("writer", model, kit(&["mcp.files.*"]))];
-        let house = House::with_servers(members, vec![handle.clone()]).await;
-        server(&house, &handle).await;
-        mcp::eventually("the list", || !handle.tools().is_empty()).await;
-        house.accept("", ApprovalPolicy::default()).await;
-        mcp::eventually("an end", || house.state().end.is_some() || house.state().status() == Status::Parked).await;
-        let state = house.state();
-        let calls: Vec<String> = mcp::log(folder.path()).lines().map(str::to_owned).collect();
-        if settled {
-            assert!(matches!(state.end, Some(End::Finished { .. })), "{:?}", state.end);
-            assert!(calls.len() == 2 && calls[0] == calls[1] && calls[0].contains("r/write@1[0]:"), "{calls:?}");
-        } else {
-            let (path, ..) = state.parked().next().unwrap();
-            assert_eq!((path.as_str(), calls.len()), ("write@1[0]", 1), "{calls:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_a_server_says_of_a_failure_is_cut_like_an_answer() {
-    let folder = tempfile::tempdir().unwrap();
-    let handle = McpHandle::new("files", McpServer { reach: mcp::program(folder.path()), terms: McpTerms::default() });
-    let model = script()
-        .when("No. ", [Answer::say("It cannot be done.")])
-        .otherwise([Answer::Use(vec![("mcp_files_scold".to_owned(), json!({ "text": "x" }))])]);
-    let house = House::with_servers(vec![("writer", model, kit(&["mcp.files.*"]))], vec![handle.clone()]).await;
-    server(&house, &handle).await;
-    mcp::eventually("the list", || !handle.tools().is_empty()).await;
-    house.accept("", ApprovalPolicy::default()).await;
-    mcp::eventually("an end", || house.state().end.is_some()).await;
-    let events = house.events();
-    let longest = events.iter().map(|event| serde_json::to_string(event).unwrap().len()).max();
-    let max = usize::try_from(crate::tool::RESULT_MAX.0).unwrap();
-    assert!(longest > Some(max) && longest < Some(max + 4096), "{longest:?} bytes of an event");
 }

@@ -112,12 +112,14 @@ async fn a_provider_that_says_the_key_again_is_told_of_without_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_says_the_key_again_is_kept_without_it() {
-    let call = json!({ "id": "1", "function": { "name": "weather", "arguments": json!({ "city": KEY }).to_string() } });
+    let call = json!({ "id": KEY, "function": { "name": KEY, "arguments": json!({ "city": KEY }).to_string() } });
     let message = json!({ "content": format!("It is {KEY}."), "reasoning": KEY, "tool_calls": [call] });
-    let body = json!({ "choices": [{ "message": message, "finish_reason": "stop" }] }).to_string();
+    let choice = json!({ "message": message, "finish_reason": "stop" });
+    let body = json!({ "id": KEY, "model": KEY, "choices": [choice] }).to_string();
     let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
     let answer = Answer { status: 200, headers, pieces: vec![body], cut: false };
     let reply = with_key("compatible", answer).call(asked("tools"), &Progress::default()).await.unwrap();
     assert_eq!(reply.text(), "It is [redacted].");
+    assert_eq!((reply.remote_id.as_deref(), reply.model.as_deref()), (Some("[redacted]"), Some("[redacted]")));
     assert!(!serde_json::to_string(&reply.content).unwrap().contains(KEY), "{:?}", reply.content);
 }

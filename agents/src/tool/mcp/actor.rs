@@ -16,6 +16,9 @@ use crate::tether::Tether;
 
 /// Between two looks at whether the connection holds.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two listings, however often a server says that its tools have changed: each makes the regular expressions
+/// of all their schemas ready.
+const LIST_PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// What a server's actor is told.
 pub enum McpMsg {
@@ -131,20 +134,23 @@ impl Connection {
     }
 }
 
-/// Lists the server's tools, again whenever they change, until the connection ends.
+/// Lists the server's tools, again when they have changed, until the connection ends.
 async fn watch(line: Line, me: ActorRef<McpMsg>) {
-    let _ = me.cast(McpMsg::Listed(line.list().await));
+    let mut has_changed = true;
     loop {
-        tokio::select! {
-            biased;
-            () = line.changed() => {
-                let _ = me.cast(McpMsg::Listed(line.list().await));
-            }
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        if has_changed {
+            let _ = me.cast(McpMsg::Listed(line.list().await));
+            // What changes meanwhile is heard after it.
+            tokio::time::sleep(LIST_PAUSE_MIN).await;
         }
         if line.is_closed() {
             let _ = me.cast(McpMsg::Gone);
             return;
         }
+        has_changed = tokio::select! {
+            biased;
+            () = line.changed() => true,
+            () = tokio::time::sleep(LOOK_AGAIN) => false,
+        };
     }
 }

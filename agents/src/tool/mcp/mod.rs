@@ -26,8 +26,8 @@ use serde_json::{Map, Value};
 pub use actor::{McpActor, McpMsg};
 pub use words::Word;
 
-use super::{RESULT_MAX, Tool};
-use crate::front::{Front, FrontError};
+use super::{Home, RESULT_MAX, Tool};
+use crate::front::{Front, FrontError, UP_WAIT_MAX};
 use crate::workflow::EffectClass;
 
 /// A tool of a server is this, the server's name, a dot and the tool's name.
@@ -36,6 +36,10 @@ pub const MCP_TOOL: &str = "mcp.";
 pub const MCP_GUARD: &str = "mcp";
 /// For a call, where nothing else is said.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
+/// For starting a server and agreeing on the protocol.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// What a call may wait for its server beside its own time; nothing was asked by then.
+pub const START_MAX: Duration = UP_WAIT_MAX.saturating_add(CONNECT_MAX);
 
 /// A server.
 #[derive(Clone, Debug)]
@@ -155,21 +159,24 @@ impl McpError {
     }
 }
 
+/// The tools of a server.
+pub type Tools = Arc<[Arc<Tool>]>;
+
 /// A server, whichever of its generations is up.
 #[derive(Clone)]
 pub struct McpHandle {
     name: Arc<str>,
     server: Arc<McpServer>,
     front: Front<McpMsg>,
-    /// The tools of its latest listing: a server that is down keeps its tools, and calls wait for it.
-    tools: Arc<Mutex<Arc<[Arc<Tool>]>>>,
+    /// The tools of its latest listing, once there is one: a server that is down keeps its tools, and calls wait for it.
+    tools: Arc<Mutex<Option<Tools>>>,
 }
 
 impl McpHandle {
     /// The handle of a server that is yet to be started.
     #[must_use]
     pub fn new(name: &str, server: McpServer) -> Self {
-        let tools = Arc::new(Mutex::new(Arc::default()));
+        let tools = Arc::default();
         Self { name: name.into(), server: Arc::new(server), front: Front::new(), tools }
     }
 
@@ -191,14 +198,29 @@ impl McpHandle {
         &self.front
     }
 
-    /// Its tools, as it listed them last.
+    /// Its tools, as it listed them last; none before it has.
     #[must_use]
-    pub fn tools(&self) -> Arc<[Arc<Tool>]> {
-        Arc::clone(&self.tools.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn tools(&self) -> Tools {
+        self.listed().unwrap_or_default()
+    }
+
+    /// The tool that it calls `own`. Before it has listed any, each may be one of its tools: whoever calls it waits for
+    /// the server, which checks by itself.
+    #[must_use]
+    pub fn tool(&self, own: &str) -> Option<Arc<Tool>> {
+        let is_own = |tool: &&Arc<Tool>| matches!(&tool.home, Home::Mcp { tool, .. } if tool == own);
+        match self.listed() {
+            Some(tools) => tools.iter().find(is_own).cloned(),
+            None => listing::unlisted(&self.name, &self.server.terms, own).ok().map(Arc::new),
+        }
+    }
+
+    fn listed(&self) -> Option<Tools> {
+        self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn list(&self, tools: Vec<Arc<Tool>>) {
-        *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = tools.into();
+        *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = Some(tools.into());
     }
 
     /// Makes a call in a place of its mailbox.

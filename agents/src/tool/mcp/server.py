@@ -17,8 +17,10 @@ TOOLS = {
     "leak": {},
     "scold": {},
     "look": {"readOnlyHint": True},
+    "restless": {},
 }
 more = []
+CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
 
 
 def log(line):
@@ -33,6 +35,11 @@ def schema():
 def tools():
     known = list(TOOLS.items()) + [(name, {}) for name in more]
     listed = [{"name": n, "description": f"Does {n}.", "inputSchema": schema(), "annotations": a} for n, a in known]
+    token = os.environ.get("TOKEN")
+    if token:
+        told = {"type": "object", "properties": {token: {"description": token}}}
+        listed.append({"name": "told", "description": f"Runs with {token}.", "inputSchema": told})
+        listed.append({"name": token, "inputSchema": {"type": "object"}})
     return listed + [{"name": "bad name!", "inputSchema": {"type": "object"}}]
 
 
@@ -67,9 +74,9 @@ def call(params):
     if name == "look":
         picture = {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}
         return {"content": [{"type": "text", "text": "a lamp:"}, picture], "isError": False}
-    if name == "more":
-        more.append("extra")
-        send({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    if name in ("more", "restless"):
+        more.append("extra" if name == "more" else name)
+        send(CHANGED)
     return text(f"{name}: {words}")
 
 
@@ -86,6 +93,9 @@ def answer(request):
             "serverInfo": {"name": "test", "version": "1"},
         }
     elif method == "tools/list":
+        if "restless" in more:
+            log("listed")
+            send(CHANGED)
         result = {"tools": tools()}
     elif method == "tools/call":
         result = call(params)

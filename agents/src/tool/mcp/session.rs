@@ -22,12 +22,10 @@ use tokio::sync::Notify;
 
 use super::listing::TOOLS_MAX;
 use super::words::Censor;
-use super::{McpCall, McpError, Reach, http};
+use super::{CONNECT_MAX, McpCall, McpError, Reach, http};
 use crate::secret::Confided;
 use crate::tool::pictures::Pictures;
 
-/// For starting a server and agreeing on the protocol.
-const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// For one page of the list of tools.
 const LIST_MAX: Duration = Duration::from_secs(30);
 /// The most pages of a list.
@@ -141,11 +139,9 @@ impl Line {
             }
         }
         let keys = self.censor.confided().keys();
-        for description in tools.iter_mut().filter_map(|tool| tool.description.as_mut()) {
-            if let Cow::Owned(blotted) = keys.blotted(description) {
-                *description = blotted.into();
-            }
-        }
+        // Under another name than its own it could not be called.
+        tools.retain(|tool| matches!(keys.blotted(&tool.name), Cow::Borrowed(_)));
+        tools.iter_mut().for_each(|tool| blot(tool, &keys));
         Ok(tools)
     }
 
@@ -161,6 +157,18 @@ impl Line {
             Ok(Err(ServiceError::McpError(error))) => Err(McpError::Refused(self.censor.clip(&error.to_string()))),
             Ok(Err(error)) => Err(McpError::Lost(self.censor.clip(&error.to_string()))),
         }
+    }
+}
+
+/// Blots secrets out of what is kept of a tool beside its name.
+fn blot(tool: &mut rmcp::model::Tool, keys: &Confided) {
+    if let Some(Cow::Owned(blotted)) = tool.description.as_deref().map(|words| keys.blotted(words)) {
+        tool.description = Some(blotted.into());
+    }
+    let mut schema = Value::Object((*tool.input_schema).clone());
+    keys.blot(&mut schema);
+    if let Value::Object(schema) = schema {
+        tool.input_schema = Arc::new(schema);
     }
 }
 

@@ -196,6 +196,24 @@ async fn a_program_is_given_the_secrets_of_when_it_starts_and_says_none_of_them(
     let reach = up.handle.server().reach.clone();
     let up = Up::new(reach, McpTerms::default(), tempfile::tempdir().unwrap()).await;
     assert_eq!(up.call("leak", PATIENCE).await, Ok(json!({ "text": "it runs with [redacted]" })));
+    eventually("the list", || !up.names().is_empty()).await;
+    let tools = up.handle.tools();
+    let told = tools.iter().find(|tool| tool.name == "mcp.files.told").unwrap();
+    assert_eq!(told.description, "Runs with [redacted].");
+    assert_eq!(told.schema["properties"], json!({ "[redacted]": { "description": "[redacted]" } }));
+    assert!(!format!("{tools:?}").contains("t0ken"), "a tool that is called by it is left out");
+}
+
+#[tokio::test]
+async fn a_server_whose_tools_change_without_end_is_asked_for_them_now_and_then() {
+    const CALLS: usize = 200;
+    let up = Up::program(McpTerms::default()).await;
+    up.call("restless", PATIENCE).await.unwrap();
+    for _ in 0..CALLS {
+        up.call("echo", PATIENCE).await.unwrap();
+    }
+    let listed = log(up.folder.path()).lines().filter(|line| *line == "listed").count();
+    assert!(listed < CALLS / 10, "{listed} listings beside {CALLS} calls");
 }
 
 /// A server over HTTP, as long as its standard input is open.

@@ -39,7 +39,7 @@ fn what_is_left_out_is_said_to_be() {
         history.add(turn(number, &[3000]));
         history.trim(&policy(2000));
     }
-    let heard = history.heard();
+    let heard = history.heard(PICTURES_BYTES_MAX);
     let note = heard[0].text().into_owned();
     assert!(note.starts_with("\n\n[The first ") && note.ends_with(" turns of this talk were left out to save room.]"));
     let shortened = heard.iter().flat_map(|message| &message.content).filter_map(|block| match block {
@@ -69,7 +69,7 @@ fn a_summary_stands_for_all_before_it() {
     let second = history.record(1);
     assert!(second.contains("Page 0 is about lamps.") && second.contains("shop.example/1"), "{second}");
     history.sum_up(&policy, 1, &"long ".repeat(1000));
-    let note = history.heard()[0].text().into_owned();
+    let note = history.heard(PICTURES_BYTES_MAX)[0].text().into_owned();
     assert!(note.starts_with("\n\n[What came of it in the first 2 turns of this talk, in short:]\nlong "), "{note}");
     assert!(note.len() < 1700, "a summary that is too long is cut: {}", note.len());
     assert!(!note.contains("lamps"));
@@ -90,7 +90,7 @@ proptest! {
                 continue;
             }
             history.trim(&policy);
-            let heard = history.heard();
+            let heard = history.heard(PICTURES_BYTES_MAX);
             prop_assert_eq!(ids(&heard, true), ids(&heard, false), "a call without its answer, or the other way round");
             let all = turn(number, answers);
             prop_assert_eq!(ids(&heard, true).ends_with(&ids(&all, true)), true, "the last turn is heard");
@@ -100,7 +100,7 @@ proptest! {
             prop_assert!(tokens_about(&heard).0 <= max.max(least), "{} of {max}", tokens_about(&heard));
             // Once more changes nothing.
             history.trim(&policy);
-            prop_assert_eq!(history.heard(), heard);
+            prop_assert_eq!(history.heard(PICTURES_BYTES_MAX), heard);
         }
     }
 }
@@ -113,7 +113,7 @@ fn of_the_pictures_the_latest_are_seen_again() {
         vec![Message::results([result])]
     };
     let seen = |history: &History| {
-        let results = history.heard().into_iter().flat_map(|message| message.content);
+        let results = history.heard(PICTURES_BYTES_MAX).into_iter().flat_map(|message| message.content);
         let is_seen = |block| matches!(block, Block::ToolResult(result) if result.images().next().is_some());
         results.map(is_seen).collect::<Vec<bool>>()
     };
@@ -125,7 +125,25 @@ fn of_the_pictures_the_latest_are_seen_again() {
     assert_eq!(seen(&history), [false, true, true]);
     history.add(picture(all));
     assert_eq!(seen(&history), [false, false, false, true]);
-    assert!(history.heard()[0].content.iter().any(|block| {
+    assert!(history.heard(PICTURES_BYTES_MAX)[0].content.iter().any(|block| {
         matches!(block, Block::ToolResult(result) if result.words() == "[A picture was left out to save room.]")
     }));
+}
+
+#[test]
+fn what_a_step_shows_leaves_less_room_for_pictures_that_are_seen_again() {
+    let image = |bytes: usize| Image::of_bytes("image/png", &"A".repeat(bytes)).unwrap();
+    let mut history = History::default();
+    for _ in 0..4 {
+        let result = ToolResult { content: vec![Part::Image(image(128 << 10))], ..ToolResult::text("a", "") };
+        history.add(vec![Message::results([result])]);
+    }
+    for (own, seen) in [(0, 4), (256 << 10, 4), (512 << 10, 3), (768 << 10, 1), (1000 << 10, 0)] {
+        let images = if own > 0 { vec![image(own)] } else { Vec::new() };
+        let action = history.before(AgentCall { images, prompt: "p".repeat(1 << 10), ..AgentCall::default() });
+        assert!(canonical::text(&action).len() <= ACTION_BYTES_MAX, "{own}");
+        let Action::Agent(mut call) = action else { panic!("no call") };
+        let pictures = call.talk.said.iter_mut().flat_map(parts).filter_map(|part| picture_bytes(part)).count();
+        assert_eq!(pictures, seen, "{own}");
+    }
 }

@@ -12,7 +12,7 @@ use policies::tokens::Tokens;
 
 use super::{House, Member, fetch, kit, ledger_of, script};
 use crate::agent::Kit;
-use crate::model::Block;
+use crate::model::{Ability, Block};
 use crate::run::{End, Event, Run, State};
 use crate::scripted::{Answer, Scripted};
 use crate::workflow::{Action, StepPath};
@@ -83,6 +83,23 @@ async fn a_long_talk_is_cut_and_its_intents_say_only_what_is_new() {
     assert_eq!(whole.says("").await, "The lamp is blue.");
     assert_ne!(asked(&whole)["write@9"], asked(&house)["write@9"]);
     assert_eq!(asked(&whole)["write@2"], asked(&house)["write@2"], "nothing is cut before it has to be");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_shows_and_wants_is_recorded_once_and_holds_in_each_turn() {
+    let said = [Answer::Use(vec![fetch("lamp")]), Answer::say("It is blue."), Answer::say("{\"colour\":\"blue\"}")];
+    let writer = script().without(&[Ability::Schema]).when("[image/png]", said);
+    let house = House::new(vec![("writer", writer, kit(&["http.fetch"]))]).await;
+    let lines = "images = [\"{{ 'data:image/png;base64,AAAA' }}\"]\n\
+                 schema = { type = \"object\", properties = { colour = { type = \"string\" } }, required = [\"colour\"] }";
+    assert_eq!(house.says(lines).await, "{\"colour\":\"blue\"}");
+    let intents = house.events().into_iter().filter_map(|event| match event {
+        Event::Intended(intent) => Some((intent.path.to_string(), serde_json::to_string(&intent.request).unwrap())),
+        _ => None,
+    });
+    let intents: BTreeMap<String, String> = intents.collect();
+    let has = |path: &str| (intents[path].contains("AAAA"), intents[path].contains("colour"));
+    assert_eq!((has("write"), has("write@2")), ((true, true), (false, false)));
 }
 
 #[tokio::test(start_paused = true)]

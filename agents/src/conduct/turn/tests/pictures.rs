@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use policies::approval::ApprovalPolicy;
 use serde_json::json;
 
-use super::{EffectClass, House, McpHandle, McpServer, McpTerms, kit, mcp, script, server};
+use super::servers::server;
+use super::{House, kit, script};
 use crate::model::Ability;
 use crate::run::End;
 use crate::scripted::{Answer, Scripted};
-use crate::workflow::StepPath;
+use crate::tool::mcp::{McpHandle, McpServer, McpTerms, tests as mcp};
+use crate::workflow::{EffectClass, StepPath};
 
 /// A run whose writer looks at a picture.
 async fn looks(model: Scripted) -> House {
