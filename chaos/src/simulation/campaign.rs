@@ -224,8 +224,9 @@ impl Campaign {
                 }
             }
         }
-        // Plays panic on purpose, often, and nobody reads what they say of it.
-        command.args(of).args(more).env("RUST_BACKTRACE", "0");
+        // Plays panic on purpose, often, and nobody reads what they say of it. What one frees the next one takes
+        // anew: to give it back in between would be a twentieth of their time.
+        command.args(of).args(more).env("RUST_BACKTRACE", "0").env("MIMALLOC_PURGE_DELAY", "-1");
         let failed = |said: String| CampaignError::Failed { asks: asks.to_vec(), said };
         let time_max = PLAY_TIME_MAX * u32::try_from(asks.len()).unwrap_or(u32::MAX);
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
