@@ -98,5 +98,5 @@ fn a_model_that_bills_little_is_reserved_for_in_full_all_the_same() {
     let bytes = prompt.len() as u64;
     assert!(used.len() >= 60 && used.iter().all(|(input, _)| *input < bytes / 3), "{used:?}");
     assert!(reserved.iter().all(|amount| *amount == reserved[0]), "{reserved:?}");
-    assert!(used.iter().all(|(_, cost)| *cost < reserved[0]));
+    assert!(used.iter().all(|(_, cost)| *cost < reserved[0]), "{used:?} of {reserved:?}");
 }

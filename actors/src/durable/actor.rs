@@ -177,7 +177,9 @@ impl<E: Entity> Actor for Durable<E> {
         life.credits.close();
         life.context.ended.cancel();
         while let Some((flight, landed)) = life.flights.landed().await {
-            life.land(flight, landed).map_err(|failure| life.fail(failure))?;
+            if let Came::Of(_, flight) = life.land(flight, landed).map_err(|failure| life.fail(failure))? {
+                flight.settle(None);
+            }
         }
         life.trace("stopped", life.durable.version);
         Ok(())
@@ -253,11 +255,15 @@ impl<E: Entity> Durable<E> {
         self.settle(life).await
     }
 
-    /// Answers whatever has landed, and starts its effects.
+    /// Starts the effects of whatever has landed, and answers it. In this order: who is answered may take back
+    /// what it had ready for an effect that was not begun.
     async fn settle(&self, life: &mut Life<E>) -> Result<(), Failure> {
         while let Some((flight, landed)) = life.flights.next_landed() {
             match life.land(flight, landed)? {
-                Came::Of(events) => self.host.started(&life.context, &life.durable.state, &events).await,
+                Came::Of(events, flight) => {
+                    self.host.started(&life.context, &life.durable.state, &events).await;
+                    flight.settle(None);
+                }
                 Came::Undone => self.host.undone(&life.durable.state).await,
                 Came::Nothing => {}
             }
@@ -334,7 +340,7 @@ impl<E: Entity> Life<E> {
         Landing::Append { ended, submitted }
     }
 
-    /// Answers one flight that has landed.
+    /// Folds one flight that has landed, and answers it unless its effects are to be started first.
     fn land(&mut self, flight: Flight<E>, landed: Option<(Landed, Duration)>) -> Result<Came<E>, Failure> {
         let Some((landed, submitted)) = landed else {
             let outcome = flight.doom.map(Doom::answer);
@@ -343,7 +349,7 @@ impl<E: Entity> Life<E> {
         };
         let took = self.context.world().elapsed().saturating_sub(submitted);
         let error = match landed {
-            Landed::Synced(appended) => return self.synced(flight, &appended, took).map(Came::Of),
+            Landed::Synced(appended) => return self.synced(flight, &appended, took),
             Landed::Failed(error) => error,
             Landed::Vanished => return self.give_up(flight, Failure::Vanished(self.context.stream().clone())),
         };
@@ -367,7 +373,7 @@ impl<E: Entity> Life<E> {
         }
     }
 
-    fn synced(&mut self, mut flight: Flight<E>, appended: &Appended, took: Duration) -> Result<Vec<E::Event>, Failure> {
+    fn synced(&mut self, mut flight: Flight<E>, appended: &Appended, took: Duration) -> Result<Came<E>, Failure> {
         self.context.spine.metrics.appended(E::KIND, "ok", took);
         if flight.doom.is_some() {
             let failure = Failure::OutOfOrder(self.context.stream().clone());
@@ -380,8 +386,7 @@ impl<E: Entity> Life<E> {
             self.trace(E::kind(event), self.durable.version);
         }
         self.durable.at = appended.last;
-        flight.settle(None);
-        Ok(events)
+        Ok(Came::Of(events, flight))
     }
 
     /// Failures that leave the stream as it was, for certain, and the actor its rightful writer.

@@ -42,8 +42,8 @@ impl Doom {
 pub(super) enum Came<E: Entity> {
     /// It is answered, and nothing follows.
     Nothing,
-    /// These events are durable.
-    Of(Vec<E::Event>),
+    /// These events are durable; whoever asked is to be answered.
+    Of(Vec<E::Event>, Flight<E>),
     /// Its events are not, and the state is what it was before them.
     Undone,
 }

@@ -100,6 +100,8 @@ impl Host<Tally> for Notes {
     }
 
     async fn started(&self, _: &Context<Tally>, state: &Sum, events: &[Event]) {
+        // Others have their turn meanwhile.
+        tokio::task::yield_now().await;
         self.note(format!("started {events:?} at {}", state.0));
     }
 

@@ -69,6 +69,15 @@ async fn answers_nothing_good_and_starts_no_effect_when_the_sync_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_answered_finds_the_effects_begun() {
+    let rig = Rig::new(1);
+    let handle = rig.start(busy_for_ever()).await.unwrap();
+    assert_eq!(handle.ask(Command::Add(3)).await, Ok(3));
+    let notes = rig.notes.take();
+    assert_eq!(notes.last().unwrap(), "started [Added(3)] at 3", "{notes:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_is_said_and_leaves_the_state_as_it_was() {
     let mut rig = Rig::held(1);
     let handle = rig.start(busy_for_ever()).await.unwrap();
