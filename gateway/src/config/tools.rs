@@ -163,7 +163,9 @@ fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>
         let message = format!("`keep_last` must be a whole number from 1 to {TURNS_MAX}");
         mistakes.add(at.clone(), message, "4 is the default");
     }
-    if policy.summary_max.0 == 0 || policy.summary_max.0.saturating_mul(2) > policy.tokens_max.0 {
+    // Where turns are trimmed, no summary takes room.
+    let has_room = policy.how == How::Trim || policy.summary_max.0.saturating_mul(2) <= policy.tokens_max.0;
+    if policy.summary_max.0 == 0 || !has_room {
         let message =
             format!("a summary of {} tokens does not fit a history of {}", policy.summary_max, policy.tokens_max);
         mistakes.add(at.clone(), message, "write a summary_max of at most half of tokens_max");
@@ -326,6 +328,12 @@ mod tests {
     }
 
     #[test]
+    fn a_history_that_is_trimmed_needs_no_room_for_a_summary() {
+        let config = load("[agents.writer]\nhistory = { tokens_max = 500 }\n").unwrap();
+        assert_eq!(config.agents["writer"].kit.history.as_ref().unwrap().tokens_max.0, 500);
+    }
+
+    #[test]
     fn what_cannot_be_a_server_or_a_guardrail_is_told() {
         for (text, wanted) in [
             ("[mcp.a]\n", "is reached by `command` or by `url`"),
@@ -344,7 +352,10 @@ mod tests {
                 "no agent `x` to judge",
             ),
             ("[agents.writer]\nhistory = { tokens_max = 100 }\n", "a history of 100 tokens is none"),
-            ("[agents.writer]\nhistory = { tokens_max = 700 }\n", "a summary of 400 tokens does not fit"),
+            (
+                "[agents.writer]\nhistory = { tokens_max = 700, how = \"summarise\" }\n",
+                "a summary of 400 tokens does not fit",
+            ),
             ("[agents.writer]\nhistory = { tokens_max = 1000, keep_last = 0 }\n", "`keep_last` must be"),
             ("[agents.writer]\nhistory = { tokens_max = 1000, by = \"reviewer\" }\n", "and nobody does"),
             (
