@@ -130,9 +130,11 @@ impl McpConfig {
 const CLASSES: &str = "write \"read\", \"idempotent\", \"reconcile\" or \"once\"";
 
 /// What an agent has beside its model, out of its table.
-pub(super) fn kit(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Kit {
+pub(super) fn kit(agent: &str, section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Kit {
     let tools = match section.get("tools").map(|list| list.get_ref().as_array()) {
-        Some(Some(list)) => list.iter().filter_map(Text::of).filter(|text| known(text, names, mistakes)).collect(),
+        Some(Some(list)) => {
+            list.iter().filter_map(Text::of).filter(|text| known(agent, text, names, mistakes)).collect()
+        }
         _ => Vec::new(),
     };
     // A list that is none is told here.
@@ -183,9 +185,14 @@ fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>
     Some(policy)
 }
 
-/// Whether a pattern names any tool that there is, or that a server may have.
-fn known(text: &Text<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> bool {
-    let agents = names.agents.iter().map(|name| format!("{AGENT_TOOL}{name}"));
+/// Whether a pattern names any tool that there is for this agent, or that a server may have.
+fn known(agent: &str, text: &Text<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> bool {
+    if text.text.strip_prefix(AGENT_TOOL) == Some(agent) {
+        mistakes.add(text.span.clone(), format!("`{agent}` cannot ask itself"), "name another agent, or take it out");
+        return false;
+    }
+    let others = names.agents.iter().filter(|name| *name != agent);
+    let agents = others.map(|name| format!("{AGENT_TOOL}{name}"));
     let own: Vec<String> = Toolbox::built_in().into_keys().chain(agents).collect();
     let of_server = |server: &String| {
         let prefix = format!("{MCP_TOOL}{server}.");
@@ -331,6 +338,17 @@ mod tests {
     fn a_history_that_is_trimmed_needs_no_room_for_a_summary() {
         let config = load("[agents.writer]\nhistory = { tokens_max = 500 }\n").unwrap();
         assert_eq!(config.agents["writer"].kit.history.as_ref().unwrap().tokens_max.0, 500);
+    }
+
+    #[test]
+    fn an_agent_is_no_tool_of_its_own_and_is_known_once() {
+        let told = load("[agents.writer]\ntools = [\"agent.writer\", \"agent.*\", \"zzz\"]\n").unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "c.toml:2:10: `writer` cannot ask itself; name another agent, or take it out");
+        assert!(lines[1].contains("there is no tool `zzz`") && !lines[1].contains("`agent.writer`"), "{told}");
+        assert_eq!((lines.len(), lines[1].matches("`agent.reviewer`").count()), (2, 1), "{told}");
+        let told = load("[agents.writer]\n[agents.reviewer]\ntools = [\"zzz\"]\n").unwrap_err();
+        assert_eq!(told.matches("`agent.writer`").count(), 1, "{told}");
     }
 
     #[test]
