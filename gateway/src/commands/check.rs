@@ -43,6 +43,7 @@ impl Findings {
     fn whole(&mut self, config: &Config) {
         self.policies(config);
         self.add(config.secrets_missing());
+        self.doubt(config.programs_missing());
         self.add(http::allowed(config.listen).err().map(|why| config.written.fault(&["listen"], why, "")));
     }
 

@@ -17,7 +17,7 @@ use regex::RegexBuilder;
 use serde::Deserialize;
 
 use super::address::HttpAddress;
-use crate::secret_source::SecretSource;
+use crate::secret_source::{SecretSource, is_there};
 
 /// What a pattern of a guardrail may take when it is compiled.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -81,6 +81,16 @@ impl McpConfig {
             ReachConfig::Address { headers, .. } => ("headers", headers),
         };
         words.iter().map(move |(name, words)| (key, name.as_str(), words))
+    }
+
+    /// Its program, where that is not there. Where a `PATH` of its own says, nobody knows.
+    pub(super) fn program_missing(&self) -> Option<&str> {
+        match &self.reach {
+            ReachConfig::Program { command, env, .. } if command.contains('/') || !env.contains_key("PATH") => {
+                (!is_there(command)).then_some(command.as_str())
+            }
+            ReachConfig::Program { .. } | ReachConfig::Address { .. } => None,
+        }
     }
 
     pub(super) fn words_mut(&mut self) -> impl Iterator<Item = &mut Words> {
@@ -318,6 +328,19 @@ mod tests {
         assert_eq!(config.mcp["files"].terms.classes["read"], EffectClass::Read);
         assert_eq!(config.mcp["files"].words().count(), 2);
         assert!(matches!(config.mcp["web"].reach, ReachConfig::Address { .. }));
+    }
+
+    #[test]
+    fn the_program_of_a_server_that_is_not_there_is_doubted() {
+        let config = load(
+            "[mcp.files]\ncommand = \"callboard-no-such-program\"\n[mcp.more]\ncommand = \"sh\"\n\
+             [mcp.web]\nurl = \"https://mcp.example/mcp\"\n\
+             [mcp.own]\ncommand = \"callboard-no-such-program\"\nenv = { PATH = \"/opt/own\" }\n",
+        )
+        .unwrap();
+        let told = document::lines(&config.programs_missing());
+        let wanted = "c.toml:2:11: the program callboard-no-such-program is not there; install it, or write its path";
+        assert_eq!(told.trim_end(), wanted);
     }
 
     #[test]
