@@ -131,6 +131,8 @@ impl McpConfig {
             classes,
             timeout: section.value::<Span>("timeout", mistakes).map_or(built_in.timeout, Span::duration),
             result_max: section.value("result_max", mistakes).unwrap_or(built_in.result_max),
+            // The agents are not read yet.
+            named: built_in.named,
         };
         section.finish(mistakes);
         Some((name.text.to_owned(), Self { reach: reach?, terms }))
