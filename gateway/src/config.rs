@@ -305,6 +305,17 @@ impl Config {
         secrets::missing(self)
     }
 
+    /// The programs of MCP servers that are not there.
+    #[must_use]
+    pub fn programs_missing(&self) -> Vec<Error> {
+        let missing = self.mcp.iter().filter_map(|(name, server)| Some((name, server.program_missing()?)));
+        let doubt = |(name, program): (&String, &str)| {
+            let message = format!("the program {program} is not there");
+            self.written.fault(&["mcp", name, "command"], message, "install it, or write its path")
+        };
+        missing.map(doubt).collect()
+    }
+
     fn resolve(&mut self, folder: &Path) {
         self.data = folder.join(&self.data);
         let policies = &mut self.policies;

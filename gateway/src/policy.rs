@@ -82,7 +82,9 @@ impl Policies {
     /// What is let pass in the texts that these were read from, and may not be meant.
     #[must_use]
     pub fn doubts(&self, config: &Config, documents: &Documents) -> Vec<Error> {
-        bearings::idle(config, &self.tree, &documents.tree.written("tree"))
+        let mut doubts = bearings::idle(config, &self.tree, &documents.tree.written("tree"));
+        doubts.extend(bearings::unlimited(&self.budget, &documents.budget.written("budget")));
+        doubts
     }
 
     /// How long one call under a guard may take.

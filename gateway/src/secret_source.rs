@@ -145,7 +145,8 @@ impl key::SecretSource for SecretSource {
     }
 }
 
-fn is_there(program: &str) -> bool {
+/// Whether a program is where it is looked for.
+pub(crate) fn is_there(program: &str) -> bool {
     if program.contains('/') {
         return Path::new(program).is_file();
     }

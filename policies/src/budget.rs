@@ -107,6 +107,12 @@ impl BudgetPolicy {
         document::read("policies/defaults/budget.toml", BUILTIN)
     }
 
+    /// Whether nobody has a limit, so that spending is counted alone.
+    pub fn limits_nothing(&self) -> bool {
+        let shared = [&self.workspace, &self.run, &self.agent];
+        shared.into_iter().chain(self.agents.values()).all(|limits| !limits.is_limited())
+    }
+
     /// What the scope may spend.
     pub fn limits(&self, scope: &ScopeId) -> Limits {
         match scope {

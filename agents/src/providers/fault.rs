@@ -134,8 +134,13 @@ impl Table {
     /// What an error means, by its words before its status.
     pub(super) fn rule(self, status: Option<u16>, told: &Told) -> &'static Rule {
         let by_kind = |rule: &&Rule| matches!(rule.on, On::Kind(kind) if told.kinds.iter().any(|told| told == kind));
+        self.0.iter().find(by_kind).unwrap_or_else(|| self.by_status(status))
+    }
+
+    /// What a status means by itself.
+    fn by_status(self, status: Option<u16>) -> &'static Rule {
         let by_status = |rule: &&Rule| matches!(rule.on, On::Status(of) if Some(of) == status);
-        self.0.iter().find(by_kind).or_else(|| self.0.iter().chain(STATUSES).find(by_status)).unwrap_or(match status {
+        self.0.iter().chain(STATUSES).find(by_status).unwrap_or(match status {
             Some(300..=399) => &REDIRECTED,
             Some(400..=499) => &OTHER_CLIENT,
             Some(_) => &OTHER_SERVER,
@@ -149,6 +154,9 @@ impl Faults {
     pub(super) fn refused(&self, url: &Uri, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ModelError {
         let told = Told::in_body(body);
         let rule = self.table.rule(Some(status.as_u16()), &told);
+        // Nothing was made where the status says so, whatever kind of error the body names.
+        let is_free = self.table.by_status(Some(status.as_u16())).billed == Billed::No;
+        let billed = if is_free { Billed::No } else { rule.billed.clone() };
         let class = match header(headers, "x-should-retry") {
             Some("false") if rule.class.is_retryable() => FailureClass::Rejected,
             Some("true") if rule.class == FailureClass::Rejected && rule.advice != SPENT => FailureClass::ProviderDown,
@@ -157,7 +165,7 @@ impl Faults {
         let id = header(headers, "request-id").or_else(|| header(headers, "x-request-id"));
         let id = id.map_or_else(String::new, |id| format!(" (request {})", self.words(id)));
         let message = format!("{url} answered {status}: {}{id}{}", self.words(&told.message), rule.advice);
-        ModelError { class, message, retry_after: None, billed: rule.billed.clone() }
+        ModelError { class, message, retry_after: None, billed }
     }
 
     /// An error in the body of an answer whose status was 200.

@@ -120,11 +120,21 @@ impl Fetcher {
             found.iter().map(SocketAddr::ip).find(|address| !may_be_private && !is_public(*address));
         match bad {
             Some(address) => {
-                Err(refused(place, &format!("`{}` is {address}, which is not a public address", place.host)))
+                let reason = format!("`{}` is {address}, which is not a public address", place.host);
+                Err(refused(place, &format!("{reason}{}", self.port_missing(place))))
             }
             None if found.is_empty() => Err(refused(place, "its host has no address")),
             None => Ok(found),
         }
+    }
+
+    /// What to do where the host may have a private address, and only at other ports.
+    fn port_missing(&self, place: &Place) -> String {
+        if !self.policy.private.iter().any(|pattern| pattern.names_host(place)) {
+            return String::new();
+        }
+        let Place { host, port, .. } = place;
+        format!("; `private` names its host, but not its port {port}: write \"{host}:{port}\" there")
     }
 
     async fn page(

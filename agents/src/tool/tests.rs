@@ -134,6 +134,11 @@ async fn what_may_not_be_read_is_never_asked_for() {
         (all(), "http://[::1]/", "is ::1, which is not"),
         (all(), "https://nobody.example/", "no such host"),
         (policy(&[], &["*"]), "http://10.0.0.7/", "which is not a public address"),
+        (
+            policy(&["127.0.0.1:8081"], &["127.0.0.1"]),
+            "http://127.0.0.1:8081/",
+            "not a public address; `private` names its host, but not its port 8081: write \"127.0.0.1:8081\" there",
+        ),
     ] {
         let (fetched, web) = fetch(policy, url).await;
         let error = fetched.unwrap_err().to_string();

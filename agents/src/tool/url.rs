@@ -81,6 +81,11 @@ impl HostPattern {
     pub fn names(&self, place: &Place) -> bool {
         !self.host.starts_with('*') && self.covers(place)
     }
+
+    /// Whether it names the host of this place itself, at whatever port.
+    pub(super) fn names_host(&self, place: &Place) -> bool {
+        self.host == place.host.strip_suffix('.').unwrap_or(&place.host)
+    }
 }
 
 /// Where a page is.

@@ -28,6 +28,11 @@ pub(super) struct Visible {
     pub(super) in_loop: bool,
 }
 
+/// How addresses begin, and pictures that are written out.
+const ADDRESSES: [&str; 3] = ["https://", "http://", "data:"];
+/// How a text stands where an expression is read.
+const QUOTED: &str = "a text of its own stands in quotes twice: \"'https://…'\"";
+
 /// A use of a step's output that the place does not see.
 struct Dangling {
     from: String,
@@ -72,7 +77,10 @@ impl Names {
                 let span = mistakes.place(text, fault.offset);
                 let what = if language == Language::Template { "template" } else { "expression" };
                 let message = format!("the {what} `{key}` does not parse: {}", fault.message);
-                return mistakes.add(span, message, "");
+                // An address that was meant as it stands.
+                let is_address = ADDRESSES.iter().any(|begin| text.text.starts_with(begin));
+                let help = if language == Language::Expression && is_address { QUOTED } else { "" };
+                return mistakes.add(span, message, help);
             }
         };
         for name in &names {

@@ -71,7 +71,7 @@ impl<'a> Reader<'a, '_> {
             self.mistakes.add(value.span(), "`images` must be a list", "write `images = [\"inputs.photo\"]`");
             return None;
         };
-        items.iter().map(|item| self.formula("images", item, visible)).collect()
+        items.iter().enumerate().map(|(at, item)| self.formula(&format!("images[{at}]"), item, visible)).collect()
     }
 
     /// The `schema` of a step, if it has one; nothing where something is wrong with it.

@@ -43,6 +43,7 @@ impl Findings {
     fn whole(&mut self, config: &Config) {
         self.policies(config);
         self.add(config.secrets_missing());
+        self.doubt(config.programs_missing());
         self.add(http::allowed(config.listen).err().map(|why| config.written.fault(&["listen"], why, "")));
     }
 
@@ -338,6 +339,27 @@ mod tests {
                 .collect();
             let said = folder(&files);
             assert!(said.contains(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_budget_without_any_limit_is_doubted() {
+        for (text, is_doubted) in [
+            ("", true),
+            ("zone = \"UTC\"\n", true),
+            ("run = { at_end = \"wait\" }\n", true),
+            ("run = \"$1.00\"\n", false),
+            ("agent = { day = \"$1.00\" }\n", false),
+            ("[agents]\nwriter = \"$1.00\"\n", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("budget.toml");
+            std::fs::write(&path, text).unwrap();
+            let mut out = Vec::new();
+            run(&CheckArgs { paths: vec![path], config: None }, &mut out).unwrap();
+            let said = String::from_utf8(out).unwrap();
+            assert_eq!(said.contains("budget.toml: nothing is limited, since"), is_doubted, "{text:?}: {said}");
+            assert_eq!(said.starts_with("warning: "), is_doubted, "{text:?}: {said}");
         }
     }
 

@@ -186,7 +186,7 @@ fn server(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) ->
     let auth = section.value("auth", mistakes);
     let stream = section.boolean("stream", mistakes).unwrap_or(true);
     let without = section.list("without", "ability", mistakes);
-    let cache = section.value("cache", mistakes);
+    let cache = cache(section, mistakes);
     let coalesce = section.boolean("coalesce", mistakes).unwrap_or(false);
     let api = api(kind, section, mistakes);
     let prefill = section.read("prefill", mistakes);
@@ -207,6 +207,16 @@ fn server(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) ->
     let prefill = prefill.map_or_else(Prefill::default, |prefill| prefill.into_inner());
     let (url, name) = url.zip(name)?;
     Some(ServerModel { api, url, name, price, key, key_age, auth, stream, prefill, sampling, without, cache, coalesce })
+}
+
+/// Which replies are kept; one that is too old at once would be none.
+fn cache(section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<CachePolicy> {
+    let read = section.read::<CachePolicy>("cache", mistakes)?;
+    if read.get_ref().ttl == Span::ZERO {
+        let help = "write a time such as ttl = \"24h\", or leave `cache` out";
+        mistakes.add(read.span(), "a cache with a `ttl` of 0s keeps nothing", help);
+    }
+    Some(read.into_inner())
 }
 
 fn api(kind: Kind, section: &mut Section<'_>, mistakes: &mut Mistakes<'_>) -> Api {

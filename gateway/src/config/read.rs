@@ -41,7 +41,7 @@ fn whole(document: Located<'_>, mistakes: &mut Mistakes<'_>) -> Option<Config> {
     let named: BTreeMap<_, _> = models.iter().filter_map(|entry| named(entry, mistakes)).collect();
     let written_agents = section.entries("agents", mistakes);
     let servers = section.entries("mcp", mistakes);
-    let own = written_agents.iter().map(|(name, _)| name.text);
+    let own = written_agents.iter().map(|(name, _)| name.text).filter(|name| !AGENTS.contains(name));
     let known = Names {
         agents: AGENTS.into_iter().chain(own).map(str::to_owned).collect(),
         servers: servers.iter().map(|(name, _)| name.text.to_owned()).collect(),
@@ -102,7 +102,7 @@ fn agent(
 ) -> Option<(String, AgentConfig)> {
     let mut section = Section::of(format!("[agents.{}]", name.text), value, mistakes)?;
     let own = choice(&mut section, &format!("[agents.{}.model]", name.text), names, mistakes);
-    let kit = tools::kit(&mut section, known, mistakes);
+    let kit = tools::kit(name.text, &mut section, known, mistakes);
     section.finish(mistakes);
     Some((name.text.to_owned(), AgentConfig { model: own, kit }))
 }

@@ -273,6 +273,9 @@ fn what_a_model_saves_is_read_with_its_bounds() {
     let Some(ModelConfig::Server(model)) = config.named.get("a") else { panic!("no server") };
     let cache = model.cache.unwrap();
     assert_eq!((model.coalesce, cache.bytes_max.bytes(), cache.any_temperature), (true, 1 << 20, false));
+    let (_dir, path) = written(&text.replace("\"1h\"", "\"0s\""));
+    let told = document::lines(&Config::load(Some(&path)).unwrap_err());
+    assert!(told.contains(":6:9: a cache with a `ttl` of 0s keeps nothing") && told.lines().count() == 1, "{told}");
     let (_dir, path) = written(&text.replace("ttl = \"1h\", ", ""));
     assert!(document::lines(&Config::load(Some(&path)).unwrap_err()).contains("ttl"));
 }

@@ -17,7 +17,7 @@ use regex::RegexBuilder;
 use serde::Deserialize;
 
 use super::address::HttpAddress;
-use crate::secret_source::SecretSource;
+use crate::secret_source::{SecretSource, is_there};
 
 /// What a pattern of a guardrail may take when it is compiled.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -83,6 +83,16 @@ impl McpConfig {
         words.iter().map(move |(name, words)| (key, name.as_str(), words))
     }
 
+    /// Its program, where that is not there. Where a `PATH` of its own says, nobody knows.
+    pub(super) fn program_missing(&self) -> Option<&str> {
+        match &self.reach {
+            ReachConfig::Program { command, env, .. } if command.contains('/') || !env.contains_key("PATH") => {
+                (!is_there(command)).then_some(command.as_str())
+            }
+            ReachConfig::Program { .. } | ReachConfig::Address { .. } => None,
+        }
+    }
+
     pub(super) fn words_mut(&mut self) -> impl Iterator<Item = &mut Words> {
         match &mut self.reach {
             ReachConfig::Program { env: words, .. } | ReachConfig::Address { headers: words, .. } => words.values_mut(),
@@ -121,6 +131,8 @@ impl McpConfig {
             classes,
             timeout: section.value::<Span>("timeout", mistakes).map_or(built_in.timeout, Span::duration),
             result_max: section.value("result_max", mistakes).unwrap_or(built_in.result_max),
+            // The agents are not read yet.
+            named: built_in.named,
         };
         section.finish(mistakes);
         Some((name.text.to_owned(), Self { reach: reach?, terms }))
@@ -130,9 +142,11 @@ impl McpConfig {
 const CLASSES: &str = "write \"read\", \"idempotent\", \"reconcile\" or \"once\"";
 
 /// What an agent has beside its model, out of its table.
-pub(super) fn kit(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Kit {
+pub(super) fn kit(agent: &str, section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> Kit {
     let tools = match section.get("tools").map(|list| list.get_ref().as_array()) {
-        Some(Some(list)) => list.iter().filter_map(Text::of).filter(|text| known(text, names, mistakes)).collect(),
+        Some(Some(list)) => {
+            list.iter().filter_map(Text::of).filter(|text| known(agent, text, names, mistakes)).collect()
+        }
         _ => Vec::new(),
     };
     // A list that is none is told here.
@@ -163,7 +177,9 @@ fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>
         let message = format!("`keep_last` must be a whole number from 1 to {TURNS_MAX}");
         mistakes.add(at.clone(), message, "4 is the default");
     }
-    if policy.summary_max.0 == 0 || policy.summary_max.0.saturating_mul(2) > policy.tokens_max.0 {
+    // Where turns are trimmed, no summary takes room.
+    let has_room = policy.how == How::Trim || policy.summary_max.0.saturating_mul(2) <= policy.tokens_max.0;
+    if policy.summary_max.0 == 0 || !has_room {
         let message =
             format!("a summary of {} tokens does not fit a history of {}", policy.summary_max, policy.tokens_max);
         mistakes.add(at.clone(), message, "write a summary_max of at most half of tokens_max");
@@ -181,9 +197,14 @@ fn history(section: &mut Section<'_>, names: &Names, mistakes: &mut Mistakes<'_>
     Some(policy)
 }
 
-/// Whether a pattern names any tool that there is, or that a server may have.
-fn known(text: &Text<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> bool {
-    let agents = names.agents.iter().map(|name| format!("{AGENT_TOOL}{name}"));
+/// Whether a pattern names any tool that there is for this agent, or that a server may have.
+fn known(agent: &str, text: &Text<'_>, names: &Names, mistakes: &mut Mistakes<'_>) -> bool {
+    if text.text.strip_prefix(AGENT_TOOL) == Some(agent) {
+        mistakes.add(text.span.clone(), format!("`{agent}` cannot ask itself"), "name another agent, or take it out");
+        return false;
+    }
+    let others = names.agents.iter().filter(|name| *name != agent);
+    let agents = others.map(|name| format!("{AGENT_TOOL}{name}"));
     let own: Vec<String> = Toolbox::built_in().into_keys().chain(agents).collect();
     let of_server = |server: &String| {
         let prefix = format!("{MCP_TOOL}{server}.");
@@ -312,6 +333,19 @@ mod tests {
     }
 
     #[test]
+    fn the_program_of_a_server_that_is_not_there_is_doubted() {
+        let config = load(
+            "[mcp.files]\ncommand = \"callboard-no-such-program\"\n[mcp.more]\ncommand = \"sh\"\n\
+             [mcp.web]\nurl = \"https://mcp.example/mcp\"\n\
+             [mcp.own]\ncommand = \"callboard-no-such-program\"\nenv = { PATH = \"/opt/own\" }\n",
+        )
+        .unwrap();
+        let told = document::lines(&config.programs_missing());
+        let wanted = "c.toml:2:11: the program callboard-no-such-program is not there; install it, or write its path";
+        assert_eq!(told.trim_end(), wanted);
+    }
+
+    #[test]
     fn a_tool_that_nobody_has_is_told_with_what_may_be_meant() {
         let told =
             load("[agents.writer]\ntools = [\"context.serch\", \"agent.reviwer\", \"mcp.files.*\", \"ftp.*\"]\n")
@@ -323,6 +357,23 @@ mod tests {
         );
         assert!(lines[1].contains("`agent.reviwer`; did you mean `agent.reviewer`?"), "{told}");
         assert_eq!(lines.len(), 4, "{told}");
+    }
+
+    #[test]
+    fn a_history_that_is_trimmed_needs_no_room_for_a_summary() {
+        let config = load("[agents.writer]\nhistory = { tokens_max = 500 }\n").unwrap();
+        assert_eq!(config.agents["writer"].kit.history.as_ref().unwrap().tokens_max.0, 500);
+    }
+
+    #[test]
+    fn an_agent_is_no_tool_of_its_own_and_is_known_once() {
+        let told = load("[agents.writer]\ntools = [\"agent.writer\", \"agent.*\", \"zzz\"]\n").unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "c.toml:2:10: `writer` cannot ask itself; name another agent, or take it out");
+        assert!(lines[1].contains("there is no tool `zzz`") && !lines[1].contains("`agent.writer`"), "{told}");
+        assert_eq!((lines.len(), lines[1].matches("`agent.reviewer`").count()), (2, 1), "{told}");
+        let told = load("[agents.writer]\n[agents.reviewer]\ntools = [\"zzz\"]\n").unwrap_err();
+        assert_eq!(told.matches("`agent.writer`").count(), 1, "{told}");
     }
 
     #[test]
@@ -344,7 +395,10 @@ mod tests {
                 "no agent `x` to judge",
             ),
             ("[agents.writer]\nhistory = { tokens_max = 100 }\n", "a history of 100 tokens is none"),
-            ("[agents.writer]\nhistory = { tokens_max = 700 }\n", "a summary of 400 tokens does not fit"),
+            (
+                "[agents.writer]\nhistory = { tokens_max = 700, how = \"summarise\" }\n",
+                "a summary of 400 tokens does not fit",
+            ),
             ("[agents.writer]\nhistory = { tokens_max = 1000, keep_last = 0 }\n", "`keep_last` must be"),
             ("[agents.writer]\nhistory = { tokens_max = 1000, by = \"reviewer\" }\n", "and nobody does"),
             (

@@ -135,6 +135,14 @@ pub(super) fn budget(config: &Config, budget: &BudgetPolicy, written: &Written) 
     strangers.map(fault).collect()
 }
 
+/// A budget that limits nobody: perhaps a file that was being written.
+pub(super) fn unlimited(budget: &BudgetPolicy, written: &Written) -> Option<Error> {
+    let help = "add limits such as workspace = \"$20.00\", unless it is meant so";
+    let fault =
+        || written.fault(&[], "nothing is limited, since the budget has no limit: spending is only counted", help);
+    budget.limits_nothing().then(fault)
+}
+
 /// Guards that no effect has, and none inherits from.
 pub(super) fn guards(config: &Config, guards: &Guards, written: &Written) -> Vec<Error> {
     let known = guarded(config);

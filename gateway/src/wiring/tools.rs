@@ -1,12 +1,12 @@
 //! What agents have beside their models, as the configuration names it. Invariant: a secret is
 //! there at the start, is read again when a server is given it, and goes nowhere but to that server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actors::world::World;
 use agents::agent::Kit;
 use agents::key::Key;
-use agents::tool::mcp::{McpServer, Reach, Word};
+use agents::tool::mcp::{MCP_TOOL, McpServer, McpTerms, Reach, Word};
 use anyhow::Context;
 
 use super::KEY_AGE_MAX;
@@ -42,7 +42,16 @@ pub(super) async fn servers(config: &Config, world: &World) -> anyhow::Result<BT
             }
             ReachConfig::Address { url, .. } => Reach::Address { url: url.clone(), headers: words },
         };
-        servers.insert(name.clone(), McpServer { reach, terms: server.terms.clone() });
+        let terms = McpTerms { named: named(config, name), ..server.terms.clone() };
+        servers.insert(name.clone(), McpServer { reach, terms });
     }
     Ok(servers)
+}
+
+/// The tools of a server that agents are given by name.
+fn named(config: &Config, server: &str) -> BTreeSet<String> {
+    let prefix = format!("{MCP_TOOL}{server}.");
+    let given = config.agents.values().flat_map(|agent| agent.kit.tools.iter());
+    let own = given.filter_map(|tool| tool.strip_prefix(prefix.as_str()));
+    own.filter(|tool| !tool.contains('*')).map(str::to_owned).collect()
 }

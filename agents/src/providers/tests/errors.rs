@@ -7,7 +7,7 @@ use actors::transport::TransportError;
 use policies::failure::FailureClass;
 use serde::Deserialize;
 
-use super::super::fault::{On, SPENT};
+use super::super::fault::{On, SPENT, Told};
 use super::cassette::{Answer, broken, load};
 use super::*;
 use crate::model::{Billed, RateNews};
@@ -69,6 +69,31 @@ fn no_money_left_is_never_tried_again_whatever_the_headers_say() {
         assert!(error.message.ends_with("(request req_7)"), "{error}");
         let kinds: Vec<_> = rules.iter().map(|rule| format!("{:?}", rule.on)).collect();
         assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), kinds.len(), "{api:?}: a kind has two rules");
+    }
+}
+
+#[test]
+fn a_status_that_refuses_costs_nothing_whatever_its_words_and_a_reply_that_broke_off_is_in_doubt() {
+    let url: http::Uri = "http://a".parse().unwrap();
+    for adapter in ADAPTERS {
+        let faults = remote(options(adapter), transport::unplugged()).faults();
+        for kind in ["server_error", "internal_server_error", "api_error", "timeout_error"] {
+            let told = json!({ "error": { "type": kind, "message": "no" } });
+            let body = told.to_string();
+            for (status, billed) in [
+                (429, Billed::No),
+                (501, Billed::No),
+                (503, Billed::No),
+                (529, Billed::No),
+                (500, Billed::Unknown),
+                (504, Billed::Unknown),
+            ] {
+                let code = http::StatusCode::from_u16(status).unwrap();
+                let error = faults.refused(&url, code, &http::HeaderMap::new(), body.as_bytes());
+                assert_eq!(error.billed, billed, "{adapter} {status} {kind}: {error}");
+            }
+            assert_eq!(faults.told(&url, &Told::of(&told)).billed, Billed::Unknown, "{adapter} {kind}");
+        }
     }
 }
 

@@ -100,6 +100,16 @@ impl Actor for McpActor {
                 let (name, terms) = (connection.handle.name(), &connection.handle.server().terms);
                 let tools = listing::tools(name, terms, listed);
                 tracing::info!(server = name, tools = tools.len(), "an MCP server has listed its tools");
+                // Told once, not by each life and each change of the list.
+                if connection.handle.listed().is_none() {
+                    for tool in listing::missing(terms, &tools) {
+                        tracing::warn!(
+                            server = name,
+                            tool,
+                            "the configuration names a tool that the server does not have"
+                        );
+                    }
+                }
                 connection.handle.list(tools);
             }
             McpMsg::Listed(Err(reason)) => return Err(connection.down(&reason).into()),

@@ -1,6 +1,7 @@
 //! A server's list of tools as tools. Invariant: what does not fit the bounds, or has no usable name, is left out
 //! and told; a hint of a server is believed only where its operator says so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rmcp::model::ToolAnnotations;
@@ -30,6 +31,13 @@ pub(super) fn tools(server: &str, terms: &McpTerms, listed: Vec<rmcp::model::Too
         }
     }
     tools
+}
+
+/// What is written of tools that are not among these.
+pub(super) fn missing(terms: &McpTerms, tools: &[Arc<Tool>]) -> Vec<String> {
+    let written: BTreeSet<&String> = terms.classes.keys().chain(&terms.named).collect();
+    let is_listed = |own: &String| tools.iter().any(|tool| matches!(&tool.home, Home::Mcp { tool, .. } if tool == own));
+    written.into_iter().filter(|own| !is_listed(own)).cloned().collect()
 }
 
 /// A tool of a server that has yet to list its tools, with all that is known of it: its terms.

@@ -13,7 +13,7 @@ mod words;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -103,11 +103,19 @@ pub struct McpTerms {
     pub timeout: Duration,
     /// The most of an answer that is kept.
     pub result_max: ByteSize,
+    /// The tools that agents were given by name, as the server calls them.
+    pub named: BTreeSet<String>,
 }
 
 impl Default for McpTerms {
     fn default() -> Self {
-        Self { trust_hints: false, classes: BTreeMap::new(), timeout: TIMEOUT, result_max: RESULT_MAX }
+        Self {
+            trust_hints: false,
+            classes: BTreeMap::new(),
+            timeout: TIMEOUT,
+            result_max: RESULT_MAX,
+            named: BTreeSet::new(),
+        }
     }
 }
 

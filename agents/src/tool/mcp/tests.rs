@@ -111,6 +111,18 @@ async fn a_hint_is_believed_only_where_the_operator_says_so() {
     }
 }
 
+#[test]
+fn tools_that_are_named_and_not_listed_are_found_once_each() {
+    let named = |names: [&str; 2]| names.map(str::to_owned);
+    let terms = McpTerms {
+        classes: named(["echo", "ecko"]).map(|name| (name, EffectClass::Read)).into(),
+        named: named(["ecko", "fial"]).into(),
+        ..McpTerms::default()
+    };
+    let tools = [Arc::new(listing::unlisted("files", &terms, "echo").unwrap())];
+    assert_eq!(listing::missing(&terms, &tools), ["ecko", "fial"]);
+}
+
 #[tokio::test]
 async fn a_call_that_a_program_dies_of_is_lost_and_ends_the_worker() {
     let up = Up::program(McpTerms::default()).await;

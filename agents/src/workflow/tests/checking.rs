@@ -137,6 +137,22 @@ fn what_a_schema_leaves_no_room_for_is_told_and_so_is_what_it_does_not_have() {
 }
 
 #[test]
+fn an_address_without_quotes_of_its_own_is_told_by_its_place_in_the_list() {
+    let step = |images: &str| {
+        format!(
+            "name = \"t\"\n[[steps]]\nid = \"a\"\nkind = \"agent\"\nagent = \"writer\"\nprompt = \"x\"\noutput_max = 5\n\
+             images = {images}\n"
+        )
+    };
+    let good = "\"'https://x/a.png'\"";
+    assert!(check("w.toml", &step(&format!("[{good}]")), &known()).is_ok());
+    let errors = check("w.toml", &step(&format!("[{good}, \"https://x/a.png\"]")), &known()).err().unwrap();
+    let told = errors[0].to_string();
+    assert!(errors.len() == 1 && told.contains("the expression `images[1]` does not parse: "), "{told}");
+    assert!(told.ends_with("; a text of its own stands in quotes twice: \"'https://…'\""), "{told}");
+}
+
+#[test]
 fn a_template_error_has_its_line_inside_the_text() {
     mistakes(
         "[[steps]]\nid = \"a\"\nkind = \"approve\"\nwhat = \"\"\"\none\ntwo {{ inputs. }}\n\"\"\"\n",

@@ -34,13 +34,21 @@ pub async fn watch(system: Arc<System>, files: PolicyFiles, say: fn(&str)) {
         seen = now;
         match system.reload(Wanted::Files, false, PRINCIPAL).await {
             Ok(reloaded) if reloaded.applied => {
-                say(&format!("the policy files have changed: version {} is in force", reloaded.version));
+                let limits_nothing = system.in_force.with(|now| now.policies.budget.limits_nothing());
+                say(&told(reloaded.version, limits_nothing));
             }
             Ok(_) => {}
             Err(ReloadError::Overtaken) => {}
             Err(error) => say(&format!("the policy files have changed, and nothing was applied:\n{error}")),
         }
     }
+}
+
+/// What is said of a version that has come into force.
+fn told(version: u64, limits_nothing: bool) -> String {
+    let warning =
+        if limits_nothing { "; warning: its budget has no limit, so nothing is limited any more" } else { "" };
+    format!("the policy files have changed: version {version} is in force{warning}")
 }
 
 async fn marks(system: &System, files: &PolicyFiles) -> Vec<Mark> {
@@ -52,4 +60,17 @@ async fn marks(system: &System, files: &PolicyFiles) -> Vec<Mark> {
     };
     // What could not be looked at is looked at again.
     system.world().blocking("policy.watch", look).await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_limits_nothing_says_so() {
+        assert_eq!(told(3, false), "the policy files have changed: version 3 is in force");
+        assert!(
+            told(3, true).ends_with("is in force; warning: its budget has no limit, so nothing is limited any more")
+        );
+    }
 }
