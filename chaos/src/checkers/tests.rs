@@ -224,6 +224,20 @@ fn an_answer_counts_as_recorded_only_after_a_second_of_peace() {
 }
 
 #[test]
+fn a_disk_that_is_full_stays_so_for_the_next_process() {
+    let history = |faults: Vec<Fault>| {
+        let answered = Seen::Answered { call: 1 };
+        let first = [(0.2, Seen::Struck { number: 0 }), (0.5, crashed()), (0.7, Seen::Ready { life: 2 })];
+        let second = [(1.0, called(1, "a")), (2.0, answered), (9.0, crashed()), (9.5, called(2, "a"))];
+        told(faults, [first.as_slice(), second.as_slice()].concat())
+    };
+    let full = Fault::Disk { effect: crate::fault::DiskEffect::Full { for_ms: 20_000 } };
+    let failing = Fault::Disk { effect: crate::fault::DiskEffect::SyncError };
+    assert_eq!(found(Invariant::RecoveryIdempotent, &history(vec![full])), 0);
+    assert_eq!(found(Invariant::RecoveryIdempotent, &history(vec![failing])), 1, "that is over with the process");
+}
+
+#[test]
 fn a_retry_within_one_life_is_no_repetition() {
     let answered = Seen::Answered { call: 1 };
     let seen = vec![(1.0, called(1, "a")), (2.0, answered), (9.0, called(2, "a"))];
