@@ -437,8 +437,7 @@ impl Accounts {
         }
         let mut reservations = Vec::with_capacity(kept.reservations.len());
         for (key, lines, amount, at) in kept.reservations {
-            let set: Option<Box<[AccountId]>> = lines.iter().map(|line| ids.get(*line as usize).copied()).collect();
-            let set = AccountSet(set?);
+            let set = AccountSet(lines.iter().map(|line| ids.get(*line as usize).copied()).collect::<Option<_>>()?);
             accounts.keep_open(&set);
             reservations.push((key, Reservation { accounts: set, amount, at }));
         }
