@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::fault::{Hits, Loss};
-    use crate::plan::{Approval, Arrival, Planned, Platform, Workload};
+    use crate::plan::{Arrival, Planned, Workload};
 
     const SLOW_MS: u64 = 8_000;
 
@@ -201,22 +201,9 @@ mod tests {
 
     fn plan(faults: u32, arrivals: u64) -> Plan {
         let arrivals = (0..arrivals).map(|number| Arrival { at_ms: number * 10, key: format!("k{number}") }).collect();
-        Plan {
-            experiment: "shrunk".to_owned(),
-            seed: 1,
-            workload: Workload {
-                arrivals,
-                approval: Approval::Automatic,
-                budget: None,
-                cost_max: None,
-                platform: Platform::Careful,
-                stand_in: false,
-            },
-            duration_ms: 600_000,
-            quiet_ms: 60_000,
-            yields: true,
-            faults: (0..faults).map(slow).collect(),
-        }
+        let plain = Plan::plain(&[], (0..faults).map(slow).collect());
+        let workload = Workload { arrivals, ..plain.workload.clone() };
+        Plan { workload, duration_ms: 600_000, yields: true, ..plain }
     }
 
     fn numbers(plan: &Plan) -> BTreeSet<u32> {

@@ -10,7 +10,7 @@ use super::{check, check_all, honest, reached};
 use crate::aims::{Invariant, Sometimes};
 use crate::fault::{Fault, Loss};
 use crate::history::{History, Seen, Sighting};
-use crate::plan::{Approval, Plan, Planned, Platform, Workload};
+use crate::plan::{Approval, Plan, Planned};
 
 /// Histories among which everything happens at least once.
 const HISTORIES: u64 = 300;
@@ -26,24 +26,8 @@ fn told(faults: Vec<Fault>, seen: Vec<(f64, Seen)>) -> History {
         seen.into_iter().map(|(second, what)| Sighting { at_us: (second * SECOND as f64) as u64, what }).collect();
     let at_us = seen.last().map_or(0, |last| last.at_us) + 1;
     seen.push(Sighting { at_us, what: Seen::Over { tasks: 0, unfinished: 0, orphans: 0 } });
-    let workload = Workload {
-        arrivals: Vec::new(),
-        approval: Approval::Automatic,
-        budget: None,
-        cost_max: None,
-        platform: Platform::Careful,
-        stand_in: false,
-    };
     let faults = (0..).zip(faults).map(|(number, fault)| Planned { number, at_ms: 0, fault }).collect();
-    let plan = Plan {
-        experiment: "told".to_owned(),
-        seed: 0,
-        workload,
-        duration_ms: 600_000,
-        quiet_ms: 600_000,
-        yields: false,
-        faults,
-    };
+    let plan = Plan { duration_ms: 600_000, quiet_ms: 600_000, ..Plan::plain(&[], faults) };
     History { plan, budget: Money::MAX, seen, broken: None }
 }
 

@@ -31,6 +31,24 @@ pub struct Plan {
     pub faults: Vec<Planned>,
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A minute in which these runs are asked for at once, and another without faults; for tests.
+    pub(crate) fn plain(keys: &[&str], faults: Vec<Planned>) -> Self {
+        let arrivals = keys.iter().map(|key| Arrival { at_ms: 0, key: (*key).to_owned() }).collect();
+        let workload = Workload {
+            arrivals,
+            approval: Approval::Automatic,
+            budget: None,
+            cost_max: None,
+            platform: Platform::Careful,
+            stand_in: false,
+        };
+        let (duration_ms, quiet_ms) = (60_000, 60_000);
+        Self { experiment: "test".to_owned(), seed: 1, workload, duration_ms, quiet_ms, yields: false, faults }
+    }
+}
+
 /// A fault at its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Planned {

@@ -38,26 +38,10 @@ pub fn read(text: &str) -> Result<Saved, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Approval, Platform, Workload};
 
     #[test]
     fn a_plan_is_read_with_what_came_of_it_or_alone() {
-        let plan = Plan {
-            experiment: "calm".to_owned(),
-            seed: 7,
-            workload: Workload {
-                arrivals: Vec::new(),
-                approval: Approval::Ask,
-                budget: None,
-                cost_max: None,
-                platform: Platform::Careful,
-                stand_in: false,
-            },
-            duration_ms: 1,
-            quiet_ms: 2,
-            yields: true,
-            faults: Vec::new(),
-        };
+        let plan = Plan { seed: 7, ..Plan::plain(&["k"], Vec::new()) };
         let saved = Saved {
             commit: "c0ffee".to_owned(),
             trace: Some("abc".to_owned()),

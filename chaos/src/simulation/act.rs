@@ -56,9 +56,17 @@ pub(crate) struct ReplayArguments {
 }
 
 fn sabotage(name: &str) -> Result<Sabotage, String> {
-    let known = || Sabotage::ALL.map(Sabotage::name).join(", ");
-    let found = Sabotage::ALL.into_iter().find(|sabotage| sabotage.name() == name);
-    found.ok_or_else(|| format!("known are {}", known()))
+    named(Sabotage::ALL, Sabotage::name, name)
+}
+
+/// The one of this name, or which there are.
+pub(super) fn named<T: Copy, const N: usize>(
+    all: [T; N],
+    name_of: impl Fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, String> {
+    let found = all.into_iter().find(|one| name_of(*one) == name);
+    found.ok_or_else(|| format!("known are {}", all.map(name_of).join(", ")))
 }
 
 /// The plan in a file, as a campaign leaves it or alone.

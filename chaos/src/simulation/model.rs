@@ -258,30 +258,14 @@ mod tests {
     use super::*;
     use crate::fault::{Fault, Hits};
     use crate::history::Sighting;
-    use crate::plan::{Approval, Arrival, Planned, Platform, Workload};
+    use crate::plan::Planned;
 
     const BY_MS: u64 = 500;
 
     fn dripping_provider() -> Provider {
-        let workload = Workload {
-            arrivals: vec![Arrival { at_ms: 0, key: "order".to_owned() }],
-            approval: Approval::Automatic,
-            budget: None,
-            cost_max: None,
-            platform: Platform::Careful,
-            stand_in: false,
-        };
         let hits = Hits { for_ms: 60_000, p: 1.0, count_max: None };
         let fault = Fault::Provider { effect: ProviderEffect::Drip { by_ms: BY_MS }, hits };
-        let plan = Plan {
-            experiment: "test".to_owned(),
-            seed: 1,
-            workload,
-            duration_ms: 60_000,
-            quiet_ms: 60_000,
-            yields: false,
-            faults: vec![Planned { number: 0, at_ms: 0, fault }],
-        };
+        let plan = Plan::plain(&["order"], vec![Planned { number: 0, at_ms: 0, fault }]);
         let scene = Scene::new(&plan, SimDisk::new(), false);
         scene.begin();
         Provider::new(scene, PriceTable::builtin().unwrap(), &plan)

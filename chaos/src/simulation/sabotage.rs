@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::MODEL;
 use crate::aims::Invariant;
-use disk::{Liar, Synced};
+use disk::{Synced, lying};
 use model::{Lacking, Lacks};
 
 /// Longer than any play.
@@ -148,7 +148,7 @@ impl Sabotage {
 }
 
 fn lies(parts: &mut Parts, when: Synced) {
-    parts.disk = Arc::new(Liar { disk: Arc::clone(&parts.disk), when });
+    parts.disk = lying(Arc::clone(&parts.disk), when);
 }
 
 fn lack(parts: &mut Parts, lacks: Lacks) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::act::read_plan;
+use super::act::{named, read_plan};
 use super::campaign::{Ask, Campaign, Told};
 use super::command::{campaign, put};
 use crate::aims::Invariant;
@@ -27,9 +27,7 @@ pub(crate) struct ShrinkArguments {
 }
 
 fn invariant(name: &str) -> Result<Invariant, String> {
-    let known = || Invariant::ALL.map(Invariant::name).join(", ");
-    let found = Invariant::ALL.into_iter().find(|invariant| invariant.name() == name);
-    found.ok_or_else(|| format!("known are {}", known()))
+    named(Invariant::ALL, Invariant::name, name)
 }
 
 /// How a plan fails.

@@ -162,7 +162,6 @@ fn trouble(effect: ActorEffect) -> Option<Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Approval, Platform, Workload};
 
     fn weather(faults: Vec<Fault>) -> Weather {
         let numbered = faults.into_iter().zip(0..);
@@ -170,16 +169,7 @@ mod tests {
     }
 
     fn planned(faults: Vec<Planned>) -> Weather {
-        let workload = Workload {
-            arrivals: Vec::new(),
-            approval: Approval::Automatic,
-            budget: None,
-            cost_max: None,
-            platform: Platform::Careful,
-            stand_in: false,
-        };
-        let (experiment, seed, duration_ms, quiet_ms) = ("test".to_owned(), 7, 10_000, 10_000);
-        Weather::new(&Plan { experiment, seed, workload, duration_ms, quiet_ms, yields: true, faults })
+        Weather::new(&Plan { seed: 7, ..Plan::plain(&[], faults) })
     }
 
     fn at(seconds: u64) -> Duration {

@@ -27,27 +27,29 @@ pub type DiskHook = Arc<dyn Fn(DiskPoint) + Send + Sync>;
 
 /// This disk, with somebody who is told of each append and each sync of a file.
 pub fn watched(disk: Arc<dyn Disk>, hook: DiskHook) -> Arc<dyn Disk> {
-    Arc::new(WatchedDisk { disk, hook })
+    with_files(disk, move |file| Box::new(WatchedFile { file, hook: Arc::clone(&hook) }))
 }
 
-struct WatchedDisk {
+/// This disk, with something else for each file that is opened on it.
+pub fn with_files(
     disk: Arc<dyn Disk>,
-    hook: DiskHook,
+    wrap: impl Fn(Box<dyn File>) -> Box<dyn File> + Send + Sync + 'static,
+) -> Arc<dyn Disk> {
+    Arc::new(Wrapped { disk, wrap })
 }
 
-impl WatchedDisk {
-    fn file(&self, file: Box<dyn File>) -> Box<dyn File> {
-        Box::new(WatchedFile { file, hook: Arc::clone(&self.hook) })
-    }
+struct Wrapped<F> {
+    disk: Arc<dyn Disk>,
+    wrap: F,
 }
 
-impl Disk for WatchedDisk {
+impl<F: Fn(Box<dyn File>) -> Box<dyn File> + Send + Sync> Disk for Wrapped<F> {
     fn open(&self, path: &str) -> io::Result<Box<dyn File>> {
-        self.disk.open(path).map(|file| self.file(file))
+        self.disk.open(path).map(&self.wrap)
     }
 
     fn open_existing(&self, path: &str) -> io::Result<Box<dyn File>> {
-        self.disk.open_existing(path).map(|file| self.file(file))
+        self.disk.open_existing(path).map(&self.wrap)
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {

@@ -6,29 +6,13 @@ use storage::disk::sim::SimDisk;
 
 use super::*;
 use crate::history::Sighting;
-use crate::plan::{Arrival, Platform, Workload};
+use crate::plan::Platform;
 
 /// The key of the only order.
 const KEY: &str = "k";
 
 fn client() -> Client {
-    let workload = Workload {
-        arrivals: vec![Arrival { at_ms: 0, key: KEY.to_owned() }],
-        approval: Approval::Automatic,
-        budget: None,
-        cost_max: None,
-        platform: Platform::Careful,
-        stand_in: false,
-    };
-    let plan = Plan {
-        experiment: "test".to_owned(),
-        seed: 1,
-        workload,
-        duration_ms: 60_000,
-        quiet_ms: 60_000,
-        yields: false,
-        faults: Vec::new(),
-    };
+    let plan = Plan::plain(&[KEY], Vec::new());
     let scene = Scene::new(&plan, SimDisk::new(), false);
     scene.begin();
     Client::new(scene.clone(), Arc::new(Board::new(scene, Platform::Careful)), &plan)

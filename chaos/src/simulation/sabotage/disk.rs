@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use storage::disk::watched::with_files;
 use storage::disk::{Disk, File};
 
 /// When a file is synced in truth.
@@ -14,10 +15,9 @@ pub(super) enum Synced {
     Later,
 }
 
-/// A disk that says that it has synced, and has not.
-pub(super) struct Liar {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) when: Synced,
+/// This disk, which says that it has synced, and has not.
+pub(super) fn lying(disk: Arc<dyn Disk>, when: Synced) -> Arc<dyn Disk> {
+    with_files(disk, move |file| Box::new(LyingFile { file, when, owed: false }))
 }
 
 struct LyingFile {
@@ -25,53 +25,6 @@ struct LyingFile {
     when: Synced,
     /// A sync was promised, and not made.
     owed: bool,
-}
-
-impl Disk for Liar {
-    fn open(&self, path: &str) -> io::Result<Box<dyn File>> {
-        let lying = |file| Box::new(LyingFile { file, when: self.when, owed: false }) as Box<dyn File>;
-        self.disk.open(path).map(lying)
-    }
-
-    fn open_existing(&self, path: &str) -> io::Result<Box<dyn File>> {
-        self.disk.open_existing(path)
-    }
-
-    fn exists(&self, path: &str) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        self.disk.read(path)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_dir_all(&self, dir: &str) -> io::Result<()> {
-        self.disk.create_dir_all(dir)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &str) -> io::Result<Box<dyn Send>> {
-        self.disk.lock(path)
-    }
-
-    fn entropy(&self, buffer: &mut [u8]) -> io::Result<()> {
-        self.disk.entropy(buffer)
-    }
 }
 
 impl File for LyingFile {
